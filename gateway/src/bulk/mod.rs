@@ -1,0 +1,1 @@
+//! Files: kept under `bulk.dir`, moved by `strait push` and `strait pull`.

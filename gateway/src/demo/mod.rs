@@ -1,0 +1,1 @@
+//! `strait demo`: two sites on loopback with a bad link between them.

@@ -1,0 +1,18 @@
+//! The gateway: what batches mean.
+//!
+//! Counters, logs and files come in here from clients, become batches of
+//! streams, and batches that arrive from a peer become counters, logs and files
+//! again. How few bytes a batch needs is [`strait_dedup`]'s business, how it gets
+//! across is [`strait_transport`]'s; neither knows what it carries.
+
+pub mod bulk;
+pub mod cli;
+pub mod config;
+pub mod datadir;
+pub mod demo;
+pub mod grid;
+pub mod observe;
+pub mod replicate;
+pub mod resp;
+pub mod run;
+pub mod streams;

@@ -1,0 +1,1 @@
+//! Keeps one peer in step: what to send since when, and applying what arrives.

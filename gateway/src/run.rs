@@ -1,0 +1,1 @@
+//! Assembles a gateway from its resolved configuration.

@@ -1,0 +1,65 @@
+//! What a stream between two gateways carries: the descriptor that opens it.
+
+use serde::{Deserialize, Serialize};
+
+/// One transfer of a file, named by the site that started it. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TransferId(pub u128);
+
+/// The descriptor of a stream, sent with its first batch (postcard encoding).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamOpen {
+    /// Records of the grid, both counters and logs, and the positions they start from.
+    Grid,
+    /// Requests and answers about files.
+    BulkMessages,
+    /// The bytes of one file; the last batch is a trailer.
+    BulkData { transfer: TransferId },
+}
+
+/// A descriptor that this version does not understand.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer opened a stream of a kind this version does not know")]
+pub struct UnknownStream;
+
+impl StreamOpen {
+    /// Encodes the descriptor: at most 32 bytes.
+    pub fn encode(&self) -> bytes::Bytes {
+        // Writing to a vector cannot fail for these variants.
+        postcard::to_stdvec(self).unwrap_or_default().into()
+    }
+
+    /// Decodes a descriptor that came from a peer.
+    pub fn decode(bytes: &[u8]) -> Result<Self, UnknownStream> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((open, [])) => Ok(open),
+            Ok(_) | Err(_) => Err(UnknownStream),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_survive_and_garbage_is_refused() {
+        let opens = [
+            StreamOpen::Grid,
+            StreamOpen::BulkMessages,
+            StreamOpen::BulkData {
+                transfer: TransferId(7 << 90),
+            },
+        ];
+        for open in opens {
+            let bytes = open.encode();
+            assert!(bytes.len() <= 32);
+            assert_eq!(StreamOpen::decode(&bytes).unwrap(), open);
+            let mut longer = bytes.to_vec();
+            longer.push(0);
+            assert!(StreamOpen::decode(&longer).is_err());
+        }
+        assert!(StreamOpen::decode(&[9, 9, 9]).is_err());
+        assert!(StreamOpen::decode(&[]).is_err());
+    }
+}

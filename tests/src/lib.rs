@@ -1,0 +1,1 @@
+//! End-to-end tests: the harness that starts real gateways.
