@@ -1,1 +1,3 @@
 //! `strait demo`: two sites on loopback with a bad link between them.
+
+pub mod wan;
