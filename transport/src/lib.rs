@@ -1,4 +1,33 @@
 //! Links between gateways: identity, QUIC, classes, congestion, sessions.
 //!
-//! Payloads are opaque here: what turns a batch into bytes for the wire is given
-//! by the gateway.
+//! This crate carries ordered streams of batches from one gateway to another, over
+//! any number of broken connections, once each. It never looks into a batch: what
+//! turns one into bytes for the wire is given by its user as [`Encode`] and
+//! [`Decode`]. It keeps nothing on disk: when either end restarts, a fresh session
+//! begins and the user says again what the peer lacks.
+
+mod class;
+mod codec;
+mod config;
+mod error;
+pub mod frame;
+mod identity;
+mod ids;
+mod link;
+mod node;
+mod status;
+
+pub use class::Class;
+pub use codec::{BatchRef, Decode, Decoding, Encode, EncodedBatch};
+pub use config::{Congestion, NodeConfig, PeerConfig};
+pub use error::{BindError, SendError};
+pub use identity::{Identity, IdentityError, ParseKeyError, PublicKey};
+pub use ids::{ParseSiteError, Seq, SiteName, StreamId};
+pub use link::{LinkEvent, LinkEvents, LinkHandle, OutStream, PeerInfo, Received};
+pub use node::Node;
+pub use status::{ClassStatus, Ledger, LinkStatus, Phase};
+
+/// Most raw bytes in one batch.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Most bytes in the descriptor that opens a stream.
+pub const OPEN_BYTES_MAX: usize = 4 << 10;
