@@ -1,6 +1,29 @@
 //! Bytes to batches and back: chunking, history, similarity, compression.
 //!
-//! Synchronous and silent: no tokio, no network, no clock.
+//! The sender's [`Encoder`] turns a batch of a stream into references to what the peer already
+//! holds, plus the rest compressed against what is most like it. The peer's [`Decoder`] turns it
+//! back and proves it by a BLAKE3 digest. Both append the new chunks to the same history, so that
+//! the next batch finds more.
+//!
+//! Synchronous and silent: no tokio, no network, no clock. What a batch means is the gateway's
+//! business, how it gets across is the transport's.
+
+mod decoder;
+mod encoder;
+mod link;
+
+pub use decoder::{DecodeError, Decoder, Decoding};
+pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level};
+pub use link::{OpenError, Recovery, Store, StoreConfig};
 
 /// Most bytes of a stream in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// One batch of one stream, as the transport numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchId {
+    /// The stream, unique within a session of the link.
+    pub stream: u64,
+    /// The batch's place in its stream, from 0.
+    pub seq: u64,
+}
