@@ -1,0 +1,310 @@
+use std::path::Path;
+
+use super::*;
+
+fn open(dir: &Path, bytes_max: Option<u64>) -> Store {
+    let config = StoreConfig {
+        dir: dir.to_owned(),
+        bytes_max,
+    };
+    Store::open(&config).unwrap().0
+}
+
+fn path(text: &str) -> SitePath {
+    text.parse().unwrap()
+}
+
+fn start(store: &Store, id: u128, target: &str) -> Result<Partial, StoreError> {
+    store.create(TransferId(id), path(target), FileMeta::default(), None)
+}
+
+fn trailer(bytes: &[u8]) -> Trailer {
+    Trailer {
+        length: bytes.len() as u64,
+        digest: blake3::hash(bytes),
+    }
+}
+
+fn put(store: &Store, target: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut partial = start(store, 1, target)?;
+    partial.write(bytes)?;
+    partial.commit(&trailer(bytes))
+}
+
+fn leftovers(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join(PARTIAL_DIR)).unwrap().count()
+}
+
+#[test]
+fn a_file_appears_whole_with_its_mode_and_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    let meta = FileMeta {
+        mode: Some(0o4750),
+        mtime: Some(Mtime {
+            seconds: 1_000_000_000,
+            nanos: 5,
+        }),
+    };
+    let mut partial = store
+        .create(TransferId(1), path("a/b/c"), meta, Some(6))
+        .unwrap();
+    partial.write(b"abc").unwrap();
+    assert!(!dir.path().join("a").exists());
+    partial.write(b"def").unwrap();
+    partial.commit(&trailer(b"abcdef")).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("a/b/c")).unwrap(), b"abcdef");
+    assert_eq!(leftovers(dir.path()), 0);
+    let source = store.open_file(&path("a/b/c")).unwrap();
+    assert_eq!(
+        source.meta,
+        FileMeta {
+            mode: Some(0o750),
+            mtime: meta.mtime
+        }
+    );
+    assert_eq!((source.length, store.bytes()), (6, 6));
+}
+
+#[test]
+fn a_lie_about_length_or_digest_leaves_the_old_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    put(&store, "f", b"old").unwrap();
+    let mut partial = start(&store, 2, "f").unwrap();
+    partial.write(b"new").unwrap();
+    let lie = Trailer {
+        length: 4,
+        ..trailer(b"new")
+    };
+    assert!(matches!(
+        partial.commit(&lie),
+        Err(StoreError::LengthDiffers {
+            declared: 4,
+            received: 3
+        })
+    ));
+    let mut partial = start(&store, 2, "f").unwrap();
+    partial.write(b"new").unwrap();
+    assert!(matches!(
+        partial.commit(&trailer(b"neW")),
+        Err(StoreError::DigestDiffers)
+    ));
+    assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"old");
+    assert_eq!((leftovers(dir.path()), store.bytes()), (0, 3));
+}
+
+#[test]
+fn leftovers_of_a_crash_are_swept_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&open(dir.path(), None), "kept", b"kept").unwrap();
+    std::fs::write(dir.path().join(PARTIAL_DIR).join("left"), "half").unwrap();
+    let config = StoreConfig {
+        dir: dir.path().to_owned(),
+        bytes_max: None,
+    };
+    let (store, recovery) = Store::open(&config).unwrap();
+    assert_eq!(
+        recovery,
+        Recovery {
+            partials_removed: 1,
+            bytes_freed: 4
+        }
+    );
+    assert!(recovery.to_string().contains("1 unfinished file"));
+    assert_eq!((leftovers(dir.path()), store.bytes()), (0, 4));
+}
+
+#[test]
+fn two_gateways_do_not_share_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = open(dir.path(), None);
+    let config = StoreConfig {
+        dir: dir.path().to_owned(),
+        bytes_max: None,
+    };
+    assert!(matches!(
+        Store::open(&config),
+        Err(StoreOpenError::InUse(_))
+    ));
+}
+
+#[test]
+fn the_cap_holds_and_room_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Some(10));
+    put(&store, "a", b"12345678").unwrap();
+    let refused = store.create(TransferId(2), path("b"), FileMeta::default(), Some(3));
+    assert!(matches!(
+        refused,
+        Err(StoreError::CapReached { bytes_max: 10 })
+    ));
+    assert!(matches!(
+        put(&store, "b", b"123"),
+        Err(StoreError::CapReached { .. })
+    ));
+    assert!(!dir.path().join("b").exists());
+    assert_eq!(store.bytes(), 8);
+    // Removed with an ordinary tool: noticed when it matters.
+    std::fs::remove_file(dir.path().join("a")).unwrap();
+    put(&store, "b", b"123").unwrap();
+    assert_eq!(store.bytes(), 3);
+}
+
+#[test]
+fn targets_that_cannot_be_are_refused_before_the_first_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    put(&store, "folder/file", b"x").unwrap();
+    assert!(matches!(
+        start(&store, 2, "folder"),
+        Err(StoreError::IsFolder)
+    ));
+    assert!(matches!(
+        start(&store, 2, "folder/file/x"),
+        Err(StoreError::NotAFolder)
+    ));
+    assert!(matches!(
+        start(&store, 2, ""),
+        Err(StoreError::Path(PathError::NoFileName))
+    ));
+    let huge = store.create(
+        TransferId(2),
+        path("huge"),
+        FileMeta::default(),
+        Some(u64::MAX),
+    );
+    assert!(matches!(huge, Err(StoreError::DiskFull { .. })));
+}
+
+#[test]
+fn a_full_disk_is_a_clear_error_and_the_store_goes_on() {
+    let Some(disk) = SmallDisk::mount(1 << 20) else {
+        return;
+    };
+    let store = open(disk.path(), None);
+    let mut partial = start(&store, 1, "big").unwrap();
+    let error = (0..32)
+        .find_map(|_| partial.write(&[7; 1 << 16]).err())
+        .unwrap();
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
+    drop(partial);
+    assert!(!disk.path().join("big").exists());
+    assert_eq!((leftovers(disk.path()), store.bytes()), (0, 0));
+    put(&store, "small", b"fits").unwrap();
+}
+
+/// A tmpfs of a few bytes; needs root.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={bytes}");
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(dir.path())
+            .output();
+        match mount {
+            Ok(output) if output.status.success() => Some(Self(dir)),
+            Ok(output) => {
+                println!(
+                    "skipped: {}",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                );
+                None
+            }
+            Err(error) => {
+                println!("skipped: no mount command: {error}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let umount = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+        assert!(umount.is_ok_and(|status| status.success()));
+    }
+}
+
+#[test]
+fn listings_come_in_pages_and_hide_what_is_unfinished() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    put(&store, "d/x", b"x").unwrap();
+    for number in 0..PAGE_ENTRIES_MAX + 5 {
+        std::fs::write(dir.path().join(format!("f{number:05}")), "1").unwrap();
+    }
+    std::fs::write(dir.path().join("line\nbreak"), "").unwrap();
+    let first = store.list(&SitePath::root(), "").unwrap();
+    assert_eq!(
+        (first.entries.len(), first.more, first.unspeakable),
+        (PAGE_ENTRIES_MAX, true, 1)
+    );
+    assert_eq!(first.entries[0].kind, EntryKind::Folder);
+    let last = &first.entries[PAGE_ENTRIES_MAX - 1].name;
+    let second = store.list(&SitePath::root(), last).unwrap();
+    assert_eq!((second.entries.len(), second.more), (6, false));
+    let one = store.list(&path("d/x"), "").unwrap();
+    assert_eq!(
+        (one.entries[0].name.as_str(), one.entries[0].length),
+        ("x", 1)
+    );
+    assert!(matches!(
+        store.list(&path("nothing"), ""),
+        Err(StoreError::NotFound)
+    ));
+}
+
+mod confinement {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::symlink;
+
+    fn names() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            Just("..".to_owned()),
+            Just(".".to_owned()),
+            Just("out".to_owned()),
+            Just("up".to_owned()),
+            Just("".to_owned()),
+            "[a-c]{1,2}",
+        ];
+        proptest::collection::vec(name, 0..5).prop_map(|names| names.join("/"))
+    }
+
+    proptest! {
+        /// `out` links to a folder outside, `up` to `..`: no path writes or reads there.
+        #[test]
+        fn nothing_outside_is_touched(paths in proptest::collection::vec(names(), 1..8)) {
+            let base = tempfile::tempdir().unwrap();
+            let (inside, outside) = (base.path().join("in"), base.path().join("outside"));
+            std::fs::create_dir_all(&inside).unwrap();
+            std::fs::create_dir_all(&outside).unwrap();
+            std::fs::write(outside.join("a"), "secret").unwrap();
+            symlink(&outside, inside.join("out")).unwrap();
+            symlink("..", inside.join("up")).unwrap();
+            let store = open(&inside, None);
+            for text in paths {
+                let Ok(path) = text.parse::<SitePath>() else { continue };
+                if let Ok(source) = store.open_file(&path) {
+                    prop_assert_eq!(io::read_to_string(source.file).unwrap(), "mine");
+                }
+                // Either outcome is fine, so long as it happens inside.
+                put(&store, &text, b"mine").ok();
+            }
+            prop_assert_eq!(std::fs::read_to_string(outside.join("a")).unwrap(), "secret");
+            prop_assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+            prop_assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 2);
+        }
+    }
+}
