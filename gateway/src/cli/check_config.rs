@@ -1,0 +1,32 @@
+//! `strait check-config`: every mistake at once.
+#![allow(clippy::print_stdout, reason = "a command talks to people")]
+
+use std::path::PathBuf;
+
+use super::Globals;
+use crate::config;
+use crate::datadir::read_identity;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file to check [default: strait.toml in the data directory]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
+    let layout = globals.layout();
+    // Another site's file is checked without knowing that site's key.
+    let (file, own_key) = match args.file {
+        Some(file) => (file, None),
+        None => (layout.config(), Some(read_identity(&layout)?.public_key())),
+    };
+    let config = config::load_for(&file, own_key)?;
+    let peers = match config.peers.len() {
+        0 => "no peer yet".to_owned(),
+        1 => "1 peer".to_owned(),
+        n => format!("{n} peers"),
+    };
+    println!("{} is fine: site {}, {peers}", file.display(), config.site);
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! `strait pair`: each site learns the other's key.
+#![allow(clippy::print_stdout, reason = "a command talks to people")]
+
+use anyhow::Context;
+
+use super::{Globals, init::parse_address};
+use crate::config::{self, Config, PairToken, PeerChange, PeerEdit, fingerprint, put_peer};
+use crate::datadir::read_identity;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The other site's token, as `strait pair` prints it there. Without: print ours
+    #[arg(value_name = "TOKEN")]
+    token: Option<String>,
+    /// With TOKEN: where to reach the peer, instead of what its token says. Without: where
+    /// peers reach us, instead of `listen.advertise`. May be given several times
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
+    address: Vec<String>,
+    /// Accept a new key for a site that is a peer already
+    #[arg(long, requires = "token")]
+    replace: bool,
+}
+
+pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
+    match &args.token {
+        None => print_token(globals, args.address),
+        Some(token) => {
+            let token = token.parse().context("cannot pair")?;
+            add_peer(globals, token, &args)
+        }
+    }
+}
+
+fn print_token(globals: &Globals, address: Vec<String>) -> anyhow::Result<()> {
+    let layout = globals.layout();
+    let key = read_identity(&layout)?.public_key();
+    let config = config::load_for(&layout.config(), Some(key))?;
+    let addresses = if address.is_empty() {
+        own_addresses(&config)
+    } else {
+        address
+    };
+    if addresses.is_empty() {
+        eprintln!(
+            "note: the token says no address, so only this site will dial. Where peers can reach \
+             this one, add --address HOST:PORT or set listen.advertise."
+        );
+    }
+    eprintln!(
+        "site {}, key {}. At the other site, run: strait pair TOKEN",
+        config.site,
+        fingerprint(&key)
+    );
+    println!(
+        "{}",
+        PairToken {
+            site: config.site,
+            key,
+            addresses
+        }
+    );
+    Ok(())
+}
+
+/// What the configuration says; else the address we listen on, if it is one.
+fn own_addresses(config: &Config) -> Vec<String> {
+    let listen = &config.listen;
+    if listen.advertise.is_empty() && !listen.link.ip().is_unspecified() && listen.link.port() != 0
+    {
+        return vec![listen.link.to_string()];
+    }
+    listen.advertise.clone()
+}
+
+fn add_peer(globals: &Globals, token: PairToken, args: &Args) -> anyhow::Result<()> {
+    let layout = globals.layout();
+    let own_key = read_identity(&layout)?.public_key();
+    let peer = PeerEdit {
+        site: token.site,
+        key: token.key,
+        addresses: if args.address.is_empty() {
+            token.addresses
+        } else {
+            args.address.clone()
+        },
+        replace: args.replace,
+    };
+    let file = layout.config();
+    let change = put_peer(&file, own_key, &peer)?;
+    let (site, file) = (&peer.site, file.display());
+    match change {
+        PeerChange::Added => println!("added peer {site} to {file}"),
+        PeerChange::Replaced => println!("changed peer {site} in {file}"),
+        PeerChange::Unchanged => println!("peer {site} is in {file} already, unchanged"),
+    }
+    println!(
+        "its key is {}: compare it with what `strait pair` shows there",
+        fingerprint(&peer.key)
+    );
+    if peer.addresses.is_empty() {
+        println!("it has no address: this site waits for {site} to dial");
+    }
+    if change != PeerChange::Unchanged {
+        println!();
+        println!(
+            "next: pair the other way too, if that is not done yet, then (re)start the gateway:"
+        );
+        println!(
+            "  strait --data {} pair      here, and its token there",
+            globals.data.display()
+        );
+        println!("  strait --data {} run", globals.data.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! `strait run`: the gateway itself.
+
+use super::Globals;
+use crate::config;
+use crate::datadir::DataDir;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(globals: &Globals, Args {}: Args) -> anyhow::Result<()> {
+    let dir = DataDir::open(&globals.data)?;
+    let own_key = dir.identity().public_key();
+    let config = config::load_for(&dir.layout().config(), Some(own_key))?;
+    crate::run::run_until_signal(dir, config)
+}

@@ -1,0 +1,121 @@
+//! What is wrong only together: ports that collide, peers that are the same, doors that
+//! stand open.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+
+use strait_transport::{PublicKey, SiteName};
+
+use super::errors::{Fault, Report};
+use super::resolved::{GridSettings, ListenSettings};
+use super::section::Located;
+
+/// Where the file says what; the start of the file for what it leaves to the default.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) own_site: Option<Located<SiteName>>,
+    pub(super) own_key: Option<PublicKey>,
+    pub(super) grid: Range<usize>,
+    pub(super) http: Range<usize>,
+    pub(super) peers: Vec<PeerPlace>,
+}
+
+#[derive(Debug)]
+pub(super) struct PeerPlace {
+    pub(super) site: Located<SiteName>,
+    pub(super) key: Located<PublicKey>,
+}
+
+pub(super) fn listen(
+    listen: &ListenSettings,
+    grid: &GridSettings,
+    places: &Places,
+    report: &mut Report<'_>,
+) {
+    if collide(listen.grid, listen.http) {
+        let place = if places.http.is_empty() {
+            &places.grid
+        } else {
+            &places.http
+        };
+        let what = format!(
+            "listen.grid and listen.http are both TCP port {}",
+            listen.http.port()
+        );
+        report.add(
+            place.clone(),
+            Fault::new(what, "give one of them another port"),
+        );
+    }
+    if !listen.http.ip().is_loopback() && !listen.http_allow_remote {
+        let what = format!(
+            "listen.http {} is not on loopback, and has no password",
+            listen.http
+        );
+        let remedy = "use 127.0.0.1, or set http_allow_remote = true in [listen] if the network \
+                      between is yours";
+        report.add(places.http.clone(), Fault::new(what, remedy));
+    }
+    if !listen.grid.ip().is_loopback() && grid.password.is_none() {
+        let what = format!("listen.grid {} is open to all who reach it", listen.grid);
+        let remedy = "use 127.0.0.1, or set password = \"…\" in [grid]";
+        report.add(places.grid.clone(), Fault::new(what, remedy));
+    }
+}
+
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    same_ip && a.port() == b.port() && a.port() != 0
+}
+
+pub(super) fn peers(places: &Places, report: &mut Report<'_>) {
+    for (n, peer) in places.peers.iter().enumerate() {
+        let site = &peer.site.value;
+        if places
+            .own_site
+            .as_ref()
+            .is_some_and(|own| own.value == *site)
+        {
+            let what = format!("peer {site} has this site's own name");
+            let remedy = "each site needs a name of its own; a peer is another site";
+            report.add(peer.site.span.clone(), Fault::new(what, remedy));
+        }
+        if places.own_key == Some(peer.key.value) {
+            let what = format!("peer {site} has this site's own key");
+            let remedy = "run `strait pair` at the other site and add the token printed there";
+            report.add(peer.key.span.clone(), Fault::new(what, remedy));
+        }
+        let earlier = &places.peers[..n];
+        if let Some(twin) = earlier.iter().find(|other| other.site.value == *site) {
+            let line = report.line_of(twin.site.span.start);
+            let what = format!("peer {site} is already in line {line}");
+            report.add(
+                peer.site.span.clone(),
+                Fault::new(what, "keep one [[peer]] for each site"),
+            );
+        }
+        if let Some(twin) = earlier
+            .iter()
+            .find(|other| other.key.value == peer.key.value)
+        {
+            let what = format!("peer {site} has the key of peer {}", twin.site.value);
+            let remedy = "each site has a key of its own: compare them with `strait pair` there";
+            report.add(peer.key.span.clone(), Fault::new(what, remedy));
+        }
+    }
+}
+
+/// A peer writes files under `dir`: it must hold nothing of ours. `base` is the data
+/// directory.
+pub(super) fn bulk_dir(dir: &Path, base: &Path, place: Range<usize>, report: &mut Report<'_>) {
+    let holds_ours = base.starts_with(dir);
+    let in_a_room = [base.join("grid"), base.join("history")]
+        .iter()
+        .any(|room| dir.starts_with(room));
+    if holds_ours || in_a_room {
+        let what = format!("bulk.dir {} holds the gateway's own files", dir.display());
+        let remedy = "name a directory for files alone, like \"bulk\"";
+        report.add(place, Fault::new(what, remedy));
+    }
+}

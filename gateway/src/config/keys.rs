@@ -1,0 +1,200 @@
+//! Every key of `strait.toml`, read into its place.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use strait_transport::{PeerConfig, PublicKey, SiteName};
+use toml::de::DeTable;
+
+use super::checks::{self, PeerPlace, Places};
+use super::errors::{Fault, Report};
+use super::resolved::{
+    BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings,
+};
+use super::section::{Located, Section};
+use super::values;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// Links of one gateway. Each has threads and queues of its own.
+const PEERS_MAX: usize = 64;
+
+/// Reads `text`; `None` if something without a default is missing or wrong, which the
+/// report then says.
+pub(super) fn read(
+    text: &str,
+    base: &Path,
+    own_key: Option<PublicKey>,
+    report: &mut Report<'_>,
+) -> Option<Config> {
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    for error in syntax_errors {
+        let what = error.message().lines().collect::<Vec<_>>().join(", ");
+        let remedy = "see https://toml.io for how a value or table is written";
+        report.add(error.span().unwrap_or(0..0), Fault::new(what, remedy));
+    }
+    let mut top = Section::new("", document.get_ref(), 0..0);
+    let remedy = "name this site in the first line, like site = \"east\"";
+    let site = top.require(report, "site", remedy, values::site);
+    let mut places = Places {
+        own_site: site.clone(),
+        own_key,
+        ..Places::default()
+    };
+    let listen = read_listen(top.table(report, "listen"), report, &mut places);
+    let grid = read_grid(top.table(report, "grid"), report);
+    let history = read_history(top.table(report, "history"), report);
+    let bulk = read_bulk(top.table(report, "bulk"), base, report);
+    let compression = read_compression(top.table(report, "compression"), report);
+    let sections = top.tables(report, "peer");
+    let peers = read_peers(sections, report, &mut places);
+    top.finish(report);
+    checks::listen(&listen, &grid, &places, report);
+    checks::peers(&places, report);
+    Some(Config {
+        site: site?.value,
+        listen,
+        grid,
+        history,
+        bulk,
+        compression,
+        peers,
+    })
+}
+
+fn read_listen(
+    mut section: Section<'_, '_>,
+    report: &mut Report<'_>,
+    places: &mut Places,
+) -> ListenSettings {
+    let mut listen = ListenSettings::default();
+    if let Some(link) = section.get(report, "link", values::socket_address) {
+        listen.link = link.value;
+    }
+    if let Some(Located { value, span }) = section.get(report, "grid", values::socket_address) {
+        listen.grid = value;
+        places.grid = span;
+    }
+    if let Some(Located { value, span }) = section.get(report, "http", values::socket_address) {
+        listen.http = value;
+        places.http = span;
+    }
+    listen.http_allow_remote = section.get_or(report, "http_allow_remote", false, values::boolean);
+    listen.advertise = section.get_or(report, "advertise", Vec::new(), values::addresses);
+    section.finish(report);
+    listen
+}
+
+fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSettings {
+    let default = GridSettings::default();
+    let flush_ms = section.get(report, "flush_ms", values::integer(1..=10_000));
+    let clients_max = section.get(report, "clients_max", values::integer(1..=100_000));
+    let grid = GridSettings {
+        flush: flush_ms.map_or(default.flush, |ms| Duration::from_millis(ms.value)),
+        memory_bytes_max: section.get_or(
+            report,
+            "memory_bytes_max",
+            default.memory_bytes_max,
+            values::size(MIB..=TIB),
+        ),
+        password: section
+            .get(report, "password", values::password)
+            .map(|password| password.value),
+        clients_max: clients_max
+            .and_then(|clients| usize::try_from(clients.value).ok())
+            .unwrap_or(default.clients_max),
+    };
+    section.finish(report);
+    grid
+}
+
+fn read_history(mut section: Section<'_, '_>, report: &mut Report<'_>) -> HistorySettings {
+    let default = HistorySettings::default();
+    let history = HistorySettings {
+        memory_bytes_max: section.get_or(
+            report,
+            "memory_bytes_max",
+            default.memory_bytes_max,
+            values::size(16 * MIB..=TIB),
+        ),
+        disk_bytes_max: section.get_or(
+            report,
+            "disk_bytes_max",
+            default.disk_bytes_max,
+            values::size(64 * MIB..=1024 * TIB),
+        ),
+    };
+    section.finish(report);
+    history
+}
+
+fn read_bulk(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>) -> BulkSettings {
+    let dir = section.get(report, "dir", values::path);
+    let bytes_max = section.get(report, "bytes_max", values::size(KIB..=1024 * TIB));
+    section.finish(report);
+    let place = dir.as_ref().map_or(0..0, |dir| dir.span.clone());
+    let dir = base.join(dir.map_or(PathBuf::from("bulk"), |dir| PathBuf::from(dir.value)));
+    checks::bulk_dir(&dir, base, place, report);
+    BulkSettings {
+        dir,
+        bytes_max: bytes_max.map(|bytes| bytes.value),
+    }
+}
+
+fn read_compression(mut section: Section<'_, '_>, report: &mut Report<'_>) -> CompressionLevel {
+    let default = CompressionLevel::default();
+    let level = section.get_or(report, "level", default, values::compression);
+    section.finish(report);
+    level
+}
+
+fn read_peers(
+    sections: Vec<Section<'_, '_>>,
+    report: &mut Report<'_>,
+    places: &mut Places,
+) -> Vec<PeerConfig> {
+    if let Some(section) = sections.get(PEERS_MAX) {
+        let what = format!("{} peers are too many", sections.len());
+        report.add(
+            section.span(),
+            Fault::new(what, format!("keep at most {PEERS_MAX}")),
+        );
+    }
+    let read = |section| read_peer(section, report, places);
+    sections
+        .into_iter()
+        .take(PEERS_MAX)
+        .filter_map(read)
+        .collect()
+}
+
+fn read_peer(
+    mut section: Section<'_, '_>,
+    report: &mut Report<'_>,
+    places: &mut Places,
+) -> Option<PeerConfig> {
+    let remedy = "add the peer with `strait pair TOKEN`, which writes the whole section";
+    let site: Option<Located<SiteName>> = section.require(report, "site", remedy, values::site);
+    let key = section.require(report, "key", remedy, values::public_key);
+    let addresses = section.get_or(report, "addresses", Vec::new(), values::addresses);
+    let rate = section.get(report, "rate", values::rate);
+    let congestion = section
+        .get(report, "congestion", values::congestion)
+        .map(|congestion| congestion.value)
+        .unwrap_or_default();
+    section.finish(report);
+    let (site, key) = (site?, key?);
+    places.peers.push(PeerPlace {
+        site: site.clone(),
+        key: key.clone(),
+    });
+    Some(PeerConfig {
+        site: site.value,
+        key: key.value,
+        addresses,
+        rate_bits_s: rate.map(|rate| rate.value),
+        congestion,
+    })
+}

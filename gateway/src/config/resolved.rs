@@ -1,0 +1,158 @@
+//! A configuration in which every value has its type, its default and its bounds.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strait_transport::{PeerConfig, SiteName};
+
+/// How a gateway runs: `strait.toml`, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our own site.
+    pub site: SiteName,
+    /// Where we listen.
+    pub listen: ListenSettings,
+    /// Counters and logs.
+    pub grid: GridSettings,
+    /// What both ends of a link hold.
+    pub history: HistorySettings,
+    /// Files.
+    pub bulk: BulkSettings,
+    /// How hard literals are compressed.
+    pub compression: CompressionLevel,
+    /// Who we have a link to; sites and keys are all different.
+    pub peers: Vec<PeerConfig>,
+}
+
+/// Where the gateway listens, and how peers reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenSettings {
+    /// UDP: links to other gateways.
+    pub link: SocketAddr,
+    /// TCP: clients of the grid.
+    pub grid: SocketAddr,
+    /// TCP: metrics and status. On loopback unless `http_allow_remote`.
+    pub http: SocketAddr,
+    /// HTTP may listen beyond loopback.
+    pub http_allow_remote: bool,
+    /// `host:port` at which peers reach `link`: printed by `strait pair`, used for
+    /// nothing else.
+    pub advertise: Vec<String>,
+}
+
+/// Counters and logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GridSettings {
+    /// Time between two flushes: 1 ms to 10 s.
+    pub flush: Duration,
+    /// Most memory for counters and logs; writes beyond it are refused.
+    pub memory_bytes_max: u64,
+    /// What clients must send with AUTH or HELLO, if anything.
+    pub password: Option<Password>,
+    /// Most connections at a time.
+    pub clients_max: usize,
+}
+
+/// A secret: its debug form shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Takes a text as a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// The history: bytes that the peers hold too, and that batches refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Most memory for its index and its hot bytes.
+    pub memory_bytes_max: u64,
+    /// Most disk for its segments.
+    pub disk_bytes_max: u64,
+}
+
+/// Files that come in from other sites.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkSettings {
+    /// The directory that all their paths are confined to. Absolute if the
+    /// configuration's path was.
+    pub dir: PathBuf,
+    /// Most bytes in it; a push beyond it is refused.
+    pub bytes_max: Option<u64>,
+}
+
+/// How hard literals are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompressionLevel {
+    /// As hard as the link leaves time for.
+    #[default]
+    Adaptive,
+    /// Always this level of zstd, 1 to 19.
+    Fixed(i32),
+}
+
+impl Config {
+    /// The configuration of a site whose file says nothing but its name. `bulk_dir`
+    /// takes the place of `bulk` beside the file.
+    pub fn new(site: SiteName, bulk_dir: PathBuf) -> Self {
+        Self {
+            site,
+            listen: ListenSettings::default(),
+            grid: GridSettings::default(),
+            history: HistorySettings::default(),
+            bulk: BulkSettings {
+                dir: bulk_dir,
+                bytes_max: None,
+            },
+            compression: CompressionLevel::default(),
+            peers: Vec::new(),
+        }
+    }
+}
+
+impl Default for ListenSettings {
+    fn default() -> Self {
+        Self {
+            link: SocketAddr::from(([0, 0, 0, 0], 7440)),
+            grid: SocketAddr::from(([127, 0, 0, 1], 6390)),
+            http: SocketAddr::from(([127, 0, 0, 1], 7441)),
+            http_allow_remote: false,
+            advertise: Vec::new(),
+        }
+    }
+}
+
+impl Default for GridSettings {
+    fn default() -> Self {
+        Self {
+            flush: Duration::from_millis(50),
+            memory_bytes_max: 1 << 30,
+            password: None,
+            clients_max: 1000,
+        }
+    }
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 256 << 20,
+            disk_bytes_max: 4 << 30,
+        }
+    }
+}

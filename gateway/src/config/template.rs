@@ -1,0 +1,128 @@
+//! The `strait.toml` that `strait init` writes.
+
+use std::net::SocketAddr;
+
+use strait_transport::SiteName;
+
+use super::quantity::ByteSize;
+use super::resolved::{GridSettings, HistorySettings, ListenSettings};
+
+/// What differs from site to site in a new configuration.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// The site.
+    pub site: SiteName,
+    /// `listen.link`.
+    pub link: SocketAddr,
+    /// `listen.grid`.
+    pub grid: SocketAddr,
+    /// `listen.http`.
+    pub http: SocketAddr,
+    /// `listen.advertise`.
+    pub advertise: Vec<String>,
+}
+
+impl Template {
+    /// A configuration in which all but the site's name is the default.
+    pub fn new(site: SiteName) -> Self {
+        let ListenSettings {
+            link,
+            grid,
+            http,
+            http_allow_remote: _,
+            advertise,
+        } = ListenSettings::default();
+        Self {
+            site,
+            link,
+            grid,
+            http,
+            advertise,
+        }
+    }
+
+    /// The commented file. Every key is there; one that has no default is commented out.
+    pub fn render(&self) -> String {
+        let grid = GridSettings::default();
+        let history = HistorySettings::default();
+        TEXT.replace("{site}", self.site.as_ref())
+            .replace("{link}", &self.link.to_string())
+            .replace("{grid}", &self.grid.to_string())
+            .replace("{http}", &self.http.to_string())
+            .replace("{advertise}", &list(&self.advertise))
+            .replace("{flush_ms}", &grid.flush.as_millis().to_string())
+            .replace(
+                "{grid_memory}",
+                &ByteSize(grid.memory_bytes_max).to_string(),
+            )
+            .replace("{clients_max}", &grid.clients_max.to_string())
+            .replace(
+                "{history_memory}",
+                &ByteSize(history.memory_bytes_max).to_string(),
+            )
+            .replace(
+                "{history_disk}",
+                &ByteSize(history.disk_bytes_max).to_string(),
+            )
+    }
+}
+
+/// Addresses have passed `check_address`: no quote or backslash is in them.
+fn list(addresses: &[String]) -> String {
+    let quoted: Vec<_> = addresses.iter().map(|a| format!("\"{a}\"")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+const TEXT: &str = r#"# strait: the gateway of one site. `strait check-config` checks this file,
+# docs/OPERATING.md explains it. A change takes effect when the gateway is restarted.
+
+# This site's name. It is part of every record that is made here: choose it for good.
+site = "{site}"
+
+[listen]
+# UDP: links to other gateways. Open this port in the firewall.
+link = "{link}"
+# TCP: Redis clients. Beyond loopback it needs a password, see [grid].
+grid = "{grid}"
+# TCP: /metrics, /status, /livez and /readyz, without password.
+http = "{http}"
+# Lets http listen beyond loopback.
+http_allow_remote = false
+# Where peers reach `link` from outside, as "host:port"; `strait pair` prints it.
+advertise = {advertise}
+
+[grid]
+# Time between two flushes to disk and to the peers, in ms. A crash loses at most this
+# much, and the time of one fsync, of what was confirmed from memory.
+flush_ms = {flush_ms}
+# Memory for counters and logs; writes beyond it are refused with an error.
+memory_bytes_max = "{grid_memory}"
+# Connections of Redis clients at a time.
+clients_max = {clients_max}
+# What Redis clients must send with AUTH.
+# password = "..."
+
+[history]
+# Bytes that peers hold too, so that they need not be sent again.
+memory_bytes_max = "{history_memory}"
+disk_bytes_max = "{history_disk}"
+
+[bulk]
+# Where pushed files are put; relative to this file.
+dir = "bulk"
+# Most bytes in it. Without this key: as the disk allows.
+# bytes_max = "1TiB"
+
+[compression]
+# "adaptive": as hard as the link leaves time for. Or a fixed level of zstd, 1 to 19.
+level = "adaptive"
+
+# Peers. `strait pair TOKEN` adds one at the end of this file.
+#
+# [[peer]]
+# site = "west"
+# key = "..."                         # as `strait pair` prints it there
+# addresses = ["west.example:7440"]   # without any, only the peer dials
+# rate = "100Mbit/s"                  # of the link, if known: keeps queues out of routers
+# congestion = "strait"               # or "cubic", which yields to TCP
+"#;

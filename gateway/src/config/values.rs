@@ -1,0 +1,226 @@
+//! Single values: what may stand behind a key.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use strait_transport::{Congestion, PublicKey, SiteName};
+use toml::de::DeValue;
+
+use super::errors::Fault;
+use super::quantity::{ByteSize, Rate};
+use super::resolved::{CompressionLevel, Password};
+use super::section::printable;
+
+/// More addresses than this for one gateway are a mistake.
+const ADDRESSES_MAX: usize = 8;
+/// Longest password, in bytes.
+const PASSWORD_BYTES_MAX: usize = 512;
+
+pub(super) fn site(value: &DeValue<'_>) -> Result<SiteName, Fault> {
+    text(value, "\"east\"")?.parse().map_err(|_| {
+        Fault::new(
+            format!("{} is no site name", shown(value)),
+            "use 1 to 32 of a-z, 0-9 and '-', starting with a letter",
+        )
+    })
+}
+
+pub(super) fn public_key(value: &DeValue<'_>) -> Result<PublicKey, Fault> {
+    text(value, "the peer's key")?.parse().map_err(|_| {
+        Fault::new(
+            format!("{} is no key", shown(value)),
+            "a key is 52 characters of a-z and 2-7; run `strait pair` at the peer and add its \
+             token here with `strait pair TOKEN`",
+        )
+    })
+}
+
+pub(super) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Fault> {
+    text(value, "\"127.0.0.1:7441\"")?.parse().map_err(|_| {
+        Fault::new(
+            format!("{} is no IP address and port", shown(value)),
+            "write it like \"127.0.0.1:7441\" or \"[::1]:7441\"",
+        )
+    })
+}
+
+pub(super) fn addresses(value: &DeValue<'_>) -> Result<Vec<String>, Fault> {
+    let remedy = "write a list like [\"west.example:7440\"]";
+    let DeValue::Array(items) = value else {
+        return Err(Fault::new(format!("{} is no list", shown(value)), remedy));
+    };
+    if items.len() > ADDRESSES_MAX {
+        return Err(Fault::new(
+            format!("{} addresses are too many", items.len()),
+            format!("keep at most {ADDRESSES_MAX}"),
+        ));
+    }
+    let one = |item: &DeValue<'_>| {
+        let address = text(item, "\"west.example:7440\"")?;
+        check_address(address).map_err(|what| Fault::new(what, remedy))?;
+        Ok(address.to_owned())
+    };
+    items.iter().map(|item| one(item.get_ref())).collect()
+}
+
+/// Whether a text is `host:port`, the host a name, an IPv4 address or a bracketed IPv6
+/// one; says what it is otherwise.
+pub fn check_address(text: &str) -> Result<(), String> {
+    if text.parse::<SocketAddr>().is_ok_and(|a| a.port() != 0) {
+        return Ok(());
+    }
+    let fault = |what| Err(format!("{:?} {what}", printable(text)));
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return fault("has no port");
+    };
+    if port.parse::<u16>().ok().is_none_or(|port| port == 0) {
+        return fault("does not end in a port from 1 to 65535");
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if host.is_empty() || host.len() > 253 || !host.chars().all(allowed) {
+        return fault("does not begin with a host name or an IP address");
+    }
+    Ok(())
+}
+
+/// A size within bounds.
+pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Result<u64, Fault> {
+    move |value| {
+        let ByteSize(bytes) = quantity(value, "a size", "256MiB", "KiB, MiB, GiB or TiB")?;
+        within(bytes, bounds, ByteSize)
+    }
+}
+
+/// A rate in bits per second.
+pub(super) fn rate(value: &DeValue<'_>) -> Result<u64, Fault> {
+    let Rate(bits) = quantity(value, "a rate", "100Mbit/s", "kbit/s, Mbit/s or Gbit/s")?;
+    within(bits, 10_000..=1_000_000_000_000, Rate)
+}
+
+fn quantity<T: FromStr>(
+    value: &DeValue<'_>,
+    what: &str,
+    example: &str,
+    units: &str,
+) -> Result<T, Fault> {
+    let remedy = format!("write it like \"{example}\", with {units}");
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| Fault::new(format!("{} is not {what}", shown(value)), remedy))
+}
+
+/// A whole number within bounds.
+pub(super) fn integer(
+    bounds: RangeInclusive<u64>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<u64, Fault> {
+    move |value| {
+        let (low, high) = (*bounds.start(), *bounds.end());
+        let number = number(value).ok_or_else(|| {
+            Fault::new(
+                format!("{} is no whole number in range", shown(value)),
+                format!("write a number from {low} to {high}, without quotes"),
+            )
+        })?;
+        within(number, bounds, |n| n)
+    }
+}
+
+fn number(value: &DeValue<'_>) -> Option<u64> {
+    let integer = value.as_integer()?;
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn within<T: Display>(
+    number: u64,
+    bounds: RangeInclusive<u64>,
+    shown: impl Fn(u64) -> T,
+) -> Result<u64, Fault> {
+    if bounds.contains(&number) {
+        return Ok(number);
+    }
+    let (low, high) = (shown(*bounds.start()), shown(*bounds.end()));
+    let what = format!("{} is out of range", shown(number));
+    Err(Fault::new(what, format!("use {low} to {high}")))
+}
+
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
+    value.as_bool().ok_or_else(|| {
+        Fault::new(
+            format!("{} is neither true nor false", shown(value)),
+            "write true or false, without quotes",
+        )
+    })
+}
+
+/// Never shows the value: it is a secret even when it is wrong.
+pub(super) fn password(value: &DeValue<'_>) -> Result<Password, Fault> {
+    match value.as_str() {
+        Some(text) if !text.is_empty() && text.len() <= PASSWORD_BYTES_MAX => {
+            Ok(Password::new(text))
+        }
+        Some(_) => Err(Fault::new(
+            "it is empty or too long",
+            format!("use 1 to {PASSWORD_BYTES_MAX} bytes, or remove the key for no password"),
+        )),
+        None => Err(Fault::new("it is no text", "write it in quotes")),
+    }
+}
+
+pub(super) fn path(value: &DeValue<'_>) -> Result<String, Fault> {
+    let path = text(value, "\"bulk\"")?;
+    if path.is_empty() || path.contains('\0') {
+        return Err(Fault::new("it is no path", "name a directory"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(Fault::new(
+            format!("{} goes up with `..`", shown(value)),
+            "name the directory by a path without `..`; an absolute one is fine",
+        ));
+    }
+    Ok(path.to_owned())
+}
+
+pub(super) fn compression(value: &DeValue<'_>) -> Result<CompressionLevel, Fault> {
+    let level = number(value).and_then(|level| i32::try_from(level).ok());
+    match level {
+        Some(level @ 1..=19) => Ok(CompressionLevel::Fixed(level)),
+        Some(_) | None if value.as_str() == Some("adaptive") => Ok(CompressionLevel::Adaptive),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no level", shown(value)),
+            "write \"adaptive\", or a number from 1 to 19 without quotes",
+        )),
+    }
+}
+
+pub(super) fn congestion(value: &DeValue<'_>) -> Result<Congestion, Fault> {
+    match value.as_str() {
+        Some("strait") => Ok(Congestion::Strait),
+        Some("cubic") => Ok(Congestion::Cubic),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no congestion control", shown(value)),
+            "write \"strait\" or \"cubic\"",
+        )),
+    }
+}
+
+fn text<'v>(value: &'v DeValue<'_>, example: &str) -> Result<&'v str, Fault> {
+    value.as_str().ok_or_else(|| {
+        Fault::new(
+            format!("{} is no text", shown(value)),
+            format!("write it in quotes, like {example}"),
+        )
+    })
+}
+
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("\"{}\"", printable(text)),
+        DeValue::Integer(number) => printable(&number.to_string()),
+        DeValue::Float(number) => printable(number.as_str()),
+        DeValue::Boolean(truth) => truth.to_string(),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}

@@ -1,0 +1,65 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{DataDirError, Layout};
+
+/// The lock on a data directory. The kernel lets go of it when the process ends,
+/// however it ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock and writes our process number into its file, for people only.
+    pub(super) fn take(layout: &Layout) -> Result<Self, DataDirError> {
+        let path = layout.lock();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(DataDirError::io("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(DataDirError::Locked {
+                    path: layout.root().to_owned(),
+                    pid: read_pid(&path),
+                });
+            }
+            Err(error) => return Err(DataDirError::io("lock", &path)(error.into())),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(DataDirError::io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Waits until no one else edits the files of a directory. Independent of the lock that
+/// a running gateway holds.
+pub(crate) fn lock_directory(path: &Path) -> io::Result<impl Drop + use<>> {
+    let directory = File::open(path)?;
+    flock(&directory, FlockOperation::LockExclusive)?;
+    Ok(DirectoryLock(directory))
+}
+
+struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file lets go of the lock in any case.
+        let _unlocked = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+fn read_pid(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
