@@ -1,8 +1,19 @@
 //! The receiving half of a link: the wire form in, the batch out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::BATCH_BYTES_MAX;
+use crate::history::{Absent, HistoryId, Ledger, Position};
+use crate::link::Link;
+use crate::wire::batch::{self, DIGEST_BYTES, Head};
+use crate::wire::hello::{Held, Hello};
+use crate::wire::plan::Plan;
+use crate::wire::{self, Malformed, Reader, Side, Source, body};
+
+/// A batch that appends further than this past the contiguous tail is refused: far more than any
+/// sender has in flight.
+const AHEAD_BYTES_MAX: usize = 1 << 30;
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,30 +33,263 @@ pub enum DecodeError {
     /// It ends early, or holds a value out of range.
     #[error("malformed batch: {0}")]
     Malformed(&'static str),
+    /// It is of a version of the format that we don't speak.
+    #[error("batch of format {theirs}, we speak {ours}: upgrade the older gateway", ours = wire::VERSION)]
+    Version {
+        /// The batch's version.
+        theirs: u8,
+    },
+    /// It was encoded before our last hello.
+    #[error("batch of connection {theirs} on connection {ours}")]
+    Stale {
+        /// The hello that the batch answers.
+        theirs: u64,
+        /// Our last hello.
+        ours: u64,
+    },
+    /// It belongs to a history that we were never told of.
+    #[error("batch of an unknown history")]
+    UnknownHistory,
     /// Its compressed part does not decompress to what it declares.
     #[error("damaged batch: its compressed part does not decompress")]
     Compressed,
+    /// It rebuilds to other bytes than were sent.
+    #[error("damaged batch: its digest does not match")]
+    Digest,
+    /// It appends far past what we hold, or over it.
+    #[error("batch appends at {at}, our history ends at {tail}")]
+    Position {
+        /// Where it appends.
+        at: u64,
+        /// Our contiguous tail.
+        tail: u64,
+    },
+}
+
+impl From<Malformed> for DecodeError {
+    fn from(Malformed(what): Malformed) -> Self {
+        Self::Malformed(what)
+    }
 }
 
 /// The receiving half of a link. Runs on its own thread.
 #[derive(Debug)]
-pub struct Decoder {}
+pub struct Decoder {
+    link: Arc<Link>,
+    generation: u64,
+    history: Option<(HistoryId, u64)>,
+}
+
+/// Why a batch can't be rebuilt from what we hold.
+enum Unresolved {
+    Absent(Absent),
+    Refused(DecodeError),
+}
+
+impl From<Absent> for Unresolved {
+    fn from(absent: Absent) -> Self {
+        Self::Absent(absent)
+    }
+}
+
+impl From<Malformed> for Unresolved {
+    fn from(malformed: Malformed) -> Self {
+        Self::Refused(malformed.into())
+    }
+}
 
 impl Decoder {
-    pub(crate) fn new() -> Self {
-        Self {}
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            generation: 0,
+            history: None,
+        }
     }
 
     /// What we hold, for the peer's encoder: to be called at each new connection, after every
     /// batch of the old one was decoded or dropped. At most 1 KiB.
+    ///
+    /// Forgets what arrived ahead of a gap, and makes every batch encoded before stale.
     pub fn hello(&mut self) -> Vec<u8> {
-        Vec::new()
+        self.generation += 1;
+        let (key, key_settled) = self.link.key();
+        let mut ledger = self.link.received();
+        let tail = ledger.tail();
+        ledger.truncate(tail);
+        let held = self.history.map(|(id, epoch)| Held {
+            id,
+            epoch,
+            oldest: ledger.oldest(),
+            tail,
+        });
+        let capacity_bytes = self.link.history_bytes_max();
+        Hello {
+            generation: self.generation,
+            key,
+            key_settled,
+            capacity_bytes,
+            held,
+        }
+        .write()
     }
 
-    /// Decodes one batch.
+    /// Decodes one batch. On success it has been appended to history; on any other outcome
+    /// nothing has changed.
+    ///
+    /// # Errors
+    /// The batch is not what an encoder of ours writes, or was damaged on the way.
     pub fn decode(&mut self, wire: &[u8]) -> Result<Decoding, DecodeError> {
-        let raw =
-            zstd::bulk::decompress(wire, BATCH_BYTES_MAX).map_err(|_| DecodeError::Compressed)?;
-        Ok(Decoding::Ready(raw.into()))
+        let mut reader = Reader::new(wire);
+        let theirs = reader.byte()?;
+        if theirs != wire::VERSION {
+            return Err(DecodeError::Version { theirs });
+        }
+        let digest: [u8; DIGEST_BYTES] = reader.array()?;
+        let head = Head::read(&mut reader)?;
+        let fresh = self.check(&head)?;
+        match self.rebuild(&head, &digest, reader.rest(), fresh) {
+            Ok((raw, plan)) => {
+                self.keep(&head, &plan, &raw, fresh)?;
+                Ok(Decoding::Ready(raw.into()))
+            }
+            Err(Unresolved::Absent(Absent::InFlight)) => Ok(Decoding::Waiting),
+            Err(Unresolved::Absent(Absent::Evicted)) => Ok(Decoding::Missing),
+            Err(Unresolved::Refused(error)) => Err(error),
+        }
+    }
+
+    /// Whether the batch begins a new history.
+    fn check(&self, head: &Head) -> Result<bool, DecodeError> {
+        if head.generation != self.generation {
+            return Err(DecodeError::Stale {
+                theirs: head.generation,
+                ours: self.generation,
+            });
+        }
+        let fresh = head.identity.is_some() && head.identity != self.history;
+        if self.history.is_none() && !fresh {
+            return Err(DecodeError::UnknownHistory);
+        }
+        let tail = if fresh {
+            Position(0)
+        } else {
+            self.link.received().tail()
+        };
+        if head.start.since(tail) > AHEAD_BYTES_MAX {
+            return Err(DecodeError::Position {
+                at: head.start.0,
+                tail: tail.0,
+            });
+        }
+        Ok(fresh)
+    }
+
+    fn rebuild(
+        &self,
+        head: &Head,
+        digest: &[u8; DIGEST_BYTES],
+        body: &[u8],
+        fresh: bool,
+    ) -> Result<(Vec<u8>, Plan), Unresolved> {
+        let mut prefix = Vec::new();
+        for base in &head.bases {
+            self.read(*base, fresh, &mut prefix)?;
+        }
+        let body_len = head.plan_len + head.literal_len;
+        let decompressed;
+        let body = if head.compressed {
+            decompressed = body::decompress(body, &prefix, body_len)
+                .ok_or_else(|| mismatch(!head.bases.is_empty(), DecodeError::Compressed))?;
+            &decompressed
+        } else {
+            body
+        };
+        if body.len() != body_len {
+            return Err(Malformed("a body of another length than declared").into());
+        }
+        let (plan_bytes, literals) = body.split_at(head.plan_len);
+        let plan = Plan::read(plan_bytes, head.start, head.raw_len, head.literal_len)?;
+        let raw = self.put_together(&plan, literals, head.raw_len, fresh)?;
+        if batch::digest(head, plan_bytes, &raw) != *digest {
+            let refers = !head.bases.is_empty() || !plan.runs.is_empty();
+            return Err(mismatch(refers, DecodeError::Digest));
+        }
+        Ok((raw, plan))
+    }
+
+    fn put_together(
+        &self,
+        plan: &Plan,
+        literals: &[u8],
+        raw_len: usize,
+        fresh: bool,
+    ) -> Result<Vec<u8>, Unresolved> {
+        let mut raw = Vec::with_capacity(raw_len);
+        let mut rest = literals;
+        for run in &plan.runs {
+            let (now, after) = rest
+                .split_at_checked(run.literal_len)
+                .ok_or(Malformed("literals end early"))?;
+            raw.extend_from_slice(now);
+            rest = after;
+            self.read(run.source, fresh, &mut raw)?;
+        }
+        raw.extend_from_slice(rest);
+        Ok(raw)
+    }
+
+    fn read(&self, source: Source, fresh: bool, out: &mut Vec<u8>) -> Result<(), Absent> {
+        match source.side {
+            Side::Same if fresh && source.extent.len > 0 => Err(Absent::InFlight),
+            Side::Same => self.link.received().read(source.extent, out),
+            // What we sent is confirmed before it is referred to: if it is not here, it is gone.
+            Side::Reverse => self
+                .link
+                .sent()
+                .read(source.extent, out)
+                .map_err(|_| Absent::Evicted),
+        }
+    }
+
+    /// Appends what the batch says, now that it is proved.
+    fn keep(
+        &mut self,
+        head: &Head,
+        plan: &Plan,
+        raw: &[u8],
+        fresh: bool,
+    ) -> Result<(), DecodeError> {
+        let mut appended = Vec::with_capacity(plan.append_len());
+        for range in &plan.appends {
+            appended.extend_from_slice(raw.get(range.clone()).unwrap_or_default());
+        }
+        let bytes_max = self.link.history_bytes_max();
+        let mut ledger = self.link.received();
+        if fresh {
+            *ledger = Ledger::default();
+            self.history = head.identity;
+        }
+        let tail = ledger.tail();
+        ledger
+            .insert(head.start, &appended)
+            .map_err(|_| DecodeError::Position {
+                at: head.start.0,
+                tail: tail.0,
+            })?;
+        if let Some(floor) = head.floor {
+            ledger.evict_below(floor);
+        }
+        ledger.shrink_to(bytes_max);
+        Ok(())
+    }
+}
+
+/// Bytes of history may be at fault as well as the wire: literals settle it (rule H5).
+fn mismatch(refers: bool, otherwise: DecodeError) -> Unresolved {
+    if refers {
+        Unresolved::Absent(Absent::Evicted)
+    } else {
+        Unresolved::Refused(otherwise)
     }
 }

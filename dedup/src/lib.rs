@@ -8,9 +8,13 @@
 //! Synchronous and silent: no tokio, no network, no clock. What a batch means is the gateway's
 //! business, how it gets across is the transport's.
 
+mod chunker;
 mod decoder;
+
 mod encoder;
+mod history;
 mod link;
+mod wire;
 
 pub use decoder::{DecodeError, Decoder, Decoding};
 pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level};

@@ -1,0 +1,153 @@
+//! `strait-bench ratio`: what files cost on the wire, through the gateway's encoder and decoder.
+#![allow(clippy::print_stdout, reason = "the figures go to standard output")]
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use strait_dedup::{
+    BATCH_BYTES_MAX, BatchId, Decoder, Decoding, EncodeOptions, Encoder, Level, Store, StoreConfig,
+};
+
+/// What the transport puts before each batch: version, class, flags, stream, sequence, length.
+const FRAME_HEADER_BYTES: u64 = 24;
+
+/// The lane of bulk data.
+const BULK_LANE: u8 = 2;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A fixed zstd level instead of the adaptive one
+    #[arg(long)]
+    level: Option<i32>,
+    /// History to keep in memory, in MiB, for each end
+    #[arg(long, default_value_t = 4096)]
+    memory_mib: u64,
+    /// Files, in the order in which they are sent
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// One line of output.
+#[derive(Serialize)]
+struct Line {
+    file: String,
+    raw_bytes: u64,
+    wire_bytes: u64,
+    ratio: f64,
+    encode_mb_s: f64,
+    decode_mb_s: f64,
+    /// Bytes that were references, of all.
+    hit_percent: f64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut link = Link::open(arguments)?;
+    for (stream, path) in arguments.files.iter().enumerate() {
+        let figures = link
+            .send(stream as u64, path)
+            .with_context(|| format!("sending {}", path.display()))?;
+        println!("{}", serde_json::to_string(&figures.line(path))?);
+    }
+    Ok(())
+}
+
+/// Both ends of one direction of a link.
+struct Link {
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+#[derive(Default)]
+struct Figures {
+    raw_bytes: u64,
+    wire_bytes: u64,
+    reference_bytes: u64,
+    encoding: Duration,
+    decoding: Duration,
+}
+
+impl Link {
+    fn open(arguments: &Arguments) -> anyhow::Result<Self> {
+        let open = || {
+            let memory_bytes_max = arguments.memory_mib << 20;
+            Store::open(StoreConfig {
+                dir: None,
+                memory_bytes_max,
+                disk_bytes_max: 0,
+            })
+        };
+        let (mut encoder, _) = open()?.0.link("receiver");
+        let (_, mut decoder) = open()?.0.link("sender");
+        encoder.handle_hello(&decoder.hello())?;
+        if let Some(level) = arguments.level {
+            encoder.set_level(Level::Fixed(level));
+        }
+        Ok(Self { encoder, decoder })
+    }
+
+    /// Sends a file as one stream and checks what comes out.
+    fn send(&mut self, stream: u64, path: &Path) -> anyhow::Result<Figures> {
+        let mut file = File::open(path)?;
+        let mut figures = Figures::default();
+        let mut raw = Vec::with_capacity(BATCH_BYTES_MAX);
+        for seq in 0.. {
+            raw.clear();
+            (&mut file)
+                .take(BATCH_BYTES_MAX as u64)
+                .read_to_end(&mut raw)?;
+            if raw.is_empty() {
+                break;
+            }
+            let id = BatchId { stream, seq };
+            self.send_batch(id, &raw, &mut figures)?;
+        }
+        Ok(figures)
+    }
+
+    fn send_batch(&mut self, id: BatchId, raw: &[u8], figures: &mut Figures) -> anyhow::Result<()> {
+        let options = EncodeOptions {
+            id,
+            lane: BULK_LANE,
+            literal: false,
+        };
+        let begin = Instant::now();
+        let encoded = self.encoder.encode(options, raw);
+        figures.encoding += begin.elapsed();
+        let begin = Instant::now();
+        let decoding = self.decoder.decode(&encoded.bytes)?;
+        figures.decoding += begin.elapsed();
+        let Decoding::Ready(bytes) = decoding else {
+            bail!("batch {} was not decoded: {decoding:?}", id.seq);
+        };
+        ensure!(bytes == raw, "batch {} came out different", id.seq);
+        self.encoder.handle_acked(id);
+        figures.raw_bytes += raw.len() as u64;
+        figures.wire_bytes += FRAME_HEADER_BYTES + encoded.bytes.len() as u64;
+        figures.reference_bytes += encoded.stats.reference_bytes;
+        Ok(())
+    }
+}
+
+impl Figures {
+    fn line(&self, path: &Path) -> Line {
+        let rate =
+            |time: Duration| round(self.raw_bytes as f64 / 1e6 / time.as_secs_f64().max(1e-9));
+        Line {
+            file: path.display().to_string(),
+            raw_bytes: self.raw_bytes,
+            wire_bytes: self.wire_bytes,
+            ratio: round(self.raw_bytes as f64 / self.wire_bytes.max(1) as f64),
+            encode_mb_s: rate(self.encoding),
+            decode_mb_s: rate(self.decoding),
+            hit_percent: round(self.reference_bytes as f64 * 100.0 / self.raw_bytes.max(1) as f64),
+        }
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}

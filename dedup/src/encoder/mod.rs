@@ -1,0 +1,449 @@
+//! The sending half of a link: a batch in, its wire form out.
+
+mod bases;
+mod floor;
+mod in_flight;
+mod scan;
+mod streams;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::bases::Choice;
+use self::floor::Floor;
+use self::in_flight::{Flight, InFlight};
+use self::scan::{Found, Scan};
+use self::streams::{StreamState, Streams};
+use crate::BatchId;
+use crate::chunker::Chunker;
+use crate::history::{Extent, HistoryId, Index, Ledger, Position};
+use crate::link::Link;
+use crate::wire::batch::{self, Head};
+use crate::wire::hello::{Held, Hello, Refused};
+use crate::wire::plan::{Plan, Run};
+use crate::wire::{self, Side, Source, body};
+
+/// What the caller says about a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeOptions {
+    /// Which batch this is; the same again when it is sent again.
+    pub id: BatchId,
+    /// How urgent, 0 first: a batch never refers to what is in flight in a less urgent lane.
+    pub lane: u8,
+    /// Refer to nothing: the peer could not resolve what this batch referred to.
+    pub literal: bool,
+}
+
+/// A batch ready for the wire.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The wire form.
+    pub bytes: Bytes,
+    /// What encoding did.
+    pub stats: EncodeStats,
+}
+
+/// What encoding one batch did, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodeStats {
+    /// Bytes of the stream.
+    pub raw_bytes: u64,
+    /// Bytes that were left after references, before compression.
+    pub literal_bytes: u64,
+    /// Bytes that became references.
+    pub reference_bytes: u64,
+    /// Bytes of history that literals were compressed against.
+    pub base_bytes: u64,
+    /// Bytes of the wire form.
+    pub wire_bytes: u64,
+    /// The zstd level used; 0 when literals went raw.
+    pub level: i32,
+}
+
+/// How hard to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// As hard as the link's drain rate leaves time for.
+    Adaptive,
+    /// Always this zstd level, 1..=19.
+    Fixed(i32),
+}
+
+/// Why a peer's hello was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HelloError {
+    /// It ends early, or holds a value out of range.
+    #[error("the peer's history hello is malformed: {0}")]
+    Malformed(&'static str),
+    /// It speaks a version of the batch format that we don't.
+    #[error("the peer speaks batch format {theirs}, we speak {ours}: upgrade the older gateway")]
+    Version {
+        /// The peer's version.
+        theirs: u8,
+        /// Our version.
+        ours: u8,
+    },
+}
+
+/// The sending half of a link. Runs on its own thread.
+#[derive(Debug)]
+pub struct Encoder {
+    link: Arc<Link>,
+    chunker: Option<Chunker>,
+    history: (HistoryId, u64),
+    /// The peer is known to have `history`.
+    confirmed: bool,
+    generation: u64,
+    index: Index,
+    streams: Streams,
+    in_flight: InFlight,
+    encoded: u64,
+    floor: Floor,
+    level: Level,
+}
+
+impl Encoder {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self {
+            link,
+            chunker: None,
+            history: (HistoryId::random(), 0),
+            confirmed: false,
+            generation: 0,
+            index: Index::default(),
+            streams: Streams::default(),
+            in_flight: InFlight::default(),
+            encoded: 0,
+            floor: Floor::default(),
+            level: Level::Adaptive,
+        }
+    }
+
+    /// Encodes one batch of at most [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX) bytes, which then
+    /// is in flight. One that is in flight already goes out again as literals.
+    ///
+    /// Never fails: history that can't be read costs bytes on the wire.
+    pub fn encode(&mut self, options: EncodeOptions, raw: &[u8]) -> Encoded {
+        self.make_room();
+        let EncodeOptions { id, lane, literal } = options;
+        let lost = self.in_flight.remove(id);
+        let mut stream = self.streams.take(id.stream, id.seq);
+        let link = self.link.clone();
+        let mut ledger = link.sent();
+        let scan = Scan {
+            raw,
+            lane,
+            chunker: self
+                .chunker
+                .get_or_insert_with(|| Chunker::new(link.settle_key())),
+            ledger: &ledger,
+            index: &self.index,
+            in_flight: &self.in_flight,
+            literal: literal || lost.is_some(),
+        };
+        let expected = stream.expected;
+        let found = scan.run(expected, stream.open.take());
+        let tail = ledger.tail();
+        let horizon = |at| self.in_flight.horizon(lane, at, tail);
+        let literal_len = raw.len() - found.matches.iter().map(|m| m.extent.len).sum::<usize>();
+        let bases = if scan.literal {
+            Vec::new()
+        } else {
+            let oldest = ledger.oldest();
+            let matches = &found.matches;
+            Choice {
+                matches,
+                raw_len: raw.len(),
+                expected,
+                tail: &stream.tail,
+                oldest,
+                horizon: &horizon,
+            }
+            .run(literal_len)
+        };
+        let mut prefix = Vec::new();
+        let bases = read_bases(&ledger, bases, &mut prefix);
+        let (start, appends) = match lost {
+            Some(lost) => {
+                self.index_forget(&lost);
+                (lost.start, lost.appends)
+            }
+            None => self.append(&mut ledger, &mut stream, &found, raw),
+        };
+        drop(ledger);
+        stream.expected = found.expected;
+        self.streams.put(id.stream, stream);
+        let draft = Draft {
+            start,
+            appends,
+            found,
+            bases,
+            prefix,
+            literal_len,
+        };
+        self.finish(options, raw, draft)
+    }
+
+    /// Appends what is novel and remembers its chunks.
+    fn append(
+        &mut self,
+        ledger: &mut Ledger,
+        stream: &mut StreamState,
+        found: &Found,
+        raw: &[u8],
+    ) -> (Position, Vec<Range<usize>>) {
+        let start = ledger.tail();
+        let mut appends: Vec<Range<usize>> = Vec::new();
+        for novel in &found.novel {
+            let at = ledger.append(&raw[novel.range.clone()]);
+            let piece = Extent {
+                at,
+                len: novel.range.len(),
+            };
+            // A chunk that spans batches can be found again only where its parts lie together.
+            let whole = match novel.earlier {
+                None => Some(piece),
+                Some(earlier) if earlier.end() == at => Some(Extent {
+                    at: earlier.at,
+                    len: earlier.len + piece.len,
+                }),
+                Some(_) => None,
+            };
+            match (novel.fingerprint, whole) {
+                (Some(fingerprint), Some(whole)) => self.index.insert(fingerprint, whole),
+                (Some(_), None) => {}
+                (None, whole) => {
+                    stream.open = whole.and_then(|extent| {
+                        found
+                            .open
+                            .clone()
+                            .map(|open| streams::OpenPiece { extent, ..open })
+                    });
+                }
+            }
+            match appends.last_mut() {
+                Some(last) if last.end == novel.range.start => last.end = novel.range.end,
+                Some(_) | None => appends.push(novel.range.clone()),
+            }
+        }
+        stream.tail.push(Extent {
+            at: start,
+            len: ledger.tail().since(start),
+        });
+        (start, appends)
+    }
+
+    /// The peer could not resolve this batch: nothing refers to what it referred to again.
+    fn index_forget(&mut self, lost: &Flight) {
+        for source in &lost.sources {
+            self.index.forget(*source);
+        }
+        self.streams.clear();
+    }
+
+    fn finish(&mut self, options: EncodeOptions, raw: &[u8], draft: Draft) -> Encoded {
+        let level = self.level_for(raw.len(), draft.literal_len);
+        let plan = Plan {
+            runs: draft.runs(),
+            appends: draft.appends.clone(),
+        };
+        let plan_bytes = plan.write(draft.start);
+        let body = draft.body(&plan_bytes, raw);
+        let compressed = body::compress(&body, &draft.prefix, level);
+        let floor = self.floor.announced(self.in_flight.earliest());
+        let head = Head {
+            compressed: compressed.is_some(),
+            generation: self.generation,
+            identity: (!self.confirmed).then_some(self.history),
+            floor: self.floor.to_announce(floor),
+            start: draft.start,
+            raw_len: raw.len(),
+            plan_len: plan_bytes.len(),
+            literal_len: draft.literal_len,
+            bases: if compressed.is_some() {
+                draft.bases.clone()
+            } else {
+                Vec::new()
+            },
+        };
+        let digest = batch::digest(&head, &plan_bytes, raw);
+        let wire = batch::seal(&head, &digest, compressed.as_ref().unwrap_or(&body));
+        let stats = EncodeStats {
+            raw_bytes: raw.len() as u64,
+            literal_bytes: draft.literal_len as u64,
+            reference_bytes: (raw.len() - draft.literal_len) as u64,
+            base_bytes: draft.prefix.len() as u64,
+            wire_bytes: wire.len() as u64,
+            level: if compressed.is_some() { level } else { 0 },
+        };
+        let sources = draft.sources();
+        let flight = Flight {
+            lane: options.lane,
+            order: self.encoded,
+            start: draft.start,
+            appends: draft.appends,
+            sources,
+            floor,
+        };
+        self.encoded += 1;
+        self.in_flight.insert(options.id, flight);
+        Encoded {
+            bytes: wire.into(),
+            stats,
+        }
+    }
+
+    fn level_for(&self, _raw: usize, _literals: usize) -> i32 {
+        match self.level {
+            Level::Adaptive => 3,
+            Level::Fixed(level) => level,
+        }
+    }
+
+    /// Stops referring to the oldest history when it outgrows what either end may keep.
+    fn make_room(&mut self) {
+        let mut ledger = self.link.sent();
+        if let Some(floor) = self
+            .floor
+            .raise(&ledger, self.link.history_bytes_max(), self.encoded)
+        {
+            ledger.evict_below(floor);
+            self.index.retain(floor, ledger.tail());
+        }
+    }
+
+    /// The peer holds this batch and what it appended to history.
+    pub fn handle_acked(&mut self, id: BatchId) {
+        if let Some(flight) = self.in_flight.remove(id) {
+            self.confirmed = true;
+            self.floor.confirm(flight.floor);
+        }
+    }
+
+    /// The peer decoder's hello, at each new connection: rolls back to the tail it confirms. All
+    /// that was in flight is forgotten and must be encoded again.
+    ///
+    /// # Errors
+    /// The hello is malformed or of another version; nothing has changed.
+    pub fn handle_hello(&mut self, hello: &[u8]) -> Result<(), HelloError> {
+        let hello = Hello::read(hello)?;
+        self.link.meet_key(hello.key, hello.key_settled);
+        self.generation = hello.generation;
+        self.in_flight.clear();
+        let link = self.link.clone();
+        let mut ledger = link.sent();
+        match hello.held.filter(|held| self.agrees(held, &ledger)) {
+            Some(held) => {
+                ledger.truncate(held.tail);
+                ledger.evict_below(held.oldest);
+                self.confirmed = true;
+                self.index.retain(ledger.oldest(), ledger.tail());
+                self.streams.roll_back(ledger.oldest(), ledger.tail());
+            }
+            None => {
+                *ledger = Ledger::default();
+                self.history = (self.history.0, self.history.1 + 1);
+                self.confirmed = false;
+                self.index.clear();
+                self.streams.clear();
+            }
+        }
+        self.floor.restart(hello.capacity_bytes, ledger.oldest());
+        Ok(())
+    }
+
+    /// Whether what the receiver holds is a beginning of our history.
+    fn agrees(&self, held: &Held, ledger: &Ledger) -> bool {
+        (held.id, held.epoch) == self.history
+            && held.tail <= ledger.tail()
+            && held.tail >= ledger.oldest()
+    }
+
+    /// The rate at which the link drains, for [`Level::Adaptive`]; `None` when nothing is queued.
+    pub fn handle_drain(&mut self, _bytes_per_s: Option<f64>) {}
+
+    /// Sets how hard to compress.
+    pub fn set_level(&mut self, level: Level) {
+        self.level = level;
+    }
+}
+
+/// A batch before it is compressed.
+struct Draft {
+    start: Position,
+    appends: Vec<Range<usize>>,
+    found: Found,
+    bases: Vec<Source>,
+    prefix: Vec<u8>,
+    literal_len: usize,
+}
+
+impl Draft {
+    fn runs(&self) -> Vec<Run> {
+        let mut after = 0;
+        let run = |found: &scan::Match| {
+            let literal_len = found.begin - after;
+            after = found.end();
+            Run {
+                literal_len,
+                source: Source {
+                    side: Side::Same,
+                    extent: found.extent,
+                },
+            }
+        };
+        self.found.matches.iter().map(run).collect()
+    }
+
+    /// Plan and literals, as they are compressed.
+    fn body(&self, plan: &[u8], raw: &[u8]) -> Vec<u8> {
+        let mut body = Vec::with_capacity(plan.len() + self.literal_len);
+        body.extend_from_slice(plan);
+        let mut after = 0;
+        for found in &self.found.matches {
+            body.extend_from_slice(&raw[after..found.begin]);
+            after = found.end();
+        }
+        body.extend_from_slice(&raw[after..]);
+        body
+    }
+
+    fn sources(&self) -> Vec<Extent> {
+        let matches = self.found.matches.iter().map(|found| found.extent);
+        matches
+            .chain(self.bases.iter().map(|base| base.extent))
+            .collect()
+    }
+}
+
+/// Reads the bases that can be read into `prefix`, and returns those.
+fn read_bases(ledger: &Ledger, bases: Vec<Extent>, prefix: &mut Vec<u8>) -> Vec<Source> {
+    let mut read = Vec::with_capacity(bases.len());
+    for extent in bases {
+        let before = prefix.len();
+        match ledger.read(extent, prefix) {
+            Ok(()) => read.push(Source {
+                side: Side::Same,
+                extent,
+            }),
+            Err(_) => prefix.truncate(before),
+        }
+    }
+    read
+}
+
+impl From<Refused> for HelloError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Malformed(wire::Malformed(what)) => Self::Malformed(what),
+            Refused::Version(theirs) => Self::Version {
+                theirs,
+                ours: wire::VERSION,
+            },
+        }
+    }
+}

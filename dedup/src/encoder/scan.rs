@@ -1,0 +1,277 @@
+//! Finds what of a batch the peer holds already.
+//!
+//! While a run of references goes on, the batch is compared with the history that should come
+//! next, straight in memory. Where they part, content chunks are cut and looked up until one is
+//! found; the match then grows in both directions, to the byte.
+
+use std::ops::Range;
+
+use super::in_flight::InFlight;
+use super::streams::OpenPiece;
+use crate::chunker::{Chunker, Fingerprint, OpenChunk};
+use crate::history::{Extent, Index, Ledger, Position};
+
+/// A shorter match is not worth its reference.
+const RUN_BYTES_MIN: usize = 48;
+
+/// `raw[begin..begin + extent.len]` stands in history at `extent.at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Match {
+    pub(crate) begin: usize,
+    pub(crate) extent: Extent,
+}
+
+impl Match {
+    pub(crate) fn end(&self) -> usize {
+        self.begin + self.extent.len
+    }
+}
+
+/// A chunk, or the piece of one, that is new to history.
+#[derive(Clone, Debug)]
+pub(crate) struct Novel {
+    pub(crate) range: Range<usize>,
+    /// Of the whole chunk; `None` while its end has not been seen.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Where the chunk's earlier part stands, which previous batches held.
+    pub(crate) earlier: Option<Extent>,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) matches: Vec<Match>,
+    pub(crate) novel: Vec<Novel>,
+    /// Where the stream would go on in history.
+    pub(crate) expected: Option<Position>,
+    /// The chunk that the batch ends in; its extent is still that of the earlier part.
+    pub(crate) open: Option<OpenPiece>,
+}
+
+/// What a scan looks at.
+pub(crate) struct Scan<'a> {
+    pub(crate) raw: &'a [u8],
+    pub(crate) lane: u8,
+    pub(crate) chunker: &'a Chunker,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) index: &'a Index,
+    pub(crate) in_flight: &'a InFlight,
+    /// Look for nothing: everything is novel.
+    pub(crate) literal: bool,
+}
+
+impl Scan<'_> {
+    pub(crate) fn run(&self, expected: Option<Position>, open: Option<OpenPiece>) -> Found {
+        let mut found = Found {
+            expected,
+            open,
+            ..Found::default()
+        };
+        let mut at = 0;
+        while at < self.raw.len() {
+            at = match self.go_on(&mut found, at) {
+                Some(end) => end,
+                None => self.next_chunk(&mut found, at),
+            };
+        }
+        found
+    }
+
+    /// Goes on with a run of references, if history goes on as the batch does.
+    fn go_on(&self, found: &mut Found, at: usize) -> Option<usize> {
+        let expected = found.expected.filter(|_| !self.literal)?;
+        let len = self.equal_after(expected, at);
+        if len < RUN_BYTES_MIN {
+            return None;
+        }
+        found.open = None;
+        self.push(found, at, Extent { at: expected, len });
+        Some(at + len)
+    }
+
+    fn next_chunk(&self, found: &mut Found, at: usize) -> usize {
+        let rest = &self.raw[at..];
+        let piece = found.open.take();
+        let mut open = piece
+            .as_ref()
+            .map_or_else(OpenChunk::default, |piece| piece.chunk);
+        let earlier = piece.as_ref().map(|piece| piece.extent);
+        let Some(len) = self.chunker.next_cut(&mut open, rest) else {
+            let mut hasher = piece.map_or_else(|| self.chunker.hasher(), |piece| piece.hasher);
+            hasher.update(rest);
+            let extent = earlier.unwrap_or(Extent {
+                at: Position(0),
+                len: 0,
+            });
+            found.open = Some(OpenPiece {
+                chunk: open,
+                hasher,
+                extent,
+            });
+            self.push_novel(
+                found,
+                Novel {
+                    range: at..self.raw.len(),
+                    fingerprint: None,
+                    earlier,
+                },
+            );
+            return self.raw.len();
+        };
+        let chunk = &rest[..len];
+        let fingerprint = match piece {
+            Some(mut piece) => {
+                piece.hasher.update(chunk);
+                piece.hasher.finish()
+            }
+            None => self.chunker.fingerprint(chunk),
+        };
+        let earlier_len = earlier.map_or(0, |extent| extent.len);
+        if let Some(end) = self.look_up(found, fingerprint, at, len, earlier_len) {
+            return end;
+        }
+        self.push_novel(
+            found,
+            Novel {
+                range: at..at + len,
+                fingerprint: Some(fingerprint),
+                earlier,
+            },
+        );
+        at + len
+    }
+
+    fn look_up(
+        &self,
+        found: &mut Found,
+        fingerprint: Fingerprint,
+        at: usize,
+        len: usize,
+        earlier_len: usize,
+    ) -> Option<usize> {
+        let hint = self.index.get(fingerprint).filter(|_| !self.literal)?;
+        if hint.len != earlier_len + len {
+            return None;
+        }
+        let here = hint.at.after(earlier_len);
+        let forward = self.equal_after(here, at);
+        if forward < len {
+            return None;
+        }
+        let literal_begin = found.matches.last().map_or(0, Match::end);
+        let back = self.equal_before(here, at, at - literal_begin);
+        self.push(
+            found,
+            at - back,
+            Extent {
+                at: here.before(back),
+                len: forward + back,
+            },
+        );
+        Some(at + forward)
+    }
+
+    fn push(&self, found: &mut Found, begin: usize, extent: Extent) {
+        found.expected = Some(extent.end());
+        match found.matches.last_mut() {
+            Some(last) if last.end() == begin && last.extent.end() == extent.at => {
+                last.extent.len += extent.len;
+            }
+            Some(_) | None => found.matches.push(Match { begin, extent }),
+        }
+    }
+
+    /// A novel chunk most often stands for one of about its length.
+    fn push_novel(&self, found: &mut Found, novel: Novel) {
+        found.expected = found.expected.map(|at| at.after(novel.range.len()));
+        found.novel.push(novel);
+    }
+
+    /// Bytes from `at` in the batch that equal history from `here` on, as far as we may refer.
+    fn equal_after(&self, here: Position, at: usize) -> usize {
+        let horizon = self.in_flight.horizon(self.lane, here, self.ledger.tail());
+        let rest = &self.raw[at..];
+        let rest = &rest[..rest.len().min(horizon.since(here))];
+        let mut equal = 0;
+        while equal < rest.len() {
+            let held = self.ledger.following(here.after(equal));
+            let compared = held.len().min(rest.len() - equal);
+            let now = common_prefix(held, &rest[equal..]);
+            equal += now;
+            if now < compared || compared == 0 {
+                break;
+            }
+        }
+        equal
+    }
+
+    /// Bytes before `at` in the batch, at most `max`, that equal history before `here`.
+    fn equal_before(&self, here: Position, at: usize, max: usize) -> usize {
+        let held = self.ledger.preceding(here);
+        let held = &held[held.len() - held.len().min(max)..];
+        let equal = common_suffix(held, &self.raw[..at]);
+        // What is in flight in a less urgent lane may end just before.
+        let begin = here.before(equal);
+        if self.in_flight.horizon(self.lane, begin, self.ledger.tail()) >= here {
+            equal
+        } else {
+            0
+        }
+    }
+}
+
+/// Length of the longest common prefix.
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    const BLOCK: usize = 64;
+    let (blocks_a, blocks_b) = (a.as_chunks::<BLOCK>().0, b.as_chunks::<BLOCK>().0);
+    let blocks = blocks_a
+        .iter()
+        .zip(blocks_b)
+        .take_while(|(a, b)| a == b)
+        .count()
+        * BLOCK;
+    blocks
+        + a[blocks..]
+            .iter()
+            .zip(&b[blocks..])
+            .take_while(|(a, b)| a == b)
+            .count()
+}
+
+/// Length of the longest common suffix.
+fn common_suffix(a: &[u8], b: &[u8]) -> usize {
+    const BLOCK: usize = 64;
+    let (blocks_a, blocks_b) = (a.as_rchunks::<BLOCK>().1, b.as_rchunks::<BLOCK>().1);
+    let equal = blocks_a
+        .iter()
+        .rev()
+        .zip(blocks_b.iter().rev())
+        .take_while(|(a, b)| a == b);
+    let blocks = equal.count() * BLOCK;
+    let (a, b) = (&a[..a.len() - blocks], &b[..b.len() - blocks]);
+    blocks
+        + a.iter()
+            .rev()
+            .zip(b.iter().rev())
+            .take_while(|(a, b)| a == b)
+            .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn common_ends_are_counted(a in prop::collection::vec(0u8..2, 0..300), cut in 0usize..300, tail in prop::collection::vec(0u8..2, 0..9)) {
+            let mut b = a[..cut.min(a.len())].to_vec();
+            b.extend(&tail);
+            let naive = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+            prop_assert_eq!(common_prefix(&a, &b), naive);
+            let (a, b): (Vec<u8>, Vec<u8>) = (a.into_iter().rev().collect(), b.into_iter().rev().collect());
+            prop_assert_eq!(common_suffix(&a, &b), naive);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The body of a batch: plan and literals in one zstd frame, with the bases as its prefix.
+
+use zstd::zstd_safe::{CCtx, CParameter, DCtx};
+
+/// Every zstd frame begins with these; they stay off the wire.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Compresses `body` against `prefix`. `None` when that does not make it smaller.
+pub(crate) fn compress(body: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8>> {
+    let mut context = CCtx::try_create()?;
+    let parameters = [
+        CParameter::CompressionLevel(level),
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+        CParameter::DictIdFlag(false),
+    ];
+    for parameter in parameters {
+        context.set_parameter(parameter).ok()?;
+    }
+    if !prefix.is_empty() {
+        context.ref_prefix(prefix).ok()?;
+    }
+    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(body.len()));
+    context.compress2(&mut out, body).ok()?;
+    let frame = out.strip_prefix(&MAGIC)?;
+    (frame.len() < body.len()).then(|| frame.to_vec())
+}
+
+/// Decompresses to exactly `len` bytes; `None` when the frame is damaged or holds another length.
+/// Takes no more memory than `len` and the frame.
+pub(crate) fn decompress(frame: &[u8], prefix: &[u8], len: usize) -> Option<Vec<u8>> {
+    let mut whole = Vec::with_capacity(MAGIC.len() + frame.len());
+    whole.extend_from_slice(&MAGIC);
+    whole.extend_from_slice(frame);
+    let mut context = DCtx::try_create()?;
+    if !prefix.is_empty() {
+        context.ref_prefix(prefix).ok()?;
+    }
+    let mut out = Vec::with_capacity(len);
+    context.decompress(&mut out, &whole).ok()?;
+    (out.len() == len).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_used_and_needed() {
+        let mut prefix = vec![0; 50_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut prefix);
+        let body = [&prefix[1000..30_000], b"and a little more"].concat();
+        let frame = compress(&body, &prefix, 3).expect("it shrinks");
+        assert!(frame.len() < 100, "{} bytes", frame.len());
+        assert_eq!(decompress(&frame, &prefix, body.len()), Some(body.clone()));
+        assert_eq!(decompress(&frame, &prefix, body.len() - 1), None);
+        assert_eq!(decompress(&frame, &prefix, body.len() + 1), None);
+        assert_eq!(decompress(&frame, &[], body.len()), None);
+        assert_eq!(compress(&prefix, &[], 3), None, "noise does not shrink");
+    }
+}

@@ -1,0 +1,5 @@
+//! The crate from outside: two gateways, a wire, and whatever may happen to it.
+
+mod bad_input;
+mod link;
+mod round_trip;
