@@ -1,4 +1,31 @@
 //! Files: kept under `bulk.dir`, moved by `strait push` and `strait pull`.
+//!
+//! A file crosses the link as one stream of batches: a header, its bytes, a
+//! trailer with length and digest. The receiver grants credit as it uses batches
+//! up, and gives its verdict once the file is durable in its place, so a slow disk
+//! or a stopped reader holds up its own transfer and nothing else. Batches are
+//! acknowledged when they are in memory: that a file is safe is only ever said by
+//! the verdict.
+//!
+//! Commands reach the gateway over a Unix socket in its data directory
+//! ([`control`]). This room never decides how bytes cross; it opens streams.
 
+pub mod control;
+mod failure;
+mod figures;
+mod incoming;
+pub mod location;
+mod message;
+mod outgoing;
 pub mod path;
+pub mod read;
+mod room;
+mod serve;
+mod session;
 pub mod store;
+
+pub use failure::{Failure, printable};
+pub use figures::BulkFigures;
+pub use message::Cost;
+pub use room::Bulk;
+pub use store::BulkConfig;

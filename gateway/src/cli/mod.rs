@@ -5,6 +5,7 @@
 mod check_config;
 mod demo;
 mod init;
+mod local_file;
 mod logging;
 mod ls;
 mod pair;
@@ -12,6 +13,7 @@ mod pull;
 mod push;
 mod run;
 mod status;
+mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -28,7 +28,7 @@ use crate::streams::TransferId;
 
 /// Where files are kept and how many bytes of them.
 #[derive(Clone, Debug)]
-pub struct StoreConfig {
+pub struct BulkConfig {
     /// Made if missing.
     pub dir: PathBuf,
     /// Cap on the bytes of all files below `dir`, unfinished ones included. A file
@@ -131,7 +131,7 @@ pub enum StoreError {
 
 impl Store {
     /// Opens `bulk.dir`, locks it, and sweeps what crashed transfers left.
-    pub fn open(config: &StoreConfig) -> Result<(Self, Recovery), StoreOpenError> {
+    pub fn open(config: &BulkConfig) -> Result<(Self, Recovery), StoreOpenError> {
         let at = |doing| {
             let dir = config.dir.clone();
             move |source| StoreOpenError::Io { dir, doing, source }

@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 
 fn open(dir: &Path, bytes_max: Option<u64>) -> Store {
-    let config = StoreConfig {
+    let config = BulkConfig {
         dir: dir.to_owned(),
         bytes_max,
     };
@@ -99,7 +99,7 @@ fn leftovers_of_a_crash_are_swept_and_reported() {
     let dir = tempfile::tempdir().unwrap();
     put(&open(dir.path(), None), "kept", b"kept").unwrap();
     std::fs::write(dir.path().join(PARTIAL_DIR).join("left"), "half").unwrap();
-    let config = StoreConfig {
+    let config = BulkConfig {
         dir: dir.path().to_owned(),
         bytes_max: None,
     };
@@ -119,7 +119,7 @@ fn leftovers_of_a_crash_are_swept_and_reported() {
 fn two_gateways_do_not_share_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path(), None);
-    let config = StoreConfig {
+    let config = BulkConfig {
         dir: dir.path().to_owned(),
         bytes_max: None,
     };

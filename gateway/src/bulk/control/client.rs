@@ -1,0 +1,281 @@
+//! The command's side of the control socket. Blocks.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::frame::Frame;
+use super::protocol::{self, Ending, Opening, Progress, Reply, Request, VERSION, What};
+use crate::bulk::failure::Failure;
+use crate::bulk::location::Location;
+use crate::bulk::message::Cost;
+use crate::bulk::read::BatchReader;
+use crate::bulk::store::{FileMeta, Page, Trailer};
+
+/// The gateway of a data directory, as a command sees it.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    socket: PathBuf,
+    wait: Duration,
+}
+
+/// A file to be pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PushedFile {
+    /// If it is known beforehand.
+    pub length: Option<u64>,
+    pub meta: FileMeta,
+}
+
+/// What was moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Moved {
+    pub length: u64,
+    pub digest: blake3::Hash,
+    pub cost: Cost,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "no gateway runs on this data directory ({}): start it with `strait run`, or name \
+         another directory with --data",
+        socket.display()
+    )]
+    NotRunning { socket: PathBuf },
+    #[error("cannot reach the gateway at {}: {source}", socket.display())]
+    Connect { socket: PathBuf, source: io::Error },
+    #[error(
+        "the gateway stopped in the middle: start it and run the same command again, what has \
+         crossed already costs next to nothing"
+    )]
+    Stopped,
+    #[error("{}", explain(.0))]
+    Failed(Failure),
+    #[error("reading: {0}")]
+    Read(io::Error),
+    #[error("writing: {0}")]
+    Write(io::Error),
+}
+
+fn explain(failure: &Failure) -> String {
+    match failure.remedy() {
+        Some(remedy) => format!("{failure}; {remedy}"),
+        None => failure.to_string(),
+    }
+}
+
+/// Where a pulled file goes.
+pub trait Sink {
+    /// First: its length and what else is known of it.
+    fn begin(&mut self, length: u64, meta: FileMeta) -> io::Result<()>;
+    /// Then its bytes, piece by piece.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Gateway {
+    /// `wait` is how long to wait for a link that is down.
+    pub fn new(socket: &Path, wait: Duration) -> Self {
+        Self {
+            socket: socket.to_owned(),
+            wait,
+        }
+    }
+
+    /// Sends what `from` gives, up to its end. `check` has the last word on what was
+    /// read before the peer keeps it. `progress` is called now and then, from another thread.
+    pub fn push(
+        &self,
+        to: &Location,
+        file: PushedFile,
+        from: impl Read,
+        check: impl FnOnce(&Trailer) -> Result<(), Failure>,
+        progress: impl FnMut(Progress) + Send,
+    ) -> Result<Moved, ClientError> {
+        let PushedFile { length, meta } = file;
+        let stream = self.ask(to, What::Push { length, meta })?;
+        let reply = receive(&stream)?;
+        let Reply::Ready = reply else {
+            return Err(unexpected(reply));
+        };
+        let (sent, cost) = std::thread::scope(|scope| {
+            let replies = scope.spawn(|| follow(&stream, progress));
+            let sent = send_file(&stream, from, check);
+            (sent, replies.join())
+        });
+        let cost = cost.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match sent {
+            Ok(trailer) => Ok(Moved {
+                length: trailer.length,
+                digest: trailer.digest,
+                cost: cost?,
+            }),
+            // The gateway hung up, and has said why.
+            Err(ClientError::Stopped) => Err(cost.err().unwrap_or(ClientError::Stopped)),
+            Err(local) => Err(local),
+        }
+    }
+
+    /// Fetches a file into `sink`; the digest is checked, the caller keeps the
+    /// bytes only if this succeeds.
+    pub fn pull(&self, from: &Location, sink: &mut impl Sink) -> Result<Moved, ClientError> {
+        let stream = self.ask(from, What::Pull)?;
+        let reply = receive(&stream)?;
+        let Reply::File { length, meta } = reply else {
+            return Err(unexpected(reply));
+        };
+        sink.begin(length, meta).map_err(ClientError::Write)?;
+        let (mut hasher, mut received) = (blake3::Hasher::new(), 0u64);
+        let last = loop {
+            match Frame::read_from(&stream).map_err(|_| ClientError::Stopped)? {
+                Frame::Data(bytes) => {
+                    hasher.update(&bytes);
+                    received += bytes.len() as u64;
+                    sink.write(&bytes).map_err(ClientError::Write)?;
+                }
+                message @ Frame::Message(_) => {
+                    break protocol::decode(&message).ok_or_else(incomprehensible)?;
+                }
+            }
+        };
+        let Reply::Whole { sum, cost } = last else {
+            return Err(unexpected(last));
+        };
+        let trailer = sum.trailer().ok_or_else(incomprehensible)?;
+        let length = check_pulled(&trailer, received, hasher.finalize())?;
+        let digest = trailer.digest;
+        Ok(Moved {
+            length,
+            digest,
+            cost,
+        })
+    }
+
+    /// A page of a listing, after the name `after`.
+    pub fn list(&self, folder: &Location, after: &str) -> Result<Page, ClientError> {
+        let after = after.to_owned();
+        let reply = receive(&self.ask(folder, What::List { after })?)?;
+        let Reply::Listed(page) = reply else {
+            return Err(unexpected(reply));
+        };
+        Ok(page)
+    }
+
+    fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
+        let socket = self.socket.clone();
+        let stream = UnixStream::connect(&socket).map_err(|source| {
+            let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+            if absent.contains(&source.kind()) {
+                ClientError::NotRunning { socket }
+            } else {
+                ClientError::Connect { socket, source }
+            }
+        })?;
+        let request = Request {
+            site: place.site.to_string(),
+            path: place.path.to_string(),
+            wait_s: self.wait.as_secs(),
+            what,
+        };
+        send(
+            &stream,
+            &Opening {
+                version: VERSION,
+                request,
+            },
+        )?;
+        Ok(stream)
+    }
+}
+
+fn send_file(
+    stream: &UnixStream,
+    from: impl Read,
+    check: impl FnOnce(&Trailer) -> Result<(), Failure>,
+) -> Result<Trailer, ClientError> {
+    let mut reader = BatchReader::new(from);
+    let read = loop {
+        match reader.next_batch() {
+            Ok(Some(batch)) => write(stream, &Frame::Data(batch))?,
+            Ok(None) => {
+                let trailer = reader.trailer();
+                break check(&trailer)
+                    .map(|()| trailer)
+                    .map_err(ClientError::Failed);
+            }
+            Err(error) => break Err(ClientError::Read(error)),
+        }
+    };
+    let ending = match &read {
+        Ok(trailer) => Ending::Whole((*trailer).into()),
+        Err(error) => Ending::Aborted(error.to_string()),
+    };
+    send(stream, &ending)?;
+    read
+}
+
+/// Reads replies until the one that says how it ended.
+fn follow(stream: &UnixStream, mut progress: impl FnMut(Progress)) -> Result<Cost, ClientError> {
+    loop {
+        let reply = receive(stream)?;
+        if let Reply::Progress(so_far) = reply {
+            progress(so_far);
+        } else if let Reply::Done { cost } = reply {
+            return Ok(cost);
+        } else {
+            return Err(unexpected(reply));
+        }
+    }
+}
+
+fn check_pulled(
+    trailer: &Trailer,
+    received: u64,
+    digest: blake3::Hash,
+) -> Result<u64, ClientError> {
+    if received != trailer.length {
+        let declared = trailer.length;
+        return Err(ClientError::Failed(Failure::LengthDiffers {
+            declared,
+            received,
+        }));
+    }
+    if digest != trailer.digest {
+        return Err(ClientError::Failed(Failure::DigestDiffers));
+    }
+    Ok(received)
+}
+
+fn send(stream: &UnixStream, message: &impl Serialize) -> Result<(), ClientError> {
+    write(stream, &protocol::encode(message))
+}
+
+fn write(stream: &UnixStream, frame: &Frame) -> Result<(), ClientError> {
+    frame.write_to(stream).map_err(|_| ClientError::Stopped)
+}
+
+fn receive(stream: &UnixStream) -> Result<Reply, ClientError> {
+    let frame = Frame::read_from(stream).map_err(|_| ClientError::Stopped)?;
+    protocol::decode(&frame).ok_or_else(incomprehensible)
+}
+
+fn unexpected(reply: Reply) -> ClientError {
+    match reply {
+        Reply::Failed(failure) => ClientError::Failed(failure),
+        Reply::Ready
+        | Reply::Progress(_)
+        | Reply::Done { .. }
+        | Reply::File { .. }
+        | Reply::Whole { .. }
+        | Reply::Listed(_) => incomprehensible(),
+    }
+}
+
+fn incomprehensible() -> ClientError {
+    let what = "the gateway's answer was not understood: use the same release of strait for both";
+    ClientError::Failed(Failure::Protocol(what.to_owned()))
+}

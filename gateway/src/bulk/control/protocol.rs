@@ -1,0 +1,125 @@
+//! What a command and the gateway say to each other.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::frame::Frame;
+use crate::bulk::failure::Failure;
+use crate::bulk::message::Cost;
+use crate::bulk::store::{FileMeta, Page, Trailer};
+
+/// Raised when an older gateway or client could not make sense of it.
+pub(super) const VERSION: u32 = 1;
+
+/// The first message from a client.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Opening {
+    pub(super) version: u32,
+    pub(super) request: Request,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) site: String,
+    pub(super) path: String,
+    /// How long to wait for the link to come up.
+    pub(super) wait_s: u64,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// After [`Reply::Ready`] the file's bytes follow, then [`Ending`].
+    Push {
+        length: Option<u64>,
+        meta: FileMeta,
+    },
+    Pull,
+    List {
+        after: String,
+    },
+}
+
+/// How the bytes of a pushed file end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ending {
+    Whole(Sum),
+    Aborted(String),
+}
+
+/// Length and BLAKE3 digest (lower-case hex) of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sum {
+    length: u64,
+    blake3: String,
+}
+
+/// What the gateway answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reply {
+    /// Push: begin.
+    Ready,
+    /// Push, now and then.
+    Progress(Progress),
+    /// Push: the file is durable in its place.
+    Done {
+        cost: Cost,
+    },
+    /// Pull: the bytes follow.
+    File {
+        length: u64,
+        meta: FileMeta,
+    },
+    /// Pull: that was all.
+    Whole {
+        sum: Sum,
+        cost: Cost,
+    },
+    Listed(Page),
+    /// It is over.
+    Failed(Failure),
+}
+
+/// How far a push is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// File bytes that the peer has.
+    pub arrived_bytes: u64,
+    pub cost: Cost,
+}
+
+impl Sum {
+    /// The trailer; `None` if the digest is none.
+    pub(super) fn trailer(&self) -> Option<Trailer> {
+        let digest = blake3::Hash::from_hex(&self.blake3).ok()?;
+        Some(Trailer {
+            length: self.length,
+            digest,
+        })
+    }
+}
+
+impl From<Trailer> for Sum {
+    fn from(trailer: Trailer) -> Self {
+        Self {
+            length: trailer.length,
+            blake3: trailer.digest.to_hex().to_string(),
+        }
+    }
+}
+
+pub(super) fn encode(message: &impl Serialize) -> Frame {
+    // Writing to a vector cannot fail for these types.
+    Frame::Message(serde_json::to_vec(message).unwrap_or_default().into())
+}
+
+/// `None` for data, and for what is no such message.
+pub(super) fn decode<T: DeserializeOwned>(frame: &Frame) -> Option<T> {
+    match frame {
+        Frame::Message(json) => serde_json::from_slice(json).ok(),
+        Frame::Data(_) => None,
+    }
+}

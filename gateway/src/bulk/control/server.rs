@@ -1,0 +1,208 @@
+//! The gateway's side of the control socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use serde::Serialize;
+use strait_transport::SiteName;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::codec::{FramedRead, FramedWrite};
+
+use super::frame::{Frame, FrameCodec};
+use super::protocol::{self, Opening, Reply, Request, VERSION, What};
+use super::{pull, push};
+use crate::bulk::failure::Failure;
+use crate::bulk::message::{Message, RequestId};
+use crate::bulk::room::{Bulk, Room, Site};
+
+/// Commands that may be connected at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a client may take to say what it wants.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a link may be down in the middle, whatever the client is ready to wait.
+const DOWN_PATIENCE: Duration = Duration::from_secs(600);
+/// Longest that a client may ask to wait for a link.
+const WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// One connected command.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) frames: FramedRead<OwnedReadHalf, FrameCodec>,
+    replies: FramedWrite<OwnedWriteHalf, FrameCodec>,
+}
+
+/// A request whose site is known.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) room: &'a Room,
+    pub(super) site: &'a Site,
+    pub(super) path: String,
+    /// For the link to come up before the start.
+    pub(super) wait: Duration,
+    /// For the link to come back in the middle.
+    pub(super) patience: Duration,
+}
+
+impl Bulk {
+    /// Serves commands on a Unix socket at `path`, replacing what an earlier run left
+    /// there, until `shutdown`; then removes it.
+    pub async fn serve_control(
+        self: Arc<Self>,
+        path: &Path,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> io::Result<()> {
+        let listener = bind(path)?;
+        tokio::select! {
+            () = accept(&self.room, &listener) => {}
+            () = shutdown => {}
+        }
+        std::fs::remove_file(path)
+    }
+}
+
+/// Binds under another name first, so that the socket is never there with other
+/// permissions than its owner's.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let unready = path.with_extension("new");
+    match std::fs::remove_file(&unready) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(&unready)?;
+    std::fs::set_permissions(&unready, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&unready, path)?;
+    Ok(listener)
+}
+
+async fn accept(room: &Arc<Room>, listener: &UnixListener) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let room = room.clone();
+                tokio::spawn(async move {
+                    serve(&room, Client::new(stream)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: some may be free in a moment.
+                tracing::warn!(%error, "control socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(room: &Room, mut client: Client) {
+    let outcome = match tokio::time::timeout(OPENING_TIMEOUT, client.opening()).await {
+        Ok(Ok(request)) => answer(room, &mut client, request).await,
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(Failure::protocol("no request came over the control socket")),
+    };
+    if let Err(failure) = outcome {
+        tracing::debug!(%failure, "a command failed");
+        // It may have gone without waiting for the answer.
+        client.reply(&Reply::Failed(failure)).await.ok();
+    }
+}
+
+async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<(), Failure> {
+    let unknown = |_| Failure::UnknownSite(room.site_names());
+    let site: SiteName = request.site.parse().map_err(unknown)?;
+    let wait = Duration::from_secs(request.wait_s).min(WAIT_MAX);
+    let asked = Asked {
+        room,
+        site: room.site(&site)?,
+        path: request.path,
+        wait,
+        patience: wait.max(DOWN_PATIENCE),
+    };
+    match request.what {
+        What::Push { length, meta } => push::push(client, &asked, length, meta).await,
+        What::Pull => pull::pull(client, &asked).await,
+        What::List { after } => list(client, &asked, after).await,
+    }
+}
+
+async fn list(client: &mut Client, asked: &Asked<'_>, after: String) -> Result<(), Failure> {
+    let session = asked.site.session(asked.wait).await?;
+    let request = RequestId(rand::random());
+    let answered = session.add_listing(request);
+    let path = asked.path.clone();
+    session
+        .send(Message::List {
+            request,
+            path,
+            after,
+        })
+        .await?;
+    let page = tokio::select! {
+        page = answered => page.map_err(|_| Failure::SessionReset)??,
+        failure = asked.site.down_for(asked.wait) => return Err(failure),
+    };
+    client.reply(&Reply::Listed(page)).await
+}
+
+impl Client {
+    fn new(stream: UnixStream) -> Self {
+        let (read, write) = stream.into_split();
+        Self {
+            frames: FramedRead::new(read, FrameCodec),
+            replies: FramedWrite::new(write, FrameCodec),
+        }
+    }
+
+    async fn opening(&mut self) -> Result<Request, Failure> {
+        let frame = self.next().await?;
+        let malformed = || Failure::protocol("what came over the control socket is no request");
+        let opening: Opening = protocol::decode(&frame).ok_or_else(malformed)?;
+        if opening.version != VERSION {
+            let versions = format!(
+                "this gateway speaks control version {VERSION}, the command {}: use the same \
+                 release of strait for both",
+                opening.version
+            );
+            return Err(Failure::Protocol(versions));
+        }
+        Ok(opening.request)
+    }
+
+    /// The next frame; a failure once the client has gone.
+    pub(super) async fn next(&mut self) -> Result<Frame, Failure> {
+        match self.frames.next().await {
+            Some(Ok(frame)) => Ok(frame),
+            Some(Err(error)) => Err(Failure::protocol(error)),
+            None => Err(gone()),
+        }
+    }
+
+    pub(super) async fn reply(&mut self, reply: &impl Serialize) -> Result<(), Failure> {
+        self.replies
+            .send(protocol::encode(reply))
+            .await
+            .map_err(|_| gone())
+    }
+
+    pub(super) async fn send_data(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        self.replies
+            .send(Frame::Data(bytes))
+            .await
+            .map_err(|_| gone())
+    }
+}
+
+fn gone() -> Failure {
+    Failure::Aborted("the command was interrupted".to_owned())
+}

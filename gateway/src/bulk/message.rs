@@ -1,0 +1,177 @@
+//! What two gateways say to each other about files (drawn in docs/WIRE.md, "Bulk messages").
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+use super::store::{FileMeta, Page};
+use crate::streams::TransferId;
+
+/// First byte of every message, header and trailer.
+const VERSION: u8 = 1;
+/// Longest encoding: a full page of a listing with the longest names stays below.
+const ENCODED_BYTES_MAX: usize = 512 << 10;
+
+/// Names one question and its answer. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct RequestId(pub(super) u128);
+
+/// On the stream of messages, each way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// To the sender of a file: batches of its stream below this number may be sent.
+    Credit { transfer: TransferId, batches: u64 },
+    /// To the sender of a file: it is whole, checked, durable and in its place.
+    Done { transfer: TransferId },
+    /// From either end of a transfer: it is over.
+    Failed {
+        transfer: TransferId,
+        failure: Failure,
+    },
+    /// Send me this file, as this transfer.
+    Pull { transfer: TransferId, path: String },
+    /// What is in this folder, after the name `after`?
+    List {
+        request: RequestId,
+        path: String,
+        after: String,
+    },
+    Listed {
+        request: RequestId,
+        outcome: Result<Page, Failure>,
+    },
+}
+
+/// The first batch of a stream of a file's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Header {
+    /// Keep this file under `path`.
+    Push {
+        path: String,
+        length: Option<u64>,
+        meta: FileMeta,
+    },
+    /// The file that you asked for.
+    Pull { length: u64, meta: FileMeta },
+}
+
+/// The last batch of a stream of a file's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ending {
+    /// That was all of it.
+    Whole {
+        length: u64,
+        digest: [u8; 32],
+        cost: Cost,
+    },
+    /// There is no rest.
+    Aborted(Failure),
+}
+
+/// What a file has cost the link so far: exact for the batches already encoded,
+/// which excludes the few that still wait for their turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The raw bytes of those batches.
+    pub logical_bytes: u64,
+    /// Their bytes on the wire.
+    pub wire_bytes: u64,
+}
+
+/// Foreign bytes that are no such message.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MessageError {
+    #[error("{0} bytes of message, more than {ENCODED_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("message version {0:?}, this gateway speaks {VERSION}")]
+    Version(Option<u8>),
+    #[error("malformed message")]
+    Malformed,
+}
+
+pub(super) fn encode(message: &impl Serialize) -> bytes::Bytes {
+    // Writing to a vector cannot fail for these types.
+    postcard::to_extend(message, vec![VERSION])
+        .unwrap_or_default()
+        .into()
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageError> {
+    if bytes.len() > ENCODED_BYTES_MAX {
+        return Err(MessageError::TooLong(bytes.len()));
+    }
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((message, [])) => Ok(message),
+            Ok(_) | Err(_) => Err(MessageError::Malformed),
+        },
+        Some((&other, _)) => Err(MessageError::Version(Some(other))),
+        None => Err(MessageError::Version(None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::store::{Entry, EntryKind, Mtime, PAGE_ENTRIES_MAX};
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_largest_page_fits() {
+        let entry = Entry {
+            name: "n".repeat(255),
+            kind: EntryKind::Other,
+            length: u64::MAX,
+            mtime: Mtime {
+                seconds: i64::MIN,
+                nanos: u32::MAX,
+            },
+        };
+        let page = Page {
+            entries: vec![entry; PAGE_ENTRIES_MAX],
+            more: true,
+            unspeakable: u64::MAX,
+        };
+        let message = Message::Listed {
+            request: RequestId(u128::MAX),
+            outcome: Ok(page),
+        };
+        let bytes = encode(&message);
+        assert!(bytes.len() < ENCODED_BYTES_MAX);
+        assert_eq!(decode::<Message>(&bytes).unwrap(), message);
+    }
+
+    #[test]
+    fn versions_and_rests_are_refused() {
+        let bytes = encode(&Message::Done {
+            transfer: TransferId(1),
+        });
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(matches!(
+            decode::<Message>(&longer),
+            Err(MessageError::Malformed)
+        ));
+        assert!(matches!(
+            decode::<Message>(&[2, 1, 1]),
+            Err(MessageError::Version(Some(2)))
+        ));
+        assert!(matches!(
+            decode::<Message>(&[]),
+            Err(MessageError::Version(None))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_an_error_or_a_message(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = [&[VERSION], &bytes[..]].concat();
+            // Neither may panic; what decodes must encode to something that decodes to the same.
+            if let Ok(message) = decode::<Message>(&bytes) {
+                prop_assert_eq!(decode::<Message>(&encode(&message)).unwrap(), message);
+            }
+            if let Ok(ending) = decode::<Ending>(&bytes) {
+                prop_assert_eq!(decode::<Ending>(&encode(&ending)).unwrap(), ending);
+            }
+        }
+    }
+}

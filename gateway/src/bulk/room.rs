@@ -1,0 +1,285 @@
+//! The room as the gateway sees it: files, and what is under way with each peer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use strait_transport::{LinkHandle, Received, Seq, SiteName};
+use tokio::sync::{Semaphore, watch};
+
+use super::failure::Failure;
+use super::figures::{BulkFigures, Counters};
+use super::incoming::{Incoming, Part, Receiving};
+use super::message::{self, Header, Message};
+use super::serve;
+use super::session::Session;
+use super::store::{BulkConfig, Recovery, Store, StoreOpenError};
+use crate::streams::{StreamOpen, TransferId};
+
+/// Files that this gateway's own clients may push to or pull from one site at once;
+/// more wait in line.
+const TRANSFERS_MAX: usize = 64;
+/// Files that a peer may be sending us at once. Beyond what an honest one does,
+/// since those it gave up may still be on their way.
+const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX;
+/// Pulls and listings that all peers together may have under way at once.
+const SERVING_MAX: usize = 2 * TRANSFERS_MAX;
+
+/// Files of this site and their traffic. Used as `Arc<Bulk>`.
+#[derive(Debug)]
+pub struct Bulk {
+    pub(super) room: Arc<Room>,
+}
+
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) store: Store,
+    pub(super) counters: Counters,
+    pub(super) receiving: Receiving,
+    pub(super) serving: Semaphore,
+    sites: HashMap<SiteName, Site>,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Site {
+    link: LinkHandle,
+    session: Mutex<Option<Arc<Session>>>,
+    up: watch::Sender<bool>,
+    pub(super) transfers: Semaphore,
+}
+
+impl Bulk {
+    /// Opens `bulk.dir` and sweeps it.
+    pub fn new(
+        config: &BulkConfig,
+        links: HashMap<SiteName, LinkHandle>,
+    ) -> Result<(Self, Recovery), StoreOpenError> {
+        let (store, recovery) = Store::open(config)?;
+        let sites = links
+            .into_iter()
+            .map(|(name, link)| (name, Site::new(link)));
+        let room = Room {
+            store,
+            counters: Counters::default(),
+            receiving: Receiving::default(),
+            serving: Semaphore::new(SERVING_MAX),
+            sites: sites.collect(),
+        };
+        Ok((
+            Self {
+                room: Arc::new(room),
+            },
+            recovery,
+        ))
+    }
+
+    /// The link to `site` is up; `fresh` as in [`strait_transport::LinkEvent::Up`].
+    /// Must run inside tokio.
+    pub fn handle_up(&self, site: &SiteName, fresh: bool) {
+        let Ok(site) = self.room.site(site) else {
+            return;
+        };
+        if fresh {
+            let old = site.session.lock().replace(Session::start(&site.link));
+            if let Some(old) = old {
+                old.end();
+            }
+        }
+        site.up.send_replace(true);
+    }
+
+    /// The link to `site` is down. What is under way waits.
+    pub fn handle_down(&self, site: &SiteName) {
+        if let Ok(site) = self.room.site(site) {
+            site.up.send_replace(false);
+        }
+    }
+
+    /// Takes a batch of a stream that is this room's, and acknowledges it. Never waits.
+    /// Must run inside tokio.
+    pub fn handle_batch(&self, site: &SiteName, open: &StreamOpen, batch: Received) {
+        let session = self
+            .room
+            .site(site)
+            .ok()
+            .and_then(|site| site.session.lock().clone());
+        if let Some(session) = session {
+            match open {
+                StreamOpen::Grid => {}
+                StreamOpen::BulkMessages => self.handle_message(site, &session, &batch),
+                StreamOpen::BulkData { transfer } => {
+                    self.handle_data(site, &session, *transfer, &batch);
+                }
+            }
+        }
+        batch.ack();
+    }
+
+    /// Counts since the start.
+    pub fn figures(&self) -> BulkFigures {
+        self.room.counters.read(self.room.store.bytes())
+    }
+
+    fn handle_message(&self, site: &SiteName, session: &Arc<Session>, batch: &Received) {
+        let message = match message::decode(&batch.bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(%site, %error, "a message about files was not understood");
+                return;
+            }
+        };
+        match message {
+            Message::Credit { transfer, batches } => session.handle_credit(transfer, batches),
+            Message::Done { transfer } => session.handle_verdict(transfer, Ok(())),
+            Message::Failed { transfer, failure } => {
+                session.handle_verdict(transfer, Err(failure));
+            }
+            Message::Listed { request, outcome } => session.handle_listed(request, outcome),
+            Message::Pull { transfer, path } => {
+                let (room, site, session) = (self.room.clone(), site.clone(), session.clone());
+                tokio::spawn(serve::serve_pull(room, site, session, transfer, path));
+            }
+            Message::List {
+                request,
+                path,
+                after,
+            } => {
+                let (room, session) = (self.room.clone(), session.clone());
+                tokio::spawn(serve::serve_list(room, session, request, path, after));
+            }
+        }
+    }
+
+    fn handle_data(
+        &self,
+        site: &SiteName,
+        session: &Arc<Session>,
+        transfer: TransferId,
+        batch: &Received,
+    ) {
+        if batch.seq != Seq(0) {
+            let part = Part {
+                bytes: batch.bytes.clone(),
+                last: batch.last,
+            };
+            session.deliver(batch.stream, part);
+            return;
+        }
+        if let Err(failure) = self.begin_receiving(site, session, transfer, batch) {
+            tracing::warn!(%site, %failure, "a file from the peer was refused");
+            let session = session.clone();
+            tokio::spawn(async move {
+                session
+                    .send(Message::Failed { transfer, failure })
+                    .await
+                    .ok();
+            });
+        }
+    }
+
+    fn begin_receiving(
+        &self,
+        site: &SiteName,
+        session: &Arc<Session>,
+        transfer: TransferId,
+        batch: &Received,
+    ) -> Result<(), Failure> {
+        let header = message::decode(&batch.bytes).map_err(Failure::protocol)?;
+        if batch.last {
+            // The sender gave up before it began, or has nothing to say.
+            return Err(Failure::protocol("a file without a trailer"));
+        }
+        if session.incoming_count() >= RECEIVING_MAX {
+            return Err(Failure::Busy);
+        }
+        let incoming = |length, meta| {
+            let receiving = &self.room.receiving;
+            let (queue, incoming) =
+                Incoming::new(session.clone(), receiving, transfer, length, meta);
+            session.add_incoming(batch.stream, queue);
+            incoming
+        };
+        match header {
+            Header::Push { path, length, meta } => {
+                let incoming = incoming(length, meta);
+                let (room, site) = (self.room.clone(), site.clone());
+                tokio::task::spawn_blocking(move || {
+                    serve::receive_push(&room, &site, &path, incoming);
+                });
+            }
+            Header::Pull { length, meta } => {
+                let waiting = session.take_pull(transfer);
+                let waiting =
+                    waiting.ok_or_else(|| Failure::Aborted("nobody waits for it".into()))?;
+                // Whoever asked may leave at this moment: then the file is discarded.
+                waiting.send(Ok(incoming(Some(length), meta))).ok();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    pub(super) fn site(&self, name: &SiteName) -> Result<&Site, Failure> {
+        self.sites
+            .get(name)
+            .ok_or_else(|| Failure::UnknownSite(self.site_names()))
+    }
+
+    /// For a person who named another.
+    pub(super) fn site_names(&self) -> String {
+        let mut names: Vec<_> = self.sites.keys().map(ToString::to_string).collect();
+        names.sort();
+        names.join(", ")
+    }
+}
+
+impl Site {
+    fn new(link: LinkHandle) -> Self {
+        Self {
+            link,
+            session: Mutex::new(None),
+            up: watch::Sender::new(false),
+            transfers: Semaphore::new(TRANSFERS_MAX),
+        }
+    }
+
+    pub(super) fn link(&self) -> &LinkHandle {
+        &self.link
+    }
+
+    /// The session, once the link is up, if that happens within `patience`.
+    pub(super) async fn session(&self, patience: Duration) -> Result<Arc<Session>, Failure> {
+        let mut up = self.up.subscribe();
+        // The sender lives as long as this site.
+        let waited = tokio::time::timeout(patience, up.wait_for(|up| *up))
+            .await
+            .is_ok();
+        let session = self.session.lock().clone();
+        session.filter(|_| waited).ok_or_else(|| self.down())
+    }
+
+    /// Returns when the link has been down for `patience` on end.
+    pub(super) async fn down_for(&self, patience: Duration) -> Failure {
+        let mut up = self.up.subscribe();
+        loop {
+            up.wait_for(|up| !*up).await.ok();
+            if tokio::time::timeout(patience, up.wait_for(|up| *up))
+                .await
+                .is_err()
+            {
+                return self.down();
+            }
+        }
+    }
+
+    fn down(&self) -> Failure {
+        let status = self.link.status();
+        let reason = status
+            .last_error
+            .unwrap_or_else(|| status.phase.name().to_owned());
+        Failure::LinkDown(reason)
+    }
+}

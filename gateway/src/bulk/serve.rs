@@ -1,0 +1,188 @@
+//! Answers to what a peer asks: keep this file, send me that one, list this folder.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use strait_transport::SiteName;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::failure::Failure;
+use super::figures::{Counted, Direction};
+use super::incoming::{Incoming, Piece};
+use super::message::{Ending, Header, Message, RequestId};
+use super::outgoing::Outgoing;
+use super::read::{BatchReader, Snapshot};
+use super::room::Room;
+use super::session::Session;
+use super::store::{Page, Partial, Source, Trailer};
+use crate::streams::TransferId;
+
+/// Batches read before the link takes them.
+const READ_AHEAD_BATCHES: usize = 2;
+
+/// Takes a file that the peer pushes. Blocks.
+pub(super) fn receive_push(room: &Room, site: &SiteName, path: &str, mut incoming: Incoming) {
+    let outcome = receive_file(room, path, &mut incoming);
+    match &outcome {
+        Ok(length) => tracing::info!(%site, length, "received a file"),
+        Err(failure) => tracing::warn!(%site, %failure, "a file from the peer was not kept"),
+    }
+    tracing::debug!(%site, path, "path of the file above");
+    incoming.blocking_answer(outcome.map(|_| ()));
+}
+
+fn receive_file(room: &Room, path: &str, incoming: &mut Incoming) -> Result<u64, Failure> {
+    let counted = room.counters.begin(Direction::In);
+    let (transfer, length) = (incoming.transfer, incoming.length);
+    let mut partial = room
+        .store
+        .create(transfer, path.parse()?, incoming.meta, length)?;
+    loop {
+        match incoming.blocking_next()? {
+            Piece::Bytes(bytes) => {
+                counted.moved(bytes.len());
+                partial.write(&bytes)?;
+            }
+            Piece::End(ending) => {
+                let length = finish_file(partial, ending)?;
+                counted.succeeded();
+                return Ok(length);
+            }
+        }
+    }
+}
+
+fn finish_file(partial: Partial, ending: Ending) -> Result<u64, Failure> {
+    match ending {
+        Ending::Whole { length, digest, .. } => {
+            let digest = blake3::Hash::from_bytes(digest);
+            partial.commit(&Trailer { length, digest })?;
+            Ok(length)
+        }
+        Ending::Aborted(failure) => Err(failure),
+    }
+}
+
+/// Sends a file that the peer pulls.
+pub(super) async fn serve_pull(
+    room: Arc<Room>,
+    site: SiteName,
+    session: Arc<Session>,
+    transfer: TransferId,
+    path: String,
+) {
+    let outcome = async {
+        let _permit = room.serving.try_acquire().map_err(|_| Failure::Busy)?;
+        send_file(&room, &site, &session, transfer, &path).await
+    };
+    match outcome.await {
+        Ok(length) => tracing::info!(%site, length, "sent a file"),
+        Err(failure) => {
+            tracing::warn!(%site, %failure, "a file that the peer asked for was not sent");
+            session
+                .send(Message::Failed { transfer, failure })
+                .await
+                .ok();
+        }
+    }
+    tracing::debug!(%site, path, "path of the file above");
+}
+
+async fn send_file(
+    room: &Room,
+    site: &SiteName,
+    session: &Arc<Session>,
+    transfer: TransferId,
+    path: &str,
+) -> Result<u64, Failure> {
+    let counted = room.counters.begin(Direction::Out);
+    let (path, store) = (path.parse()?, room.store.clone());
+    let source = blocking(move || Ok(store.open_file(&path)?)).await?;
+    let header = Header::Pull {
+        length: source.length,
+        meta: source.meta,
+    };
+    let link = room.site(site)?.link();
+    let mut outgoing = Outgoing::start(session.clone(), link, transfer, &header).await?;
+    match send_whole(&mut outgoing, source, &counted).await {
+        Ok(length) => {
+            counted.succeeded();
+            Ok(length)
+        }
+        Err(failure) => {
+            outgoing.abort(failure.clone());
+            Err(failure)
+        }
+    }
+}
+
+async fn send_whole(
+    outgoing: &mut Outgoing,
+    source: Source,
+    counted: &Counted<'_>,
+) -> Result<u64, Failure> {
+    let trailer = send_bytes(outgoing, source, counted).await?;
+    outgoing.send_trailer(&trailer).await?;
+    outgoing.verdict().await?;
+    Ok(trailer.length)
+}
+
+async fn send_bytes(
+    outgoing: &mut Outgoing,
+    source: Source,
+    counted: &Counted<'_>,
+) -> Result<Trailer, Failure> {
+    let (sender, mut batches) = mpsc::channel(READ_AHEAD_BATCHES);
+    let reading = blocking(move || read_file(source, &sender));
+    let sending = async {
+        while let Some(batch) = batches.recv().await {
+            counted.moved(batch.len());
+            outgoing.send(batch).await?;
+        }
+        Ok(())
+    };
+    let (trailer, ()) = tokio::try_join!(reading, sending)?;
+    Ok(trailer)
+}
+
+/// Reads until the end, or until nobody wants more. Blocks.
+fn read_file(source: Source, batches: &mpsc::Sender<Bytes>) -> Result<Trailer, Failure> {
+    let snapshot = Snapshot::of(&source.file).map_err(Failure::io)?;
+    let mut reader = BatchReader::new(&source.file);
+    while let Some(batch) = reader.next_batch().map_err(Failure::io)? {
+        let unwanted = batches.blocking_send(batch).is_err();
+        if unwanted || reader.length() > snapshot.length() {
+            break;
+        }
+    }
+    let trailer = reader.trailer();
+    snapshot.check(&source.file, &trailer)?;
+    Ok(trailer)
+}
+
+/// Lists a folder for the peer.
+pub(super) async fn serve_list(
+    room: Arc<Room>,
+    session: Arc<Session>,
+    request: RequestId,
+    path: String,
+    after: String,
+) {
+    let outcome = async {
+        let _permit = room.serving.try_acquire().map_err(|_| Failure::Busy)?;
+        let (path, store) = (path.parse()?, room.store.clone());
+        blocking(move || Ok(store.list(&path, &after)?)).await
+    };
+    let outcome: Result<Page, Failure> = outcome.await;
+    session
+        .send(Message::Listed { request, outcome })
+        .await
+        .ok();
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    spawn_blocking(work).await.map_err(Failure::io)?
+}

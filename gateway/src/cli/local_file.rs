@@ -1,0 +1,183 @@
+//! A file that `strait pull` writes: under its name only when it is whole.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use crate::bulk::store::FileMeta;
+
+/// The file to be. Dropped before [`LocalFile::commit`], and also when the process
+/// is killed, it leaves nothing behind where the file system knows nameless files,
+/// else a hidden one beside the target.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    target: PathBuf,
+    file: File,
+    /// The name it has until it is whole, on file systems that need one.
+    named: Option<PathBuf>,
+}
+
+/// Where a file called `name` goes that is to be written to `target`: into it, if it is a folder.
+pub(super) fn resolve(target: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    match std::fs::metadata(target) {
+        Ok(meta) if meta.is_dir() => {
+            let inner = target.join(name);
+            if inner.is_dir() {
+                bail!("{} is a folder", inner.display());
+            }
+            resolve(&inner, name)
+        }
+        // Through a link: the file behind it is replaced, not the link.
+        Ok(meta) if meta.is_file() => Ok(target.canonicalize()?),
+        Ok(_) => bail!(
+            "{} is not a plain file: use `-` and redirect",
+            target.display()
+        ),
+        Err(_) => Ok(target.to_owned()),
+    }
+}
+
+impl LocalFile {
+    /// Starts a file in the folder of `target`.
+    pub(super) fn create(target: &Path) -> anyhow::Result<Self> {
+        let folder = folder_of(target);
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let (file, named) = match rustix::fs::openat(CWD, folder, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => (File::from(file), None),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let name = hidden_name(target);
+                let file = File::create_new(&name);
+                (
+                    file.with_context(|| format!("making {}", name.display()))?,
+                    Some(name),
+                )
+            }
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("writing to {}", folder.display()));
+            }
+        };
+        Ok(Self {
+            target: target.to_owned(),
+            file,
+            named,
+        })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Makes the file durable and gives it its name.
+    pub(super) fn commit(mut self, meta: FileMeta) -> anyhow::Result<()> {
+        let target = self.target.clone();
+        self.place(meta)
+            .with_context(|| format!("writing {}", target.display()))
+    }
+
+    fn place(&mut self, meta: FileMeta) -> io::Result<()> {
+        self.set_meta(meta)?;
+        self.file.sync_all()?;
+        let name = match self.named.take() {
+            Some(name) => name,
+            None => self.give_name()?,
+        };
+        let renamed = std::fs::rename(&name, &self.target);
+        if let Err(error) = renamed {
+            std::fs::remove_file(&name)?;
+            return Err(error);
+        }
+        File::open(folder_of(&self.target))?.sync_all()
+    }
+
+    fn give_name(&self) -> io::Result<PathBuf> {
+        let name = hidden_name(&self.target);
+        let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        rustix::fs::linkat(CWD, nameless, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
+        Ok(name)
+    }
+
+    fn set_meta(&self, meta: FileMeta) -> io::Result<()> {
+        if let Some(mode) = meta.mode {
+            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & 0o777))?;
+        }
+        if let Some(mtime) = meta.mtime {
+            let times = Timestamps {
+                last_access: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: UTIME_OMIT,
+                },
+                last_modification: Timespec {
+                    tv_sec: mtime.seconds,
+                    tv_nsec: mtime.nanos.min(999_999_999).into(),
+                },
+            };
+            rustix::fs::futimens(&self.file, &times)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LocalFile {
+    fn drop(&mut self) {
+        if let Some(name) = &self.named
+            && let Err(error) = std::fs::remove_file(name)
+        {
+            eprintln!("strait: {} was left behind: {error}", name.display());
+        }
+    }
+}
+
+fn folder_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn hidden_name(target: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(format!(".strait-{:08x}", rand::random::<u32>()));
+    target.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_when_committed_and_leaves_nothing_when_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("f");
+        let mut file = LocalFile::create(&target).unwrap();
+        file.write(b"abc").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        for content in ["one", "two"] {
+            let mut file = LocalFile::create(&target).unwrap();
+            file.write(content.as_bytes()).unwrap();
+            file.commit(FileMeta::default()).unwrap();
+            assert_eq!(std::fs::read_to_string(&target).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_take_the_name_and_devices_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(resolve(dir.path(), "n").unwrap(), dir.path().join("n"));
+        assert_eq!(
+            resolve(&dir.path().join("x"), "n").unwrap(),
+            dir.path().join("x")
+        );
+        assert!(resolve(Path::new("/dev/null"), "n").is_err());
+        std::fs::create_dir(dir.path().join("n")).unwrap();
+        assert!(resolve(dir.path(), "n").is_err());
+    }
+}
