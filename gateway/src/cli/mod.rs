@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::ConfigErrors;
 use crate::datadir::Layout;
 use logging::LogFormat;
 
@@ -108,7 +109,11 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("strait: {error:#}");
+            // Mistakes in a file begin with its name, as editors expect.
+            match error.downcast_ref::<ConfigErrors>() {
+                Some(mistakes) => eprintln!("{mistakes}"),
+                None => eprintln!("strait: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

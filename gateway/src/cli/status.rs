@@ -1,10 +1,140 @@
-//! `strait status`: how the running gateway is.
+//! `strait status`: how the running gateway is, asked over its own HTTP port.
+#![allow(clippy::print_stdout, reason = "a command talks to people")]
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
 
 use super::Globals;
+use crate::config;
+use crate::observe::{Status, render};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Print the whole status document as JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask again every so many seconds, until interrupted
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
+    /// Where the gateway listens for HTTP [default: listen.http of the configuration]
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
+}
 
-pub(super) fn run(_globals: &Globals, Args {}: Args) -> anyhow::Result<()> {
-    anyhow::bail!("not in this build yet")
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// More than the status of a gateway with the most peers there can be.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
+    let address = match args.http {
+        Some(address) => address,
+        None => reachable(config::load(&globals.layout().config())?.listen.http),
+    };
+    let Some(every_s) = args.watch else {
+        return show(&ask(address)?, args.json);
+    };
+    loop {
+        // A gateway that is being restarted is what one watches for.
+        let answer = ask(address);
+        if io::stdout().is_terminal() && !args.json {
+            print!("\x1b[2J\x1b[H");
+        }
+        match answer {
+            Ok(json) => show(&json, args.json)?,
+            Err(error) => eprintln!("strait: {error:#}"),
+        }
+        io::stdout().flush()?;
+        sleep(Duration::from_secs(every_s));
+    }
+}
+
+fn show(json: &str, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        println!("{}", json.trim_end());
+        return Ok(());
+    }
+    let status: Status = serde_json::from_str(json).context(
+        "the gateway's answer is not the status of this release: update this command or \
+                  restart the gateway, or use --json",
+    )?;
+    print!("{}", render(&status));
+    Ok(())
+}
+
+/// Who listens everywhere is asked on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn ask(address: SocketAddr) -> anyhow::Result<String> {
+    get(address).with_context(|| {
+        format!("no answer from a gateway at http://{address}/status: is `strait run` running?")
+    })
+}
+
+/// HTTP/1.0, so that the answer is one piece that ends with the connection.
+fn get(address: SocketAddr) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    write!(stream, "GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    body(&answer)
+}
+
+fn body(answer: &[u8]) -> anyhow::Result<String> {
+    let answer = std::str::from_utf8(answer).context("the answer is no text")?;
+    let Some((header, body)) = answer.split_once("\r\n\r\n") else {
+        bail!("the answer is no HTTP");
+    };
+    let status_line = header.lines().next().unwrap_or_default();
+    let mut words = status_line.split(' ');
+    ensure!(
+        words.next().is_some_and(|word| word.starts_with("HTTP/")),
+        "the answer is no HTTP"
+    );
+    ensure!(
+        words.next() == Some("200"),
+        "{}",
+        body.trim_end().escape_debug()
+    );
+    Ok(body.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_taken_apart() {
+        assert_eq!(body(b"HTTP/1.0 200 OK\r\na: b\r\n\r\n{}").unwrap(), "{}");
+        for bad in [
+            &b""[..],
+            b"\xff",
+            b"HTTP/1.0 200 OK\r\n",
+            b"HTTP/1.0 503 Service Unavailable\r\n\r\ngoing down",
+            b"SSH-2.0-OpenSSH\r\n\r\n",
+        ] {
+            assert!(body(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_listens_everywhere_is_asked_on_loopback() {
+        let ask = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(ask("0.0.0.0:7441"), "127.0.0.1:7441");
+        assert_eq!(ask("[::]:7441"), "[::1]:7441");
+        assert_eq!(ask("10.0.0.1:7441"), "10.0.0.1:7441");
+    }
 }

@@ -102,6 +102,8 @@ pub(super) struct Report<'a> {
     text: &'a str,
     mistakes: Vec<Mistake>,
     omitted: usize,
+    /// Parts of the file could not be parsed and are missing from what is read.
+    has_gaps: bool,
 }
 
 impl<'a> Report<'a> {
@@ -111,6 +113,21 @@ impl<'a> Report<'a> {
             text,
             mistakes: Vec::new(),
             omitted: 0,
+            has_gaps: false,
+        }
+    }
+
+    /// Notes a part that is no TOML.
+    pub(super) fn add_syntax(&mut self, span: Range<usize>, fault: Fault) {
+        self.has_gaps = true;
+        self.add(span, fault);
+    }
+
+    /// Notes something that is absent, or not where it belongs: nothing to say about a
+    /// file that could not be parsed whole.
+    pub(super) fn add_structure(&mut self, span: Range<usize>, fault: Fault) {
+        if !self.has_gaps {
+            self.add(span, fault);
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) fn read(
     for error in syntax_errors {
         let what = error.message().lines().collect::<Vec<_>>().join(", ");
         let remedy = "see https://toml.io for how a value or table is written";
-        report.add(error.span().unwrap_or(0..0), Fault::new(what, remedy));
+        report.add_syntax(error.span().unwrap_or(0..0), Fault::new(what, remedy));
     }
     let mut top = Section::new("", document.get_ref(), 0..0);
     let remedy = "name this site in the first line, like site = \"east\"";

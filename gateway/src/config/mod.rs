@@ -12,6 +12,8 @@ mod quantity;
 mod resolved;
 mod section;
 mod template;
+#[cfg(test)]
+mod tests;
 mod token;
 mod values;
 

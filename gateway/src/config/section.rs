@@ -87,7 +87,7 @@ impl<'a, 'i> Section<'a, 'i> {
     ) -> Option<Located<T>> {
         if self.find(key).is_none() {
             let what = format!("{} is missing", self.full_name(key));
-            report.add(self.span(), Fault::new(what, remedy));
+            report.add_structure(self.span(), Fault::new(what, remedy));
         }
         self.get(report, key, read)
     }
@@ -104,7 +104,7 @@ impl<'a, 'i> Section<'a, 'i> {
             section.span = found.span();
             section.table = found.get_ref().as_table();
             if section.table.is_none() {
-                report.add(found.span(), not_a_table(key, &format!("[{key}]")));
+                report.add_structure(found.span(), not_a_table(key, &format!("[{key}]")));
             }
         }
         section
@@ -121,14 +121,14 @@ impl<'a, 'i> Section<'a, 'i> {
         };
         let header = format!("[[{key}]]");
         let Some(array) = found.get_ref().as_array() else {
-            report.add(found.span(), not_a_table(key, &header));
+            report.add_structure(found.span(), not_a_table(key, &header));
             return Vec::new();
         };
         let mut sections = Vec::new();
         for item in array.iter() {
             match item.get_ref().as_table() {
                 Some(table) => sections.push(Section::new(key, table, item.span())),
-                None => report.add(item.span(), not_a_table(key, &header)),
+                None => report.add_structure(item.span(), not_a_table(key, &header)),
             }
         }
         sections

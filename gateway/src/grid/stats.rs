@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One figure over the grid's whole state; equal at two sites that hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -13,7 +15,8 @@ impl fmt::Display for Digest {
 }
 
 /// Figures for metrics and `INFO`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GridStats {
     /// Visible keys: counters, hashes and logs.
     pub keys: u64,

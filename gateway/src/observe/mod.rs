@@ -1,1 +1,21 @@
-//! What operators see: metrics, status, health.
+//! What an operator sees of a running gateway.
+//!
+//! The gateway fills a [`Status`] whenever it is asked; everything else here only shows
+//! it: as JSON, as Prometheus metrics, as readiness, as a table in a terminal. Nothing
+//! here decides anything.
+
+mod http;
+mod link;
+mod metrics;
+mod process;
+mod readable;
+#[cfg(test)]
+mod sample;
+mod status;
+mod table;
+
+pub use http::{BindError, Server, StatusSource};
+pub use link::{ByteLedger, ClassReport, LinkPhase, LinkReport, StreamReport};
+pub use readable::{bytes, seconds};
+pub use status::{GatewayReport, HistoryReport, Status};
+pub use table::render;

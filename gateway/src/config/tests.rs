@@ -1,0 +1,376 @@
+use super::*;
+
+const WEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const NORTH: &str = "aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaq";
+
+fn check(text: &str) -> Result<Config, ConfigErrors> {
+    let own_key = PublicKey::from_bytes([9; 32]);
+    parse(Path::new("/data/strait.toml"), text, Some(own_key))
+}
+
+/// `LINE: text` of each mistake.
+fn mistakes(text: &str) -> Vec<(usize, String)> {
+    match check(text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors
+            .mistakes()
+            .iter()
+            .map(|m| (m.line, format!("{}; {}", m.what, m.remedy)))
+            .collect(),
+    }
+}
+
+fn peer(site: &str, key: &str, more: &str) -> String {
+    format!("site = \"east\"\n[[peer]]\nsite = \"{site}\"\nkey = \"{key}\"\n{more}\n")
+}
+
+#[test]
+fn the_template_says_nothing_but_the_defaults() {
+    let template = Template::new("east".parse().unwrap());
+    let config = check(&template.render()).unwrap();
+    let default = Config::new("east".parse().unwrap(), "/data/bulk".into());
+    assert_eq!(format!("{config:?}"), format!("{default:?}"));
+}
+
+/// Every commented-out key is real: without its `#` the file still loads.
+#[test]
+fn the_template_names_every_key() {
+    let template = Template::new("east".parse().unwrap()).render();
+    let text = template.replace("\n# password", "\npassword");
+    let text = text.replace("\n# bytes_max", "\nbytes_max");
+    let (head, peer) = text.split_once("# [[peer]]").unwrap();
+    let peer = peer
+        .replace("\n# ", "\n")
+        .replace("key = \"...\"", &format!("key = \"{WEST}\""));
+    let config = check(&format!("{head}[[peer]]{peer}")).unwrap();
+    assert_eq!(config.grid.password, Some(Password::new("...")));
+    assert_eq!(config.bulk.bytes_max, Some(1 << 40));
+    assert_eq!(config.peers[0].rate_bits_s, Some(100_000_000));
+}
+
+#[test]
+fn the_handbook_explains_every_key() {
+    let handbook = include_str!("../../../docs/OPERATING.md");
+    let mut section = String::new();
+    let template = Template::new("east".parse().unwrap()).render();
+    for line in template.lines() {
+        let line = line.trim_start_matches("# ");
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(['[', ']']).to_owned() + ".";
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.contains(' ')
+        {
+            assert!(
+                handbook.contains(&format!("| `{section}{key}` |")),
+                "{section}{key}"
+            );
+        }
+    }
+    assert_eq!(section, "peer.");
+}
+
+#[test]
+fn a_name_is_enough_and_everything_can_be_said() {
+    assert!(check("site = \"east\"").is_ok());
+    let text = format!(
+        "site = \"east\"\nlisten = {{ link = \"[::]:1\", grid = \"10.0.0.1:2\", http = \
+         \"0.0.0.0:3\", http_allow_remote = true, advertise = [\"e.example:1\", \"[2001:db8::1]:1\"] \
+         }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
+         \"secret\"\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
+         \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
+         \"1Gbit/s\"\ncongestion = \"cubic\"\n"
+    );
+    let config = check(&text).unwrap();
+    assert_eq!(config.listen.http.port(), 3);
+    assert_eq!(config.listen.advertise.len(), 2);
+    assert_eq!(config.bulk.dir, Path::new("/srv/bulk"));
+    assert_eq!(config.compression, CompressionLevel::Fixed(9));
+    assert_eq!(config.peers[0].rate_bits_s, Some(1_000_000_000));
+    assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
+fn each_mistake_has_its_line_and_its_remedy() {
+    let cases: &[(&str, usize, &str)] = &[
+        ("", 1, "site is missing; name this site"),
+        ("\nsite = 3", 2, "3 is no text"),
+        ("site = \"East\"", 1, "is no site name; use 1 to 32"),
+        (
+            "site = \"east\"\nsites = 1",
+            2,
+            "unknown key `sites`; did you mean `site`?",
+        ),
+        (
+            "site = \"east\"\nzzz = 1",
+            2,
+            "unknown key `zzz`; known here: site, listen",
+        ),
+        ("site = \"east\"\nsite = \"west\"", 2, "duplicate key"),
+        ("site = \"east", 1, "toml.io"),
+        (
+            "site = \"east\"\nlisten = 1",
+            2,
+            "listen is no table; write [listen]",
+        ),
+        (
+            "site = \"east\"\n[listen]\nlinks = \"x\"",
+            3,
+            "did you mean `link`?",
+        ),
+        (
+            "site = \"east\"\n[listen]\nlink = \"east:7440\"",
+            3,
+            "is no IP address and port",
+        ),
+        (
+            "site = \"east\"\n[listen]\nlink = \"10.0.0.1\"",
+            3,
+            "is no IP address and port",
+        ),
+        (
+            "site = \"east\"\n[listen]\n\nhttp = \"0.0.0.0:7441\"",
+            4,
+            "not on loopback",
+        ),
+        (
+            "site = \"east\"\n[listen]\ngrid = \"0.0.0.0:6390\"",
+            3,
+            "set password",
+        ),
+        (
+            "site = \"east\"\n[listen]\nhttp = \"127.0.0.1:6390\"",
+            3,
+            "both TCP port 6390",
+        ),
+        (
+            "site = \"east\"\n[listen]\ngrid = \"[::1]:7441\"\nhttp = \"[::1]:7441\"",
+            4,
+            "both",
+        ),
+        (
+            "site = \"east\"\n[listen]\nhttp_allow_remote = \"yes\"",
+            3,
+            "write true or false",
+        ),
+        (
+            "site = \"east\"\n[listen]\nadvertise = \"e:1\"",
+            3,
+            "is no list",
+        ),
+        (
+            "site = \"east\"\n[listen]\nadvertise = [\"e\"]",
+            3,
+            "has no port",
+        ),
+        (
+            "site = \"east\"\n[grid]\nflush_ms = 0",
+            3,
+            "0 is out of range; use 1 to 10000",
+        ),
+        (
+            "site = \"east\"\n[grid]\nflush_ms = -5",
+            3,
+            "-5 is no whole number",
+        ),
+        (
+            "site = \"east\"\n[grid]\nflush_ms = \"50ms\"",
+            3,
+            "without quotes",
+        ),
+        (
+            "site = \"east\"\n[grid]\nflush = 50",
+            3,
+            "did you mean `flush_ms`?",
+        ),
+        (
+            "site = \"east\"\n[grid]\nmemory_bytes_max = \"1Gb/s\"",
+            3,
+            "is not a size",
+        ),
+        (
+            "site = \"east\"\n[grid]\nmemory_bytes_max = 1073741824",
+            3,
+            "like \"256MiB\"",
+        ),
+        (
+            "site = \"east\"\n[grid]\nmemory_bytes_max = \"1KiB\"",
+            3,
+            "use 1MiB to 1TiB",
+        ),
+        (
+            "site = \"east\"\n[grid]\nclients_max = 0",
+            3,
+            "out of range",
+        ),
+        (
+            "site = \"east\"\n[grid]\npassword = 7",
+            3,
+            "write it in quotes",
+        ),
+        (
+            "site = \"east\"\n[history]\nmemory_bytes_max = \"1MiB\"",
+            3,
+            "use 16MiB",
+        ),
+        (
+            "site = \"east\"\n[history]\ndisk_bytes_max = \"9ZB\"",
+            3,
+            "is not a size",
+        ),
+        (
+            "site = \"east\"\n[bulk]\ndir = \"../x\"",
+            3,
+            "goes up with `..`",
+        ),
+        ("site = \"east\"\n[bulk]\ndir = \"\"", 3, "is no path"),
+        (
+            "site = \"east\"\n[bulk]\ndir = \".\"",
+            3,
+            "holds the gateway's own files",
+        ),
+        (
+            "site = \"east\"\n[bulk]\ndir = \"/\"",
+            3,
+            "holds the gateway's own files",
+        ),
+        (
+            "site = \"east\"\n[bulk]\ndir = \"grid/x\"",
+            3,
+            "holds the gateway's own files",
+        ),
+        (
+            "site = \"east\"\n[compression]\nlevel = 20",
+            3,
+            "from 1 to 19",
+        ),
+        (
+            "site = \"east\"\n[compression]\nlevel = \"fast\"",
+            3,
+            "write \"adaptive\"",
+        ),
+        (
+            "site = \"east\"\n[peer]\nsite = \"west\"",
+            2,
+            "write [[peer]]",
+        ),
+        (
+            "site = \"east\"\n[[peer]]\nsite = \"west\"",
+            2,
+            "peer.key is missing",
+        ),
+        (
+            "site = \"east\"\n[[peer]]\nsite = \"west\"\nkey = \"abc\"",
+            4,
+            "is no key",
+        ),
+    ];
+    for (text, line, part) in cases {
+        let found = mistakes(text);
+        assert_eq!(found.len(), 1, "{text:?}: {found:?}");
+        assert_eq!(found[0].0, *line, "{text:?}: {found:?}");
+        assert!(found[0].1.contains(part), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn peers_must_be_others_and_different() {
+    let own_key = PublicKey::from_bytes([9; 32]).to_string();
+    let twin = |site: &str, key: &str| {
+        peer("west", WEST, "") + &format!("[[peer]]\nsite = \"{site}\"\nkey = \"{key}\"\n")
+    };
+    let cases = [
+        (peer("east", WEST, ""), 3, "own name"),
+        (peer("west", &own_key, ""), 4, "own key"),
+        (twin("west", NORTH), 7, "peer west is already in line 3"),
+        (
+            twin("north", WEST),
+            8,
+            "peer north has the key of peer west",
+        ),
+        (peer("west", WEST, "rate = \"100\""), 5, "is not a rate"),
+        (
+            peer("west", WEST, "rate = \"1bit/s\""),
+            5,
+            "use 10kbit/s to 1000Gbit/s",
+        ),
+        (
+            peer("west", WEST, "congestion = \"bbr\""),
+            5,
+            "write \"strait\" or \"cubic\"",
+        ),
+        (
+            peer("west", WEST, "addresses = [\"w:0\"]"),
+            5,
+            "port from 1 to 65535",
+        ),
+        (
+            peer("west", WEST, "addresses = [\"a b:1\"]"),
+            5,
+            "host name",
+        ),
+        (
+            peer("west", WEST, "address = \"w:1\""),
+            5,
+            "did you mean `addresses`?",
+        ),
+    ];
+    for (text, line, part) in cases {
+        let found = mistakes(&text);
+        assert_eq!(found.len(), 1, "{text:?}: {found:?}");
+        assert_eq!(found[0].0, line, "{text:?}: {found:?}");
+        assert!(found[0].1.contains(part), "{text:?}: {found:?}");
+    }
+    assert!(mistakes(&twin("north", NORTH)).is_empty());
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_their_lines() {
+    let text = "sit = \"east\"\n[grid]\nflush_ms = 0\npassword = 5\n[bulk]\ndir = \"..\"\n";
+    let errors = check(text).unwrap_err();
+    let lines: Vec<_> = errors.mistakes().iter().map(|m| m.line).collect();
+    assert_eq!(lines, [1, 1, 3, 4, 6]);
+    let shown = errors.to_string();
+    assert!(shown.contains("/data/strait.toml:3: grid.flush_ms: 0 is out of range"));
+    assert!(
+        shown.contains("\n  3 | flush_ms = 0\n    |            ^"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("password = 5"),
+        "a line with a secret is not shown: {shown}"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("strait.toml");
+    let error = load(&path).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read "), "{error}");
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("UTF-8"));
+    std::fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("larger"));
+}
+
+proptest::proptest! {
+    /// No file makes us panic, and whatever loads is shown without a mistake.
+    #[test]
+    fn any_text_is_read_or_explained(text in "(?s).{0,200}") {
+        if let Err(errors) = check(&text) {
+            proptest::prop_assert!(!errors.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn any_edit_of_a_real_file_is_read_or_explained(at in 0usize..1800, new in "(?s).{0,3}") {
+        let mut text = Template::new("east".parse().unwrap()).render();
+        let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let end = (at + 1..=text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(at);
+        text.replace_range(at..end, &new);
+        if let Err(errors) = check(&text) {
+            proptest::prop_assert!(!errors.mistakes().is_empty());
+            proptest::prop_assert!(!errors.to_string().is_empty());
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! HTTP for operators: `/metrics`, `/status`, `/livez`, `/readyz`.
+//!
+//! Read-only and without password, so it belongs on loopback. There a browser is the
+//! stranger to think of: a page that resolves its own name to 127.0.0.1 could read
+//! everything, so a request must name this host by address or as `localhost`.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HOST};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::metrics;
+use super::status::Status;
+
+/// Knows how the gateway is.
+pub trait StatusSource: Send + Sync + 'static {
+    /// How it is now. Called once a request, on a thread that may block.
+    fn status(&self) -> Status;
+}
+
+impl<F: Fn() -> Status + Send + Sync + 'static> StatusSource for F {
+    fn status(&self) -> Status {
+        self()
+    }
+}
+
+type Source = Arc<dyn StatusSource>;
+
+/// Connections at a time; more wait.
+const CONNECTIONS_MAX: usize = 64;
+/// Time for a request's header to arrive.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a whole connection: a scraper comes back anyway.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes of a request's header.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+const PATHS: &str = "there are /metrics, /status, /livez and /readyz\n";
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on TCP {address} for HTTP (listen.http): {source}")]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// A server that has its port and serves nothing yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    source: Source,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the port.
+    pub async fn bind(address: SocketAddr, source: Source) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            source,
+        })
+    }
+
+    /// The address with the port that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is done. What is being answered then is dropped.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) {
+        // Beyond loopback people know the host by names of their own.
+        let any_host = !self.address.ip().is_loopback();
+        let router = router(self.source, any_host);
+        tokio::select! {
+            () = accept_all(&self.listener, router) => {}
+            () = shutdown => {}
+        }
+    }
+}
+
+async fn accept_all(listener: &TcpListener, router: Router) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    serve_connection(stream, router).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: others must let go of theirs.
+                tracing::warn!(%error, "cannot accept an HTTP connection");
+                sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended"),
+    }
+}
+
+fn router(source: Source, any_host: bool) -> Router {
+    let router = Router::new()
+        .route("/metrics", get(serve_metrics))
+        .route("/status", get(serve_status))
+        .route("/readyz", get(serve_ready))
+        .route("/livez", get(async || "alive\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, format!("no such page; {PATHS}")))
+        .layer(middleware::from_fn(only_reads))
+        .with_state(source);
+    if any_host {
+        router
+    } else {
+        router.layer(middleware::from_fn(only_for_this_host))
+    }
+}
+
+async fn only_reads(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        [(ALLOW, "GET, HEAD")],
+        "read-only\n",
+    )
+        .into_response()
+}
+
+async fn only_for_this_host(request: Request, next: Next) -> Response {
+    // Without the header it is no browser.
+    let known = match request.headers().get(HOST) {
+        None => true,
+        Some(host) => host.to_str().is_ok_and(names_this_host),
+    };
+    if known {
+        return next.run(request).await;
+    }
+    let text = "ask by IP address or as localhost; see http_allow_remote in strait.toml\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+}
+
+fn names_this_host(host: &str) -> bool {
+    if host.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    if bracketed.unwrap_or(host).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        Some(_) | None => host,
+    };
+    name.eq_ignore_ascii_case("localhost")
+}
+
+async fn serve_metrics(State(source): State<Source>) -> Response {
+    match ask(source).await.map(metrics::render) {
+        Some(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Some(Err(_)) | None => unavailable(),
+    }
+}
+
+async fn serve_status(State(source): State<Source>) -> Response {
+    match ask(source)
+        .await
+        .map(|status| serde_json::to_string(&status))
+    {
+        Some(Ok(text)) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Some(Err(_)) | None => unavailable(),
+    }
+}
+
+async fn serve_ready(State(source): State<Source>) -> Response {
+    match ask(source).await.map(|status| status.not_ready) {
+        Some(reasons) if reasons.is_empty() => "ready\n".into_response(),
+        Some(reasons) => {
+            let text = format!("not ready: {}\n", reasons.join("; "));
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+        None => unavailable(),
+    }
+}
+
+/// The state is gathered under locks: not on a thread that moves packets. `None` when the
+/// gateway is going down.
+async fn ask(source: Source) -> Option<Status> {
+    tokio::task::spawn_blocking(move || source.status())
+        .await
+        .ok()
+}
+
+fn unavailable() -> Response {
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the gateway is going down\n",
+    )
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::sample;
+    use super::*;
+
+    async fn start(status: Status) -> SocketAddr {
+        let source = Arc::new(move || status.clone());
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), source)
+            .await
+            .unwrap();
+        let address = server.local_addr();
+        tokio::spawn(server.serve(std::future::pending()));
+        address
+    }
+
+    async fn send(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        send(
+            address,
+            &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn each_page_answers_and_others_do_not() {
+        let address = start(sample::status()).await;
+        for (path, code, part) in [
+            ("/livez", "200", "alive"),
+            ("/readyz", "200", "ready"),
+            ("/metrics", "200", "# EOF"),
+            ("/status", "200", "\"site\":\"east\""),
+            ("/", "404", "/metrics"),
+            ("/status/../etc/passwd", "404", "no such page"),
+        ] {
+            let answer = get(address, path).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.0 {code} ")),
+                "{path}: {answer}"
+            );
+            assert!(answer.contains(part), "{path}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_for_readiness_is_said() {
+        let mut status = sample::status();
+        status.not_ready = vec!["the grid is being recovered".to_owned()];
+        let answer = get(start(status).await, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.0 503 "), "{answer}");
+        assert!(answer.contains("the grid is being recovered"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn strangers_names_writes_and_garbage_are_refused() {
+        let address = start(sample::status()).await;
+        let rebound = "GET /status HTTP/1.0\r\nHost: evil.example:7441\r\n\r\n";
+        let answer = send(address, rebound).await;
+        assert!(answer.starts_with("HTTP/1.0 421 "), "{answer}");
+        let post = "POST /status HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+        let answer = send(address, post).await;
+        assert!(answer.starts_with("HTTP/1.0 405 "), "{answer}");
+        let answer = send(address, "\u{1}\u{2} garbage\r\n\r\n").await;
+        assert!(answer.is_empty() || answer.contains(" 400 "), "{answer}");
+        let long = format!("GET /{} HTTP/1.0\r\n\r\n", "x".repeat(HEADER_BYTES_MAX));
+        let answer = send(address, &long).await;
+        assert!(!answer.contains(" 200 "), "{answer}");
+        assert!(get(address, "/livez").await.contains("alive"));
+    }
+
+    #[test]
+    fn hosts() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:7441",
+            "[::1]:7441",
+            "[::1]",
+            "LocalHost:1",
+        ] {
+            assert!(names_this_host(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example:80",
+            "",
+            "127.0.0.1.evil:1",
+        ] {
+            assert!(!names_this_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Every metric: its name, what it says, and where its value is in the status document.
+//! docs/OPERATING.md lists the same names; a test keeps the two together.
+
+use super::{Metric, Value, counter, gauge};
+use crate::observe::link::{ClassReport, LinkPhase, LinkReport, StreamReport};
+use crate::observe::process::ProcessFigures;
+use crate::observe::status::Status;
+
+fn some(value: impl Into<Value>) -> Option<Value> {
+    Some(value.into())
+}
+
+pub(super) const STATUS: &[Metric<Status>] = &[
+    gauge("strait_ready", "1 if clients are served", |s| {
+        some(s.not_ready.is_empty())
+    }),
+    gauge(
+        "strait_uptime_seconds",
+        "Time since the gateway was started",
+        |s| some(s.gateway.uptime_s),
+    ),
+    gauge(
+        "strait_grid_clients",
+        "Redis clients that are connected",
+        |s| some(s.gateway.clients),
+    ),
+    gauge(
+        "strait_grid_keys",
+        "Visible keys: counters, hashes and logs",
+        |s| some(s.grid.keys),
+    ),
+    gauge("strait_grid_fields", "Visible fields of hashes", |s| {
+        some(s.grid.fields)
+    }),
+    gauge("strait_grid_logs", "Visible logs", |s| some(s.grid.logs)),
+    gauge("strait_grid_entries", "Visible entries of logs", |s| {
+        some(s.grid.entries)
+    }),
+    gauge(
+        "strait_grid_memory_bytes",
+        "Memory of counters and logs, estimated",
+        |s| some(s.grid.memory_bytes),
+    ),
+    gauge(
+        "strait_grid_memory_max_bytes",
+        "Cap on the former: grid.memory_bytes_max",
+        |s| some(s.grid.memory_bytes_max),
+    ),
+    gauge(
+        "strait_grid_dirty",
+        "Counters and logs changed since the last flush",
+        |s| some(s.grid.dirty),
+    ),
+    counter(
+        "strait_grid_writes",
+        "Writes by clients that changed something",
+        |s| some(s.grid.writes_total),
+    ),
+    counter("strait_grid_flushes", "Flushes that wrote something", |s| {
+        some(s.grid.flushes_total)
+    }),
+    counter("strait_grid_flush_errors", "Flushes that failed", |s| {
+        some(s.grid.flush_errors_total)
+    }),
+    gauge(
+        "strait_grid_flush_last_seconds",
+        "Time of the last flush with its fsync",
+        |s| some(s.grid.flush_seconds_last),
+    ),
+    gauge(
+        "strait_grid_journal_bytes",
+        "Size of the journal's files",
+        |s| some(s.grid.journal_bytes),
+    ),
+    counter(
+        "strait_grid_journal_written_bytes",
+        "Bytes written to the journal",
+        |s| some(s.grid.journal_written_bytes_total),
+    ),
+    gauge(
+        "strait_grid_journal_failed",
+        "1 if writes are refused because the journal failed",
+        |s| some(s.grid.journal_failed),
+    ),
+    counter(
+        "strait_grid_compactions",
+        "Times that the journal was rewritten",
+        |s| some(s.grid.compactions_total),
+    ),
+    gauge(
+        "strait_history_chunks",
+        "Content chunks in the index",
+        |s| some(s.history.chunks),
+    ),
+    gauge(
+        "strait_history_memory_bytes",
+        "Memory of the history",
+        |s| some(s.history.memory_bytes),
+    ),
+    gauge(
+        "strait_history_memory_max_bytes",
+        "Cap on the former: history.memory_bytes_max",
+        |s| some(s.history.memory_bytes_max),
+    ),
+    gauge("strait_history_disk_bytes", "Disk of the history", |s| {
+        some(s.history.disk_bytes)
+    }),
+    gauge(
+        "strait_history_disk_max_bytes",
+        "Cap on the former: history.disk_bytes_max",
+        |s| some(s.history.disk_bytes_max),
+    ),
+    gauge("strait_bulk_sending", "Files on their way to peers", |s| {
+        some(s.bulk.sending)
+    }),
+    gauge("strait_bulk_receiving", "Files on their way here", |s| {
+        some(s.bulk.receiving)
+    }),
+    counter(
+        "strait_bulk_sent_files",
+        "Files that arrived whole at peers",
+        |s| some(s.bulk.sent_files),
+    ),
+    counter(
+        "strait_bulk_sent_bytes",
+        "File bytes handed to links",
+        |s| some(s.bulk.sent_bytes),
+    ),
+    counter(
+        "strait_bulk_received_files",
+        "Files that arrived whole here",
+        |s| some(s.bulk.received_files),
+    ),
+    counter(
+        "strait_bulk_received_bytes",
+        "File bytes that came from links",
+        |s| some(s.bulk.received_bytes),
+    ),
+    counter(
+        "strait_bulk_failed",
+        "Transfers of files that failed, either way",
+        |s| some(s.bulk.failed),
+    ),
+    gauge(
+        "strait_bulk_stored_bytes",
+        "Bytes of files under bulk.dir",
+        |s| some(s.bulk.stored_bytes),
+    ),
+];
+
+pub(super) const LINK: &[Metric<LinkReport>] = &[
+    gauge("strait_link_up", "1 if the link is connected", |l| {
+        some(l.phase == LinkPhase::Replicating)
+    }),
+    gauge(
+        "strait_link_phase_seconds",
+        "Time since the link last went up or down",
+        |l| some(l.since_s),
+    ),
+    gauge(
+        "strait_link_rtt_seconds",
+        "Smoothed round trip; absent while down",
+        |l| l.rtt_ms.map(|ms| Value::Real(ms / 1000.0)),
+    ),
+    gauge(
+        "strait_link_lost_ratio",
+        "Packets lost of those sent since the link came up: 0 to 1",
+        |l| some(l.lost_percent / 100.0),
+    ),
+    gauge(
+        "strait_link_window_bytes",
+        "Congestion window of the bulk connection",
+        |l| some(l.window_bytes),
+    ),
+    gauge(
+        "strait_link_in_flight_bytes",
+        "Encoded bytes sent and not yet acknowledged",
+        |l| some(l.in_flight_bytes),
+    ),
+    gauge(
+        "strait_link_rate_bytes_per_second",
+        "Estimated rate of the link; absent if unknown",
+        |l| l.rate_bytes_s.map(Value::Real),
+    ),
+    counter(
+        "strait_link_reconnects",
+        "Times that the link came up after the first",
+        |l| some(l.reconnects),
+    ),
+    counter("strait_link_udp_sent_bytes", "UDP payload sent", |l| {
+        some(l.udp_sent_bytes)
+    }),
+    counter(
+        "strait_link_udp_received_bytes",
+        "UDP payload received",
+        |l| some(l.udp_received_bytes),
+    ),
+    counter("strait_link_udp_sent_packets", "UDP datagrams sent", |l| {
+        some(l.udp_sent_packets)
+    }),
+    counter(
+        "strait_link_udp_received_packets",
+        "UDP datagrams received",
+        |l| some(l.udp_received_packets),
+    ),
+];
+
+pub(super) const PHASE: &[Metric<bool>] = &[gauge(
+    "strait_link_phase",
+    "1 for the phase that the link is in, 0 for the others",
+    |is_now| some(*is_now),
+)];
+
+pub(super) const CLASS: &[Metric<ClassReport>] = &[
+    counter(
+        "strait_class_logical_bytes",
+        "Raw bytes handed to the link",
+        |c| some(c.ledger.logical_bytes),
+    ),
+    counter(
+        "strait_class_after_references_bytes",
+        "Raw bytes left after references",
+        |c| some(c.ledger.after_references_bytes),
+    ),
+    counter(
+        "strait_class_compressed_bytes",
+        "Bytes of encoded batches",
+        |c| some(c.ledger.compressed_bytes),
+    ),
+    counter(
+        "strait_class_wire_bytes",
+        "Encoded batches with their frame headers",
+        |c| some(c.ledger.wire_bytes),
+    ),
+    gauge(
+        "strait_class_queued_batches",
+        "Batches that wait to be sent",
+        |c| some(c.ledger.queued_batches),
+    ),
+    gauge(
+        "strait_class_queued_bytes",
+        "Raw bytes of batches that wait",
+        |c| some(c.ledger.queued_bytes),
+    ),
+    gauge(
+        "strait_class_unacked_batches",
+        "Batches that the peer has not acknowledged",
+        |c| some(c.ledger.unacked_batches),
+    ),
+    gauge("strait_class_unacked_bytes", "Raw bytes of those", |c| {
+        some(c.ledger.unacked_bytes)
+    }),
+    counter(
+        "strait_class_received_batches",
+        "Batches that came in",
+        |c| some(c.received_batches),
+    ),
+    counter("strait_class_received_bytes", "Raw bytes of those", |c| {
+        some(c.received_bytes)
+    }),
+];
+
+pub(super) const STREAM: &[Metric<StreamReport>] = &[
+    gauge(
+        "strait_stream_lag_seconds",
+        "Age of the oldest change that the peer lacks",
+        |s| some(s.lag_s),
+    ),
+    gauge(
+        "strait_stream_lag_records",
+        "Records that the peer has not confirmed",
+        |s| some(s.lag_records),
+    ),
+    gauge("strait_stream_lag_bytes", "Bytes of those", |s| {
+        some(s.lag_bytes)
+    }),
+    gauge(
+        "strait_stream_catching_up",
+        "1 while the peer is sent what it missed",
+        |s| some(s.catching_up),
+    ),
+    counter("strait_stream_sent_records", "Records sent", |s| {
+        some(s.sent_records)
+    }),
+    counter(
+        "strait_stream_applied_records",
+        "Records of the peer that were merged",
+        |s| some(s.applied_records),
+    ),
+    counter(
+        "strait_stream_refused_records",
+        "Unreadable records of the peer: must stay 0",
+        |s| some(s.refused_records),
+    ),
+    counter(
+        "strait_stream_gaps",
+        "Times that missing entries were asked for again",
+        |s| some(s.gaps),
+    ),
+    counter(
+        "strait_stream_catch_ups",
+        "Times that catching up began",
+        |s| some(s.catch_ups),
+    ),
+];
+
+pub(super) const PROCESS: &[Metric<ProcessFigures>] = &[
+    counter(
+        "process_cpu_seconds",
+        "CPU time of this process, user and system",
+        |p| some(p.cpu_seconds),
+    ),
+    gauge(
+        "process_resident_memory_bytes",
+        "Memory of this process",
+        |p| some(p.resident_bytes),
+    ),
+    gauge(
+        "process_open_fds",
+        "Open file descriptors of this process",
+        |p| some(p.open_fds),
+    ),
+];

@@ -1,0 +1,116 @@
+//! A gateway for tests: one link up, one down.
+
+use super::*;
+use crate::bulk::BulkFigures;
+use crate::datadir::Incarnation;
+use crate::grid::GridStats;
+
+pub(super) fn status() -> Status {
+    Status {
+        gateway: GatewayReport {
+            site: "east".to_owned(),
+            key: "a".repeat(52),
+            incarnation: Incarnation(0xff),
+            version: "0.1.0".to_owned(),
+            uptime_s: 11_520.0,
+            link_address: "0.0.0.0:7440".to_owned(),
+            grid_address: "127.0.0.1:6390".to_owned(),
+            clients: 3,
+        },
+        not_ready: Vec::new(),
+        links: vec![west(), north()],
+        grid: GridStats {
+            keys: 120_000,
+            logs: 2,
+            entries: 20_000,
+            memory_bytes: 11 << 20,
+            memory_bytes_max: 1 << 30,
+            journal_bytes: 9 << 20,
+            writes_total: 42,
+            ..GridStats::default()
+        },
+        grid_digest: None,
+        history: HistoryReport {
+            chunks: 12_345,
+            memory_bytes: 20 << 20,
+            memory_bytes_max: 256 << 20,
+            disk_bytes: 100 << 20,
+            disk_bytes_max: 4 << 30,
+        },
+        bulk: BulkFigures {
+            sent_files: 2,
+            sending: 1,
+            ..BulkFigures::default()
+        },
+    }
+}
+
+fn west() -> LinkReport {
+    let ledger = ByteLedger {
+        logical_bytes: 17_000_000,
+        after_references_bytes: 3_000_000,
+        compressed_bytes: 990_000,
+        wire_bytes: 1_000_000,
+        queued_batches: 3,
+        queued_bytes: 3 << 20,
+        unacked_batches: 2,
+        unacked_bytes: 2 << 20,
+    };
+    LinkReport {
+        peer: "west".to_owned(),
+        key: "b".repeat(52),
+        phase: LinkPhase::Replicating,
+        since_s: 65.0,
+        peer_address: Some("192.0.2.7:7440".to_owned()),
+        peer_incarnation: Some(Incarnation(7)),
+        rtt_ms: Some(101.5),
+        lost_percent: 0.1,
+        in_flight_bytes: 1 << 20,
+        rate_bytes_s: Some(12_000_000.0),
+        udp_sent_bytes: 1_100_000,
+        udp_received_bytes: 90_000,
+        reconnects: 1,
+        last_error: None,
+        ledger,
+        classes: vec![ClassReport {
+            class: "bulk".to_owned(),
+            ledger,
+            received_batches: 9,
+            received_bytes: 900,
+        }],
+        streams: vec![StreamReport {
+            stream: "grid".to_owned(),
+            lag_s: 0.08,
+            lag_records: 2,
+            lag_bytes: 3000,
+            sent_records: 100,
+            ..StreamReport::default()
+        }],
+        ..north()
+    }
+}
+
+fn north() -> LinkReport {
+    LinkReport {
+        peer: "north".to_owned(),
+        key: "c".repeat(52),
+        phase: LinkPhase::Down,
+        since_s: 400.0,
+        peer_address: None,
+        peer_incarnation: None,
+        rtt_ms: None,
+        lost_percent: 0.0,
+        window_bytes: 0,
+        in_flight_bytes: 0,
+        rate_bytes_s: None,
+        udp_sent_bytes: 0,
+        udp_received_bytes: 0,
+        udp_sent_packets: 0,
+        udp_received_packets: 0,
+        reconnects: 0,
+        last_error: Some("timed out".to_owned()),
+        ledger: ByteLedger::default(),
+        classes: Vec::new(),
+        streams: Vec::new(),
+    }
+}

@@ -1,0 +1,63 @@
+//! The status document: `/status`, and what `strait status` reads.
+
+use serde::{Deserialize, Serialize};
+
+use super::link::LinkReport;
+use crate::bulk::BulkFigures;
+use crate::datadir::Incarnation;
+use crate::grid::GridStats;
+
+/// A gateway at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The gateway itself.
+    pub gateway: GatewayReport,
+    /// Why the gateway is not ready to serve clients: one sentence each. Empty: ready.
+    pub not_ready: Vec<String>,
+    /// Each configured peer.
+    pub links: Vec<LinkReport>,
+    /// Counters and logs.
+    pub grid: GridStats,
+    /// Digest of the grid's whole state, in hexadecimal, where one was taken.
+    pub grid_digest: Option<String>,
+    /// What the peers hold too.
+    pub history: HistoryReport,
+    /// Files.
+    pub bulk: BulkFigures,
+}
+
+/// The gateway itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayReport {
+    /// Its site.
+    pub site: String,
+    /// Its public key.
+    pub key: String,
+    /// Which life of its site this is.
+    pub incarnation: Incarnation,
+    /// Release of strait.
+    pub version: String,
+    /// Seconds since it was started.
+    pub uptime_s: f64,
+    /// UDP address of links, as bound.
+    pub link_address: String,
+    /// TCP address of Redis clients, as bound.
+    pub grid_address: String,
+    /// Redis clients that are connected.
+    pub clients: u64,
+}
+
+/// The history: bytes that peers hold too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryReport {
+    /// Content chunks in the index.
+    pub chunks: u64,
+    /// Memory taken by the index and hot bytes.
+    pub memory_bytes: u64,
+    /// Cap on the former.
+    pub memory_bytes_max: u64,
+    /// Disk taken by segments.
+    pub disk_bytes: u64,
+    /// Cap on the former.
+    pub disk_bytes_max: u64,
+}
