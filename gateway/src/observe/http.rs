@@ -4,7 +4,6 @@
 //! stranger to think of: a page that resolves its own name to 127.0.0.1 could read
 //! everything, so a request must name this host by address or as `localhost`.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,19 +27,8 @@ use tokio::time::{sleep, timeout};
 use super::metrics;
 use super::status::Status;
 
-/// Knows how the gateway is.
-pub trait StatusSource: Send + Sync + 'static {
-    /// How it is now. Called once a request, on a thread that may block.
-    fn status(&self) -> Status;
-}
-
-impl<F: Fn() -> Status + Send + Sync + 'static> StatusSource for F {
-    fn status(&self) -> Status {
-        self()
-    }
-}
-
-type Source = Arc<dyn StatusSource>;
+/// Answers how the gateway is. Called once a request, on a thread that may block.
+pub type StatusSource = Arc<dyn Fn() -> Status + Send + Sync>;
 
 /// Connections at a time; more wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -62,30 +50,24 @@ pub struct BindError {
 }
 
 /// A server that has its port and serves nothing yet.
-pub struct Server {
+#[derive(Debug)]
+pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
-    source: Source,
+    any_host: bool,
 }
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Server {
-    /// Takes the port.
-    pub async fn bind(address: SocketAddr, source: Source) -> Result<Self, BindError> {
+impl HttpServer {
+    /// Takes the port. `any_host` accepts requests by any name, for a server that is reached
+    /// from elsewhere; without it a request must come for an IP address or for `localhost`.
+    pub async fn bind(address: SocketAddr, any_host: bool) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address,
-            source,
+            any_host,
         })
     }
 
@@ -95,10 +77,8 @@ impl Server {
     }
 
     /// Serves until `shutdown` is done. What is being answered then is dropped.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) {
-        // Beyond loopback people know the host by names of their own.
-        let any_host = !self.address.ip().is_loopback();
-        let router = router(self.source, any_host);
+    pub async fn serve(self, source: StatusSource, shutdown: impl Future<Output = ()> + Send) {
+        let router = router(source, self.any_host);
         tokio::select! {
             () = accept_all(&self.listener, router) => {}
             () = shutdown => {}
@@ -144,7 +124,7 @@ async fn serve_connection(stream: TcpStream, router: Router) {
     }
 }
 
-fn router(source: Source, any_host: bool) -> Router {
+fn router(source: StatusSource, any_host: bool) -> Router {
     let router = Router::new()
         .route("/metrics", get(serve_metrics))
         .route("/status", get(serve_status))
@@ -200,14 +180,14 @@ fn names_this_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
 }
 
-async fn serve_metrics(State(source): State<Source>) -> Response {
+async fn serve_metrics(State(source): State<StatusSource>) -> Response {
     match ask(source).await.map(metrics::render) {
         Some(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Some(Err(_)) | None => unavailable(),
     }
 }
 
-async fn serve_status(State(source): State<Source>) -> Response {
+async fn serve_status(State(source): State<StatusSource>) -> Response {
     match ask(source)
         .await
         .map(|status| serde_json::to_string(&status))
@@ -217,7 +197,7 @@ async fn serve_status(State(source): State<Source>) -> Response {
     }
 }
 
-async fn serve_ready(State(source): State<Source>) -> Response {
+async fn serve_ready(State(source): State<StatusSource>) -> Response {
     match ask(source).await.map(|status| status.not_ready) {
         Some(reasons) if reasons.is_empty() => "ready\n".into_response(),
         Some(reasons) => {
@@ -230,10 +210,8 @@ async fn serve_ready(State(source): State<Source>) -> Response {
 
 /// The state is gathered under locks: not on a thread that moves packets. `None` when the
 /// gateway is going down.
-async fn ask(source: Source) -> Option<Status> {
-    tokio::task::spawn_blocking(move || source.status())
-        .await
-        .ok()
+async fn ask(source: StatusSource) -> Option<Status> {
+    tokio::task::spawn_blocking(move || source()).await.ok()
 }
 
 fn unavailable() -> Response {
@@ -252,12 +230,12 @@ mod tests {
     use super::*;
 
     async fn start(status: Status) -> SocketAddr {
-        let source = Arc::new(move || status.clone());
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), source)
+        let server = HttpServer::bind(([127, 0, 0, 1], 0).into(), false)
             .await
             .unwrap();
         let address = server.local_addr();
-        tokio::spawn(server.serve(std::future::pending()));
+        let source: StatusSource = Arc::new(move || status.clone());
+        tokio::spawn(server.serve(source, std::future::pending()));
         address
     }
 

@@ -14,7 +14,7 @@ mod sample;
 mod status;
 mod table;
 
-pub use http::{BindError, Server, StatusSource};
+pub use http::{BindError, HttpServer, StatusSource};
 pub use link::{ByteLedger, ClassReport, LinkPhase, LinkReport, StreamReport};
 pub use readable::{bytes, seconds};
 pub use status::{GatewayReport, HistoryReport, Status};
