@@ -7,6 +7,7 @@
 
 pub mod bulk;
 pub mod cli;
+pub mod codec;
 pub mod config;
 pub mod datadir;
 pub mod demo;

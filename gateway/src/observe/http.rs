@@ -1,9 +1,10 @@
-//! HTTP for operators: `/metrics`, `/status`, `/livez`, `/readyz`.
+//! HTTP for operators: `/metrics`, `/status`, `/digest`, `/livez`, `/readyz`.
 //!
 //! Read-only and without password, so it belongs on loopback. There a browser is the
 //! stranger to think of: a page that resolves its own name to 127.0.0.1 could read
 //! everything, so a request must name this host by address or as `localhost`.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,8 +28,21 @@ use tokio::time::{sleep, timeout};
 use super::metrics;
 use super::status::Status;
 
-/// Answers how the gateway is. Called once a request, on a thread that may block.
-pub type StatusSource = Arc<dyn Fn() -> Status + Send + Sync>;
+/// Knows how the gateway is.
+pub trait StatusSource: Send + Sync + 'static {
+    /// How it is now. Called once a request, on a thread that may block.
+    fn status(&self) -> Status;
+
+    /// Digest of its whole grid, in hexadecimal. May take long.
+    fn digest(&self) -> String;
+}
+
+/// What the pages are made from.
+#[derive(Clone)]
+struct Source {
+    gateway: Arc<dyn StatusSource>,
+    digesting: Arc<tokio::sync::Mutex<()>>,
+}
 
 /// Connections at a time; more wait.
 const CONNECTIONS_MAX: usize = 64;
@@ -39,7 +53,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
-const PATHS: &str = "there are /metrics, /status, /livez and /readyz\n";
+const PATHS: &str = "there are /metrics, /status, /digest, /livez and /readyz\n";
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,24 +64,36 @@ pub struct BindError {
 }
 
 /// A server that has its port and serves nothing yet.
-#[derive(Debug)]
-pub struct HttpServer {
+pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    any_host: bool,
+    source: Source,
 }
 
-impl HttpServer {
-    /// Takes the port. `any_host` accepts requests by any name, for a server that is reached
-    /// from elsewhere; without it a request must come for an IP address or for `localhost`.
-    pub async fn bind(address: SocketAddr, any_host: bool) -> Result<Self, BindError> {
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the port.
+    pub async fn bind(
+        address: SocketAddr,
+        gateway: Arc<dyn StatusSource>,
+    ) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address,
-            any_host,
+            source: Source {
+                gateway,
+                digesting: Arc::default(),
+            },
         })
     }
 
@@ -77,8 +103,10 @@ impl HttpServer {
     }
 
     /// Serves until `shutdown` is done. What is being answered then is dropped.
-    pub async fn serve(self, source: StatusSource, shutdown: impl Future<Output = ()> + Send) {
-        let router = router(source, self.any_host);
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) {
+        // Beyond loopback people know the host by names of their own.
+        let any_host = !self.address.ip().is_loopback();
+        let router = router(self.source, any_host);
         tokio::select! {
             () = accept_all(&self.listener, router) => {}
             () = shutdown => {}
@@ -124,10 +152,11 @@ async fn serve_connection(stream: TcpStream, router: Router) {
     }
 }
 
-fn router(source: StatusSource, any_host: bool) -> Router {
+fn router(source: Source, any_host: bool) -> Router {
     let router = Router::new()
         .route("/metrics", get(serve_metrics))
         .route("/status", get(serve_status))
+        .route("/digest", get(serve_digest))
         .route("/readyz", get(serve_ready))
         .route("/livez", get(async || "alive\n"))
         .fallback(async || (StatusCode::NOT_FOUND, format!("no such page; {PATHS}")))
@@ -180,14 +209,14 @@ fn names_this_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
 }
 
-async fn serve_metrics(State(source): State<StatusSource>) -> Response {
+async fn serve_metrics(State(source): State<Source>) -> Response {
     match ask(source).await.map(metrics::render) {
         Some(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Some(Err(_)) | None => unavailable(),
     }
 }
 
-async fn serve_status(State(source): State<StatusSource>) -> Response {
+async fn serve_status(State(source): State<Source>) -> Response {
     match ask(source)
         .await
         .map(|status| serde_json::to_string(&status))
@@ -197,7 +226,16 @@ async fn serve_status(State(source): State<StatusSource>) -> Response {
     }
 }
 
-async fn serve_ready(State(source): State<StatusSource>) -> Response {
+async fn serve_digest(State(Source { gateway, digesting }): State<Source>) -> Response {
+    // One at a time: each reads the whole grid.
+    let _turn = digesting.lock().await;
+    match tokio::task::spawn_blocking(move || gateway.digest()).await {
+        Ok(digest) => (digest + "\n").into_response(),
+        Err(_) => unavailable(),
+    }
+}
+
+async fn serve_ready(State(source): State<Source>) -> Response {
     match ask(source).await.map(|status| status.not_ready) {
         Some(reasons) if reasons.is_empty() => "ready\n".into_response(),
         Some(reasons) => {
@@ -210,8 +248,10 @@ async fn serve_ready(State(source): State<StatusSource>) -> Response {
 
 /// The state is gathered under locks: not on a thread that moves packets. `None` when the
 /// gateway is going down.
-async fn ask(source: StatusSource) -> Option<Status> {
-    tokio::task::spawn_blocking(move || source()).await.ok()
+async fn ask(source: Source) -> Option<Status> {
+    tokio::task::spawn_blocking(move || source.gateway.status())
+        .await
+        .ok()
 }
 
 fn unavailable() -> Response {
@@ -229,13 +269,26 @@ mod tests {
     use super::super::sample;
     use super::*;
 
+    /// A gateway that never changes.
+    struct Still(Status);
+
+    impl StatusSource for Still {
+        fn status(&self) -> Status {
+            self.0.clone()
+        }
+
+        fn digest(&self) -> String {
+            "00ff".to_owned()
+        }
+    }
+
     async fn start(status: Status) -> SocketAddr {
-        let server = HttpServer::bind(([127, 0, 0, 1], 0).into(), false)
+        let gateway = Arc::new(Still(status));
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), gateway)
             .await
             .unwrap();
         let address = server.local_addr();
-        let source: StatusSource = Arc::new(move || status.clone());
-        tokio::spawn(server.serve(source, std::future::pending()));
+        tokio::spawn(server.serve(std::future::pending()));
         address
     }
 
@@ -262,6 +315,7 @@ mod tests {
             ("/livez", "200", "alive"),
             ("/readyz", "200", "ready"),
             ("/metrics", "200", "# EOF"),
+            ("/digest", "200", "00ff\n"),
             ("/status", "200", "\"site\":\"east\""),
             ("/", "404", "/metrics"),
             ("/status/../etc/passwd", "404", "no such page"),

@@ -10,11 +10,11 @@ mod metrics;
 mod process;
 mod readable;
 #[cfg(test)]
-pub(crate) mod sample;
+mod sample;
 mod status;
 mod table;
 
-pub use http::{BindError, HttpServer, StatusSource};
+pub use http::{BindError, Server, StatusSource};
 pub use link::{ByteLedger, ClassReport, LinkPhase, LinkReport, StreamReport};
 pub use readable::{bytes, seconds};
 pub use status::{GatewayReport, HistoryReport, Status};

@@ -5,7 +5,7 @@ use crate::bulk::BulkFigures;
 use crate::datadir::Incarnation;
 use crate::grid::GridStats;
 
-pub(crate) fn status() -> Status {
+pub(super) fn status() -> Status {
     Status {
         gateway: GatewayReport {
             site: "east".to_owned(),

@@ -1,1 +1,98 @@
 //! Keeps one peer in step: what to send since when, and applying what arrives.
+//!
+//! Each end tells the other its *positions*: how far it durably holds every origin's
+//! counters and every log. From there the other sends what is missing (a scan), and
+//! then each flush of its grid as it becomes durable. Records are idempotent, so
+//! whenever anything is in doubt the answer is to tell positions again.
+
+mod floors;
+mod lag;
+mod message;
+mod progress;
+mod receive;
+mod ship;
+
+use std::sync::Arc;
+
+use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::bulk::Bulk;
+use crate::grid::Grid;
+use crate::streams::StreamOpen;
+
+pub use floors::Floors;
+pub use lag::{EpochClock, Lag};
+pub use progress::{Kind, Progress, ProgressFigures};
+
+/// What the links of a gateway share.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub grid: Arc<Grid>,
+    pub bulk: Arc<Bulk>,
+    pub floors: Arc<Floors>,
+}
+
+/// The replication of one session: ends when it is dropped.
+struct Session {
+    incoming: mpsc::UnboundedSender<Received>,
+    shipper: JoinHandle<()>,
+}
+
+impl Session {
+    fn start(rooms: &Rooms, link: &LinkHandle, progress: &Arc<Progress>) -> Self {
+        let (signals, signalled) = mpsc::unbounded_channel();
+        let incoming = receive::start(rooms.grid.clone(), link.site(), progress.clone(), signals);
+        let shipper = ship::start(rooms, link.clone(), progress.clone(), signalled);
+        Self { incoming, shipper }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shipper.abort();
+    }
+}
+
+/// Serves one link until its node is closed.
+#[tracing::instrument(name = "link", skip_all, fields(peer = %link.site()))]
+pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progress: Arc<Progress>) {
+    let mut session = None;
+    while let Some(event) = events.next().await {
+        match event {
+            LinkEvent::Up { peer, fresh } => {
+                info!(address = %peer.address, fresh, "link is up");
+                rooms.bulk.handle_up(link.site(), fresh);
+                if fresh {
+                    session = Some(Session::start(&rooms, &link, &progress));
+                }
+            }
+            LinkEvent::Down { reason } => {
+                warn!(reason, "link is down");
+                rooms.bulk.handle_down(link.site());
+            }
+            LinkEvent::Batch(received) => dispatch(&rooms, &link, session.as_ref(), received),
+        }
+    }
+}
+
+/// Hands a batch to the room that its stream belongs to.
+fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, received: Received) {
+    match StreamOpen::decode(&received.open) {
+        Ok(StreamOpen::Grid) => {
+            if let Some(session) = session {
+                // Its thread is gone only when the session is about to be.
+                drop(session.incoming.send(received));
+            }
+        }
+        Ok(open @ (StreamOpen::BulkMessages | StreamOpen::BulkData { .. })) => {
+            rooms.bulk.handle_batch(link.site(), &open, received);
+        }
+        Err(error) => {
+            warn!(stream = %received.stream, %error, "batch put aside");
+            received.ack();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The batches of a grid stream. Drawn in `docs/WIRE.md`, section "Grid stream".
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use strait_transport::BATCH_BYTES_MAX;
+
+/// Bytes in front of each record: its length.
+const LEN_BYTES: usize = 4;
+
+const POSITIONS_PART: u8 = 1;
+const POSITIONS_END: u8 = 2;
+const ASK: u8 = 3;
+const RECORDS: u8 = 4;
+
+/// One batch of a grid stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A piece of what the sender of this holds; the last one ends the list.
+    Positions { piece: Bytes, end: bool },
+    /// Says: tell me your positions, I have lost track.
+    Ask,
+    /// Records, to be applied in order.
+    Records(Vec<Bytes>),
+}
+
+/// A batch that is none of these: the peer's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer sent a batch on the grid stream that cannot be read")]
+pub(super) struct MalformedMessage;
+
+impl Message {
+    /// Reads a batch, which is bounded by the transport.
+    pub(super) fn decode(mut batch: Bytes) -> Result<Self, MalformedMessage> {
+        let kind = batch.try_get_u8().map_err(|_| MalformedMessage)?;
+        match kind {
+            POSITIONS_PART | POSITIONS_END => Ok(Self::Positions {
+                piece: batch,
+                end: kind == POSITIONS_END,
+            }),
+            ASK if batch.is_empty() => Ok(Self::Ask),
+            RECORDS => decode_records(batch).map(Self::Records),
+            _ => Err(MalformedMessage),
+        }
+    }
+}
+
+fn decode_records(mut batch: Bytes) -> Result<Vec<Bytes>, MalformedMessage> {
+    let mut records = Vec::new();
+    while batch.has_remaining() {
+        let len = batch.try_get_u32_le().map_err(|_| MalformedMessage)? as usize;
+        if len == 0 || len > batch.remaining() {
+            return Err(MalformedMessage);
+        }
+        records.push(batch.split_to(len));
+    }
+    Ok(records)
+}
+
+/// The batch for a piece of positions.
+pub(super) fn positions(piece: &[u8], end: bool) -> Bytes {
+    let mut batch = BytesMut::with_capacity(1 + piece.len());
+    batch.put_u8(if end { POSITIONS_END } else { POSITIONS_PART });
+    batch.put_slice(piece);
+    batch.freeze()
+}
+
+/// The batch that asks for positions.
+pub(super) fn ask() -> Bytes {
+    Bytes::from_static(&[ASK])
+}
+
+/// The batch that holds no record: its acknowledgement says that all before it is applied.
+pub(super) fn no_records() -> Bytes {
+    Bytes::from_static(&[RECORDS])
+}
+
+/// Packs records into as few batches as hold them.
+#[derive(Debug, Default)]
+pub(super) struct RecordPacker {
+    batch: BytesMut,
+}
+
+impl RecordPacker {
+    /// Adds a record; returns the batch that was full before it.
+    pub(super) fn push(&mut self, record: &[u8]) -> Option<Bytes> {
+        let full = self.batch.len() + LEN_BYTES + record.len() > BATCH_BYTES_MAX;
+        let finished = full.then(|| self.finish()).flatten();
+        if self.batch.is_empty() {
+            self.batch.put_u8(RECORDS);
+        }
+        self.batch.put_u32_le(record.len() as u32);
+        self.batch.put_slice(record);
+        finished
+    }
+
+    /// The batch with what was pushed since the last one; none if there is nothing.
+    pub(super) fn finish(&mut self) -> Option<Bytes> {
+        (!self.batch.is_empty()).then(|| self.batch.split().freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn other_messages_survive() {
+        let piece = Message::Positions {
+            piece: Bytes::from_static(b"abc"),
+            end: true,
+        };
+        assert_eq!(Message::decode(positions(b"abc", true)).unwrap(), piece);
+        assert_eq!(Message::decode(ask()).unwrap(), Message::Ask);
+        assert!(Message::decode(Bytes::new()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn records_survive_packing(sizes in prop::collection::vec(1usize..600_000, 0..8)) {
+            let records: Vec<Bytes> = sizes
+                .iter()
+                .enumerate()
+                .map(|(n, size)| Bytes::from(vec![n as u8; *size]))
+                .collect();
+            let mut packer = RecordPacker::default();
+            let mut batches: Vec<Bytes> =
+                records.iter().filter_map(|record| packer.push(record)).collect();
+            batches.extend(packer.finish());
+            let mut read = Vec::new();
+            for batch in batches {
+                prop_assert!(batch.len() <= BATCH_BYTES_MAX);
+                match Message::decode(batch) {
+                    Ok(Message::Records(more)) => read.extend(more),
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+            prop_assert_eq!(read, records);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            drop(Message::decode(bytes.into()));
+        }
+    }
+}

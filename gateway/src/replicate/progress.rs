@@ -1,0 +1,104 @@
+//! How far the replication with one peer has come.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::grid::Epoch;
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counters,
+    Logs,
+}
+
+impl Kind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Counters, Self::Logs];
+
+    /// As status and metrics call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counters => "counters",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Figures of one link, kept across its sessions.
+#[derive(Debug, Default)]
+pub struct Progress {
+    shipped: AtomicU64,
+    acked: AtomicU64,
+    catching_up: AtomicBool,
+    catch_ups: AtomicU64,
+    gaps: AtomicU64,
+    sent: [AtomicU64; 2],
+    applied: [AtomicU64; 2],
+    refused: AtomicU64,
+}
+
+/// [`Progress`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgressFigures {
+    /// Our last flush that was sent.
+    pub shipped: Epoch,
+    /// Our last flush that the peer holds durably.
+    pub acked: Epoch,
+    /// A scan of what the peer lacks is going on.
+    pub catching_up: bool,
+    /// Scans since the gateway started.
+    pub catch_ups: u64,
+    /// Times that entries of the peer's logs were missing and were asked for again.
+    pub gaps: u64,
+    /// Records sent, by [`Kind`].
+    pub sent: [u64; 2],
+    /// The peer's records that were applied, by [`Kind`].
+    pub applied: [u64; 2],
+    /// The peer's records that could not be read: must stay 0.
+    pub refused: u64,
+}
+
+impl Progress {
+    pub fn figures(&self) -> ProgressFigures {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        ProgressFigures {
+            shipped: Epoch(read(&self.shipped)),
+            acked: Epoch(read(&self.acked)),
+            catching_up: self.catching_up.load(Ordering::Relaxed),
+            catch_ups: read(&self.catch_ups),
+            gaps: read(&self.gaps),
+            sent: self.sent.each_ref().map(read),
+            applied: self.applied.each_ref().map(read),
+            refused: read(&self.refused),
+        }
+    }
+
+    pub(super) fn shipped(&self, epoch: Epoch) {
+        self.shipped.store(epoch.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn acked(&self, epoch: Epoch) {
+        self.acked.store(epoch.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn catching_up(&self, on: bool) {
+        self.catching_up.store(on, Ordering::Relaxed);
+        self.catch_ups.fetch_add(u64::from(on), Ordering::Relaxed);
+    }
+
+    pub(super) fn record_sent(&self, kind: Kind) {
+        self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_applied(&self, kind: Kind) {
+        self.applied[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn gap(&self) {
+        self.gaps.fetch_add(1, Ordering::Relaxed);
+    }
+}

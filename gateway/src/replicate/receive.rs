@@ -1,0 +1,183 @@
+//! Applies what a peer sends, on a thread of its own, and acknowledges each batch
+//! once it is durable here.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strait_transport::{Received, SiteName};
+use tokio::sync::mpsc;
+use tracing::{debug, error, warn};
+
+use super::message::Message;
+use super::progress::{Kind, Progress};
+use crate::grid::{Applied, ApplyError, Grid, Positions, Ticket};
+
+/// Pieces of positions that a peer may send in one list, 1 MiB each.
+const PIECES_MAX: usize = 64;
+/// How long to wait before a record is tried again that our own disk or memory refused.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What the receiving half tells the shipping half.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// The peer holds this: send what it lacks.
+    Theirs(Positions),
+    /// Tell the peer what we hold.
+    TellOurs,
+}
+
+/// A batch that is applied, on its way to being durable.
+struct Pending {
+    ticket: Option<Ticket>,
+    received: Received,
+}
+
+/// Starts the thread of one session; it ends when the returned sender is dropped.
+/// What waits in the channels is bounded by what a peer may have unacknowledged.
+pub(super) fn start(
+    grid: Arc<Grid>,
+    site: &SiteName,
+    progress: Arc<Progress>,
+    signals: mpsc::UnboundedSender<Signal>,
+) -> mpsc::UnboundedSender<Received> {
+    let (incoming, mut batches) = mpsc::unbounded_channel();
+    let (pending, acks) = mpsc::unbounded_channel();
+    tokio::spawn(acknowledge(grid.clone(), acks));
+    let mut applier = Applier {
+        grid,
+        progress,
+        signals,
+        pending,
+        theirs: Positions::default(),
+        pieces: 0,
+    };
+    let span = tracing::Span::current();
+    let spawned = thread::Builder::new()
+        .name(format!("apply-{site}"))
+        .spawn(move || {
+            let _span = span.entered();
+            while let Some(received) = batches.blocking_recv() {
+                applier.handle(received);
+            }
+        });
+    if let Err(error) = spawned {
+        error!(%error, "no thread for the peer's records: nothing is applied until it reconnects");
+    }
+    incoming
+}
+
+struct Applier {
+    grid: Arc<Grid>,
+    progress: Arc<Progress>,
+    signals: mpsc::UnboundedSender<Signal>,
+    pending: mpsc::UnboundedSender<Pending>,
+    /// Pieces of the peer's positions so far.
+    theirs: Positions,
+    pieces: usize,
+}
+
+impl Applier {
+    fn handle(&mut self, received: Received) {
+        let ticket = match Message::decode(received.bytes.clone()) {
+            Ok(Message::Positions { piece, end }) => {
+                self.positions(&piece, end);
+                None
+            }
+            Ok(Message::Ask) => {
+                self.signal(Signal::TellOurs);
+                None
+            }
+            Ok(Message::Records(records)) => self.records(records),
+            Err(error) => {
+                self.progress.record_refused();
+                error!(%error, "batch put aside: are both gateways of the same version?");
+                None
+            }
+        };
+        // Closed only when the session ends: the peer then sends it again.
+        drop(self.pending.send(Pending { ticket, received }));
+    }
+
+    fn positions(&mut self, piece: &Bytes, end: bool) {
+        self.pieces += 1;
+        if self.pieces > PIECES_MAX {
+            error!("the peer lists more logs than can be: put aside");
+            return;
+        }
+        if let Err(error) = self.theirs.extend_from(piece) {
+            error!(%error, "the peer's positions are put aside");
+        }
+        if end {
+            self.pieces = 0;
+            let theirs = std::mem::take(&mut self.theirs);
+            self.signal(Signal::Theirs(theirs));
+        }
+    }
+
+    /// Applies records in order; returns the ticket of the last.
+    fn records(&self, records: Vec<Bytes>) -> Option<Ticket> {
+        let mut last = None;
+        for record in records {
+            match self.apply(record) {
+                Ok(applied) => {
+                    let counters = applied.counters > 0;
+                    let kind = if counters { Kind::Counters } else { Kind::Logs };
+                    self.progress.record_applied(kind);
+                    last = Some(applied.ticket);
+                }
+                Err(ApplyError::Gap { log, have }) => {
+                    self.progress.gap();
+                    warn!(%log, have = %have.last, "entries are missing; asking for them again");
+                    self.signal(Signal::TellOurs);
+                }
+                Err(error @ (ApplyError::Malformed(_) | ApplyError::Refused(_))) => {
+                    self.progress.record_refused();
+                    error!(%error, "record put aside: are both gateways of the same version?");
+                }
+            }
+        }
+        last
+    }
+
+    /// Applies one record, however often our own disk or memory refuses it: the peer
+    /// waits meanwhile, and nothing is lost.
+    fn apply(&self, record: Bytes) -> Result<Applied, ApplyError> {
+        let mut warned = false;
+        loop {
+            match self.grid.apply(record.clone()) {
+                Ok(applied) => {
+                    debug!(
+                        counters = applied.counters,
+                        entries = applied.entries,
+                        "applied"
+                    );
+                    return Ok(applied);
+                }
+                Err(ApplyError::Refused(reason)) if !self.pending.is_closed() => {
+                    if !warned {
+                        warn!(reason, "the peer's records wait");
+                        warned = true;
+                    }
+                    thread::sleep(RETRY);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Closed only when the session ends.
+        drop(self.signals.send(signal));
+    }
+}
+
+async fn acknowledge(grid: Arc<Grid>, mut pending: mpsc::UnboundedReceiver<Pending>) {
+    while let Some(Pending { ticket, received }) = pending.recv().await {
+        if let Some(ticket) = ticket {
+            grid.durable(ticket).await;
+        }
+        received.ack();
+    }
+}

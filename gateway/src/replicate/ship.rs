@@ -1,0 +1,297 @@
+//! Sends a peer what it lacks: first by a scan, then flush by flush.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strait_transport::{Class, LinkHandle, OutStream, SendError, Seq};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{Instrument, debug, info, warn};
+
+use super::Rooms;
+use super::floors::Floors;
+use super::message::{self, RecordPacker};
+use super::progress::{Kind, Progress};
+use super::receive::Signal;
+use crate::grid::{EntryId, Epoch, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX};
+use crate::streams::StreamOpen;
+
+/// How often what the peer holds is noted, so that trimmed entries may be forgotten.
+const FLOOR_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait before a catch-up is tried again that our own disk held up.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Starts shipping in a new session; it ends with the session.
+pub(super) fn start(
+    rooms: &Rooms,
+    link: LinkHandle,
+    progress: Arc<Progress>,
+    signals: mpsc::UnboundedReceiver<Signal>,
+) -> JoinHandle<()> {
+    let (grid, floors) = (rooms.grid.clone(), rooms.floors.clone());
+    let task = async move {
+        let ended = match link.open(Class::Interactive, StreamOpen::Grid.encode()) {
+            Ok(out) => {
+                Shipper::new(grid, floors, link, out, progress, signals)
+                    .run()
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            debug!(%error, "shipping ends");
+        }
+    };
+    tokio::spawn(task.in_current_span())
+}
+
+struct Shipper {
+    grid: Arc<Grid>,
+    floors: Arc<Floors>,
+    link: LinkHandle,
+    out: OutStream,
+    progress: Arc<Progress>,
+    signals: mpsc::UnboundedReceiver<Signal>,
+    epochs: watch::Receiver<Epoch>,
+    packer: RecordPacker,
+    /// Batches that complete a flush, until they are acknowledged.
+    unacked: VecDeque<(Seq, Epoch)>,
+    floor: Floor,
+}
+
+/// What the peer will hold of our logs once it has acknowledged an epoch.
+struct Floor {
+    next: Option<(Epoch, Vec<(LogName, EntryId)>)>,
+    taken: Instant,
+}
+
+impl Shipper {
+    fn new(
+        grid: Arc<Grid>,
+        floors: Arc<Floors>,
+        link: LinkHandle,
+        out: OutStream,
+        progress: Arc<Progress>,
+        signals: mpsc::UnboundedReceiver<Signal>,
+    ) -> Self {
+        let epochs = grid.subscribe();
+        Self {
+            grid,
+            floors,
+            link,
+            out,
+            progress,
+            signals,
+            epochs,
+            packer: RecordPacker::default(),
+            unacked: VecDeque::new(),
+            floor: Floor {
+                next: None,
+                taken: Instant::now(),
+            },
+        }
+    }
+
+    async fn run(mut self) -> Result<(), SendError> {
+        self.tell_positions().await?;
+        let mut theirs = self.their_positions().await?;
+        loop {
+            let shipped = self.catch_up(theirs).await?;
+            theirs = match self.follow(shipped).await? {
+                Some(theirs) => theirs,
+                None => {
+                    info!("too far behind for single flushes: asking what the peer holds");
+                    self.out.send(message::ask(), false).await?;
+                    self.their_positions().await?
+                }
+            };
+        }
+    }
+
+    async fn tell_positions(&mut self) -> Result<(), SendError> {
+        let pieces = self.grid.positions().encode();
+        let last = pieces.len().saturating_sub(1);
+        for (index, piece) in pieces.iter().enumerate() {
+            let batch = message::positions(piece, index == last);
+            self.out.send(batch, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the peer says what it holds.
+    async fn their_positions(&mut self) -> Result<Positions, SendError> {
+        loop {
+            match self.signals.recv().await {
+                Some(Signal::Theirs(theirs)) => return Ok(theirs),
+                Some(Signal::TellOurs) => self.tell_positions().await?,
+                None => return Err(SendError::Closed),
+            }
+        }
+    }
+
+    /// Sends everything that somebody at `theirs` lacks; returns the epoch that is
+    /// complete with it.
+    async fn catch_up(&mut self, theirs: Positions) -> Result<Epoch, SendError> {
+        self.progress.catching_up(true);
+        let epoch = self.scan_counters(&theirs).await?;
+        for (log, position) in self.grid.logs() {
+            self.catch_up_log(&log, theirs.log(&log), position).await?;
+        }
+        self.finish_batch(epoch).await?;
+        self.progress.catching_up(false);
+        debug!(%epoch, "the peer was sent what it lacked");
+        Ok(epoch)
+    }
+
+    async fn scan_counters(&mut self, theirs: &Positions) -> Result<Epoch, SendError> {
+        let mut scan = self.grid.scan_counters(theirs.clone());
+        loop {
+            let step;
+            (scan, step) = blocking(move || {
+                let step = scan.next(RECORD_BYTES_MAX);
+                (scan, step)
+            })
+            .await?;
+            match step {
+                Ok(Some(record)) => self.push(Kind::Counters, &record).await?,
+                Ok(None) => return Ok(scan.epoch()),
+                Err(error) => {
+                    warn!(%error, "catching up waits");
+                    tokio::time::sleep(RETRY).await;
+                    scan = self.grid.scan_counters(theirs.clone());
+                }
+            }
+        }
+    }
+
+    async fn catch_up_log(
+        &mut self,
+        log: &LogName,
+        mut have: LogPosition,
+        until: LogPosition,
+    ) -> Result<(), SendError> {
+        while !have.covers(&until) {
+            let (grid, name) = (self.grid.clone(), log.clone());
+            let next = blocking(move || grid.log_after(&name, have, RECORD_BYTES_MAX)).await?;
+            let Some((record, now)) = next else { break };
+            self.push(Kind::Logs, &record).await?;
+            have = now;
+        }
+        Ok(())
+    }
+
+    /// Sends each flush as it becomes durable. Ends with new positions when the peer
+    /// tells them, or with none when it is too far behind for this.
+    async fn follow(&mut self, mut shipped: Epoch) -> Result<Option<Positions>, SendError> {
+        loop {
+            let durable = *self.epochs.borrow_and_update();
+            match self.ship_flushes(shipped, durable).await? {
+                Some(epoch) => shipped = epoch,
+                None => return Ok(None),
+            }
+            self.take_floor();
+            let oldest = self.unacked.front().map(|(seq, _)| *seq);
+            tokio::select! {
+                changed = self.epochs.changed() => changed.map_err(|_| SendError::Closed)?,
+                signal = self.signals.recv() => match signal {
+                    Some(Signal::Theirs(theirs)) => return Ok(Some(theirs)),
+                    Some(Signal::TellOurs) => self.tell_positions().await?,
+                    None => return Err(SendError::Closed),
+                },
+                acked = acked(&self.out, oldest), if oldest.is_some() => {
+                    acked?;
+                    self.handle_acked();
+                }
+            }
+        }
+    }
+
+    /// Sends the flushes after `shipped`; none when one of them is not kept any more.
+    async fn ship_flushes(
+        &mut self,
+        shipped: Epoch,
+        durable: Epoch,
+    ) -> Result<Option<Epoch>, SendError> {
+        let mut epoch = shipped;
+        while epoch < durable {
+            epoch = epoch.next();
+            let Some(flushed) = self.grid.flushed(epoch) else {
+                return Ok(None);
+            };
+            for record in &flushed.counters {
+                self.push(Kind::Counters, record).await?;
+            }
+            for record in &flushed.logs {
+                self.push(Kind::Logs, record).await?;
+            }
+        }
+        if epoch > shipped {
+            self.finish_batch(epoch).await?;
+        }
+        Ok(Some(epoch))
+    }
+
+    async fn push(&mut self, kind: Kind, record: &Bytes) -> Result<(), SendError> {
+        self.progress.record_sent(kind);
+        if let Some(batch) = self.packer.push(record) {
+            self.out.send(batch, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is left; once it is acknowledged the peer holds everything up to `epoch`.
+    async fn finish_batch(&mut self, epoch: Epoch) -> Result<(), SendError> {
+        // Without a record the peer held it all already; an empty list carries the mark.
+        let batch = self.packer.finish().unwrap_or_else(message::no_records);
+        let seq = self.out.send(batch, false).await?;
+        self.unacked.push_back((seq, epoch));
+        self.progress.shipped(epoch);
+        Ok(())
+    }
+
+    fn handle_acked(&mut self) {
+        let Some((_, epoch)) = self.unacked.pop_front() else {
+            return;
+        };
+        self.progress.acked(epoch);
+        self.grid.set_peer_acked(self.link.site(), epoch);
+        if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= epoch) {
+            self.floors.raise(self.link.site(), logs);
+        }
+    }
+
+    /// Notes now and then what our logs hold, to raise the floor when the peer has it.
+    fn take_floor(&mut self) {
+        if self.floor.next.is_some() || self.floor.taken.elapsed() < FLOOR_EVERY {
+            return;
+        }
+        self.floor.taken = Instant::now();
+        let own = &self.grid.origin().site;
+        let logs = self.grid.logs().into_iter();
+        let held = logs
+            .filter(|(log, _)| log.site == *own)
+            .map(|(log, position)| (log, position.last))
+            .collect();
+        self.floor.next = Some((*self.epochs.borrow(), held));
+    }
+}
+
+/// Waits for an acknowledgement, if there is one to wait for.
+async fn acked(out: &OutStream, seq: Option<Seq>) -> Result<(), SendError> {
+    match seq {
+        Some(seq) => out.acked(seq).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs what takes long away from tokio's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SendError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| SendError::Closed)
+}

@@ -1,0 +1,313 @@
+//! Assembles a gateway from its resolved configuration, runs it, and takes it apart.
+
+mod parts;
+mod status;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use strait_dedup::{Level, Store, StoreConfig};
+use strait_transport::{Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, SiteName};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::bulk::{Bulk, BulkConfig};
+use crate::codec::{LinkDecoder, LinkEncoder};
+use crate::config::{CompressionLevel, Config};
+use crate::datadir::DataDir;
+use crate::grid::{Digest, Grid, GridConfig};
+use crate::observe;
+use crate::replicate::{self, Floors, Rooms};
+use crate::resp::{self, RespConfig};
+use parts::{Link, Parts};
+
+/// How long a stopping gateway waits for its peers to hold what was written last.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// How long a stopping gateway waits for its clients' connections to close.
+const TASKS_END_MAX: Duration = Duration::from_secs(3);
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    parts: Arc<Parts>,
+    node: Node,
+    /// What serves clients; ends when told to.
+    servers: JoinSet<()>,
+    /// One task for each link; ends with the node.
+    links: JoinSet<()>,
+    stopping: watch::Sender<bool>,
+    http_address: SocketAddr,
+    // Dropped last: the directory stays locked until everything is written.
+    dir: DataDir,
+}
+
+/// Runs a gateway until SIGINT or SIGTERM.
+pub fn run_until_signal(dir: DataDir, config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ran = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let gateway = Gateway::start(dir, config).await?;
+        tokio::select! {
+            _ = interrupt.recv() => info!("SIGINT: stopping"),
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+        }
+        gateway.stop().await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ran
+}
+
+impl Gateway {
+    /// Recovers what the data directory holds, listens, and starts to dial peers.
+    ///
+    /// # Errors
+    /// When a port or a folder cannot be had. Damaged data is repaired and logged
+    /// instead.
+    pub async fn start(dir: DataDir, config: Config) -> anyhow::Result<Self> {
+        let (grid, store) = blocking({
+            let (grid, store) = (grid_config(&dir, &config), store_config(&dir, &config));
+            move || open_data(grid, store)
+        })
+        .await?;
+        let (node, links) = bind_links(&dir, &config, &store).await?;
+        let handles = links
+            .iter()
+            .map(|(link, _)| (link.site().clone(), link.clone()));
+        let bulk = open_bulk(&config, handles.collect()).await?;
+        let resp = resp::Server::bind(
+            config.listen.grid,
+            grid.clone(),
+            RespConfig {
+                password: config
+                    .grid
+                    .password
+                    .as_ref()
+                    .map(|password| password.reveal().to_owned()),
+                clients_max: config.grid.clients_max,
+            },
+            Arc::new(resp::NoInfo),
+        )
+        .await?;
+        let parts = Arc::new(Parts {
+            key: dir.identity().public_key(),
+            incarnation: dir.incarnation(),
+            link_address: node.local_addr(),
+            grid_address: resp.local_addr(),
+            started: SystemTime::now(),
+            links: links
+                .iter()
+                .map(|(link, _)| Link::new(link.clone()))
+                .collect(),
+            clock: Arc::default(),
+            config,
+            grid,
+            bulk,
+        });
+        let http = observe::Server::bind(parts.config.listen.http, parts.clone()).await?;
+        let mut gateway = Self {
+            http_address: http.local_addr(),
+            parts,
+            node,
+            servers: JoinSet::new(),
+            links: JoinSet::new(),
+            stopping: watch::Sender::new(false),
+            dir,
+        };
+        gateway.serve_clients(resp, http);
+        gateway.serve_links(links);
+        info!(
+            site = %gateway.parts.config.site,
+            link = %gateway.link_address(),
+            grid = %gateway.grid_address(),
+            http = %gateway.http_address(),
+            "gateway is running"
+        );
+        Ok(gateway)
+    }
+
+    /// Where Redis clients connect.
+    pub fn grid_address(&self) -> SocketAddr {
+        self.parts.grid_address
+    }
+
+    /// Where peers dial (UDP).
+    pub fn link_address(&self) -> SocketAddr {
+        self.parts.link_address
+    }
+
+    /// Where metrics and status are.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Digest of all counters and logs. Blocks.
+    pub fn digest(&self) -> Digest {
+        self.parts.grid.digest()
+    }
+
+    /// Stops cleanly: no more clients, everything flushed, peers given a moment to
+    /// take it, links closed.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stopping.send_replace(true);
+        if timeout(TASKS_END_MAX, join_all(&mut self.servers))
+            .await
+            .is_err()
+        {
+            warn!("some clients' connections were cut off");
+            self.servers.abort_all();
+        }
+        let grid = self.parts.grid.clone();
+        let flushed = blocking(move || Ok(grid.flush()?)).await;
+        if flushed.is_ok()
+            && timeout(FAREWELL_MAX, self.parts.peers_hold_all())
+                .await
+                .is_err()
+        {
+            info!("some peers do not hold the last writes yet; they get them after the next start");
+        }
+        self.node.close().await;
+        join_all(&mut self.links).await;
+        flushed.context("the last writes did not reach the disk")?;
+        info!("stopped");
+        Ok(())
+    }
+
+    fn serve_clients(&mut self, resp: resp::Server, http: observe::Server) {
+        let (bulk, socket) = (self.parts.bulk.clone(), self.dir.layout().socket());
+        self.servers.spawn(resp.serve(self.stop_signal()));
+        self.servers.spawn(http.serve(self.stop_signal()));
+        let stop = self.stop_signal();
+        self.servers.spawn(async move {
+            if let Err(error) = bulk.serve_control(&socket, stop).await {
+                error!(%error, "the control socket is closed: no push, pull or ls");
+            }
+        });
+    }
+
+    /// Done when the gateway stops.
+    fn stop_signal(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error means that the gateway is gone altogether.
+            drop(stopping.wait_for(|stopping| *stopping).await);
+        }
+    }
+
+    fn serve_links(&mut self, links: Vec<(LinkHandle, LinkEvents)>) {
+        let parts = &self.parts;
+        let rooms = Rooms {
+            grid: parts.grid.clone(),
+            bulk: parts.bulk.clone(),
+            floors: Arc::new(Floors::new(parts.grid.clone(), links.len())),
+        };
+        let (clock, grid) = (parts.clock.clone(), parts.grid.clone());
+        let epochs = grid.subscribe();
+        let stop = self.stop_signal();
+        self.servers.spawn(async move {
+            tokio::select! {
+                () = clock.run(grid, epochs) => {}
+                () = stop => {}
+            }
+        });
+        for ((handle, events), link) in links.into_iter().zip(&parts.links) {
+            let progress = link.progress.clone();
+            self.links
+                .spawn(replicate::run(rooms.clone(), handle, events, progress));
+        }
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            error!(%error, "a task broke down");
+        }
+    }
+}
+
+/// Runs what takes long, or waits for a disk, away from tokio's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+fn grid_config(dir: &DataDir, config: &Config) -> GridConfig {
+    GridConfig {
+        dir: Some(dir.layout().grid()),
+        site: config.site.clone(),
+        incarnation: dir.incarnation().0,
+        flush_interval: config.grid.flush,
+        memory_bytes_max: config.grid.memory_bytes_max,
+        keep_trimmed_for_peers: !config.peers.is_empty(),
+    }
+}
+
+fn store_config(dir: &DataDir, config: &Config) -> StoreConfig {
+    StoreConfig {
+        dir: Some(dir.layout().history()),
+        memory_bytes_max: config.history.memory_bytes_max,
+        disk_bytes_max: config.history.disk_bytes_max,
+    }
+}
+
+fn open_data(grid: GridConfig, store: StoreConfig) -> anyhow::Result<(Arc<Grid>, Store)> {
+    let (grid, recovery) = Grid::open(grid)?;
+    info!("grid: {recovery}");
+    let (store, recovery) = Store::open(store)?;
+    info!("history: {recovery}");
+    Ok((Arc::new(grid), store))
+}
+
+async fn open_bulk(
+    config: &Config,
+    links: HashMap<SiteName, LinkHandle>,
+) -> anyhow::Result<Arc<Bulk>> {
+    let config = BulkConfig {
+        dir: config.bulk.dir.clone(),
+        bytes_max: config.bulk.bytes_max,
+    };
+    let (bulk, recovery) = blocking(move || Ok(Bulk::new(&config, links)?)).await?;
+    info!("files: {recovery}");
+    Ok(Arc::new(bulk))
+}
+
+type Links = Vec<(LinkHandle, LinkEvents)>;
+
+async fn bind_links(
+    dir: &DataDir,
+    config: &Config,
+    store: &Store,
+) -> anyhow::Result<(Node, Links)> {
+    let node = NodeConfig {
+        site: config.site.clone(),
+        incarnation: dir.incarnation().0,
+        identity: dir.identity().clone(),
+        listen: config.listen.link,
+        peers: config.peers.clone(),
+    };
+    let level = match config.compression {
+        CompressionLevel::Adaptive => Level::Adaptive,
+        CompressionLevel::Fixed(level) => Level::Fixed(level),
+    };
+    let bound = Node::bind(node, |peer| {
+        let (mut encoder, decoder) = store.link(&peer.key.to_string());
+        encoder.set_level(level);
+        let encode: Box<dyn Encode> = Box::new(LinkEncoder(encoder));
+        let decode: Box<dyn Decode> = Box::new(LinkDecoder(decoder));
+        (encode, decode)
+    });
+    Ok(bound.await?)
+}

@@ -1,0 +1,87 @@
+//! Fills the status document from the rooms of a running gateway.
+
+use std::time::{Instant, SystemTime};
+
+use super::parts::{Link, Parts};
+use crate::observe::{
+    GatewayReport, HistoryReport, LinkReport, Status, StatusSource, StreamReport,
+};
+use crate::replicate::{Kind, ProgressFigures};
+
+impl StatusSource for Parts {
+    fn status(&self) -> Status {
+        Status {
+            gateway: self.gateway_report(),
+            not_ready: self.not_ready(),
+            links: self
+                .links
+                .iter()
+                .map(|link| self.link_report(link))
+                .collect(),
+            grid: self.grid.stats(),
+            grid_digest: None,
+            history: self.history_report(),
+            bulk: self.bulk.figures(),
+        }
+    }
+
+    fn digest(&self) -> String {
+        self.grid.digest().to_string()
+    }
+}
+
+impl Parts {
+    fn gateway_report(&self) -> GatewayReport {
+        GatewayReport {
+            site: self.config.site.to_string(),
+            key: self.key.to_string(),
+            incarnation: self.incarnation,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.started.elapsed().unwrap_or_default().as_secs_f64(),
+            link_address: self.link_address.to_string(),
+            grid_address: self.grid_address.to_string(),
+            clients: 0,
+        }
+    }
+
+    /// Recovery is over before anything is served, so only a broken disk is left.
+    fn not_ready(&self) -> Vec<String> {
+        let failed = self.grid.stats().journal_failed;
+        let reason = "the grid's journal cannot be written: see the log".to_owned();
+        failed.then_some(reason).into_iter().collect()
+    }
+
+    fn link_report(&self, link: &Link) -> LinkReport {
+        let status = link.handle.status();
+        let now = SystemTime::now();
+        let mut report = LinkReport::new(link.handle.site(), link.handle.key(), &status, now);
+        let figures = link.progress.figures();
+        let streams = Kind::ALL.map(|kind| self.stream_report(kind, &figures));
+        report.streams = streams.into();
+        report
+    }
+
+    fn stream_report(&self, kind: Kind, figures: &ProgressFigures) -> StreamReport {
+        let lag = self.clock.lag(figures.acked, kind, Instant::now());
+        StreamReport {
+            stream: kind.name().to_owned(),
+            lag_s: lag.age.as_secs_f64(),
+            lag_records: lag.records,
+            lag_bytes: lag.bytes,
+            catching_up: figures.catching_up,
+            sent_records: figures.sent[kind as usize],
+            applied_records: figures.applied[kind as usize],
+            refused_records: figures.refused,
+            gaps: figures.gaps,
+            catch_ups: figures.catch_ups,
+        }
+    }
+
+    fn history_report(&self) -> HistoryReport {
+        HistoryReport {
+            memory_bytes_max: self.config.history.memory_bytes_max,
+            disk_bytes_max: self.config.history.disk_bytes_max,
+            ..HistoryReport::default()
+        }
+    }
+}
