@@ -1,0 +1,99 @@
+//! Two gateways on loopback, with a wide-area link between them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use strait_transport::PublicKey;
+
+use super::wan::{Wan, WanConfig};
+use crate::config;
+use crate::datadir::DataDir;
+use crate::run::Gateway;
+
+/// Both sites, running. East dials west through the link.
+#[derive(Debug)]
+pub(super) struct Sites {
+    pub(super) east: Gateway,
+    pub(super) west: Gateway,
+    pub(super) wan: Wan,
+    pub(super) east_data: PathBuf,
+    pub(super) west_data: PathBuf,
+}
+
+impl Sites {
+    /// Makes two data directories below `root`, pairs them and starts both gateways.
+    pub(super) async fn start(root: &Path, wan: WanConfig) -> anyhow::Result<Self> {
+        let (east_data, west_data) = (root.join("east"), root.join("west"));
+        let east = DataDir::create(&east_data, &text("east", None))?;
+        let west = DataDir::create(&west_data, &text("west", None))?;
+        let (east_key, west_key) = (east.identity().public_key(), west.identity().public_key());
+
+        let west = start(west, "west", Peer::trusted("east", east_key)).await?;
+        let wan = Wan::start(wan, west.link_address()).await?;
+        let peer = Peer {
+            address: Some(wan.address()),
+            ..Peer::trusted("west", west_key)
+        };
+        let east = start(east, "east", peer).await?;
+        Ok(Self {
+            east,
+            west,
+            wan,
+            east_data,
+            west_data,
+        })
+    }
+
+    /// Bytes on the link so far, both directions, IP and UDP headers included.
+    pub(super) fn wire_bytes(&self) -> u64 {
+        let (there, back) = self.wan.figures();
+        there.bytes + back.bytes
+    }
+
+    /// Stops both gateways.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.east.stop().await?;
+        self.west.stop().await
+    }
+}
+
+struct Peer {
+    site: &'static str,
+    key: PublicKey,
+    address: Option<SocketAddr>,
+}
+
+impl Peer {
+    fn trusted(site: &'static str, key: PublicKey) -> Self {
+        Self {
+            site,
+            key,
+            address: None,
+        }
+    }
+}
+
+async fn start(dir: DataDir, site: &str, peer: Peer) -> anyhow::Result<Gateway> {
+    let path = dir.layout().config();
+    std::fs::write(&path, text(site, Some(&peer)))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let config = config::load(&path)?;
+    Gateway::start(dir, config).await
+}
+
+/// A `strait.toml` on ports that the system picks.
+fn text(site: &str, peer: Option<&Peer>) -> String {
+    let listen =
+        "[listen]\nlink = \"127.0.0.1:0\"\ngrid = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n";
+    let peer = peer.map_or_else(String::new, |peer| {
+        let addresses = peer.address.map_or_else(String::new, |address| {
+            format!("addresses = [\"{address}\"]\n")
+        });
+        format!(
+            "\n[[peer]]\nsite = \"{}\"\nkey = \"{}\"\n{addresses}",
+            peer.site, peer.key
+        )
+    });
+    format!("site = \"{site}\"\n\n{listen}{peer}")
+}
