@@ -1,0 +1,136 @@
+//! Files pushed, listed and pulled.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use strait_tests::{Site, eventually, pair_of_sites};
+
+/// Packs source trees of this machine (the crates that the build used) until
+/// there are `bytes` of them: real files, whatever machine this is.
+fn real_files(into: &Path, bytes: u64) -> PathBuf {
+    let archive = into.join("tree.bin");
+    let mut out = std::io::BufWriter::new(std::fs::File::create(&archive).unwrap());
+    let mut left = bytes;
+    let mut folders = vec![cargo_home().join("registry/src"), PathBuf::from("/usr/lib")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                folders.insert(0, entry.path());
+            } else if kind.is_file() && left > 0 {
+                let content = std::fs::read(entry.path()).unwrap_or_default();
+                let taken = content.len().min(left as usize);
+                out.write_all(&content[..taken]).unwrap();
+                left -= taken as u64;
+            }
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    assert_eq!(left, 0, "this machine has enough files");
+    out.flush().unwrap();
+    archive
+}
+
+fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cargo"),
+        PathBuf::from,
+    )
+}
+
+/// Retries while the link comes up.
+fn push_when_up(site: &Site, file: &Path, target: &str) {
+    eventually("the push succeeds", 60, || {
+        let output = site.strait(&["push", file.to_str().unwrap(), target]);
+        output.status.success().then_some(())
+    });
+}
+
+#[test]
+fn a_hundred_megabytes_arrive_identical_and_cost_little_again() {
+    let (east, west, _cable) = pair_of_sites();
+    let folder = tempfile::tempdir().unwrap();
+    let file = real_files(folder.path(), 100 << 20);
+    push_when_up(&east, &file, "west:backups/tree.bin");
+    let arrived = std::fs::read(west.data().join("bulk/backups/tree.bin")).unwrap();
+    let sent = std::fs::read(&file).unwrap();
+    assert!(arrived == sent, "the far file is identical");
+
+    let listed = east.must(&["ls", "west:backups"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("tree.bin"), "ls shows it: {listed}");
+
+    let copy = folder.path().join("copy.bin");
+    east.must(&["pull", "west:backups/tree.bin", copy.to_str().unwrap()]);
+    assert!(
+        std::fs::read(&copy).unwrap() == sent,
+        "the pull is identical"
+    );
+}
+
+#[test]
+fn standard_input_can_be_pushed() {
+    let (east, west, _cable) = pair_of_sites();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small");
+    std::fs::write(&file, "x").unwrap();
+    push_when_up(&east, &file, "west:ready");
+
+    let mut push = east
+        .command(&["push", "-", "west:dump.sql"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = "insert into clicks values (1, 2, 3);\n".repeat(100_000);
+    push.stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let output = push.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let arrived = std::fs::read_to_string(west.data().join("bulk/dump.sql")).unwrap();
+    assert!(arrived == text);
+}
+
+#[test]
+fn paths_stay_inside_the_bulk_folder() {
+    let (east, west, _cable) = pair_of_sites();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small");
+    std::fs::write(&file, "x").unwrap();
+    push_when_up(&east, &file, "west:ready");
+    std::os::unix::fs::symlink(folder.path(), west.data().join("bulk/escape")).unwrap();
+
+    for path in [
+        "../outside",
+        "/etc/outside",
+        "a/../../outside",
+        "a\nb",
+        "escape/outside",
+        "",
+    ] {
+        let output = east.strait(&["push", file.to_str().unwrap(), &format!("west:{path}")]);
+        assert!(!output.status.success(), "{path:?} must be refused");
+        assert!(!output.stderr.is_empty(), "{path:?} gets an explanation");
+    }
+    for path in ["../strait.toml", "missing", "escape/small"] {
+        let target = folder.path().join("pulled");
+        let output = east.strait(&["pull", &format!("west:{path}"), target.to_str().unwrap()]);
+        assert!(!output.status.success(), "{path:?} must be refused");
+        assert!(!target.exists(), "nothing half-written");
+    }
+    assert!(!folder.path().join("outside").exists());
+    assert!(!west.data().join("outside").exists());
+    push_when_up(&east, &file, "west:still-works");
+}

@@ -1,0 +1,151 @@
+//! Counters and logs of two sites, through a cut of the link.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use redis::Commands;
+use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
+
+const INCREMENTS: usize = 100_000;
+const LINES: usize = 20_000;
+const KEYS: usize = 1_000;
+
+/// Increments `count` times, over all keys in turn, in pipelines of 500.
+fn increment(site: &Site, from: usize, count: usize) {
+    let mut redis = site.redis();
+    for start in (from..from + count).step_by(500) {
+        let mut pipe = redis::pipe();
+        for n in start..start + 500 {
+            pipe.incr(format!("banner:{:04}:impressions", n % KEYS), 1)
+                .ignore();
+        }
+        pipe.exec(&mut redis).unwrap();
+    }
+}
+
+/// Appends `count` numbered lines to the log `clicks`.
+fn append(site: &Site, from: usize, count: usize) {
+    let mut redis = site.redis();
+    for start in (from..from + count).step_by(500) {
+        let mut pipe = redis::pipe();
+        for n in start..start + 500 {
+            pipe.cmd("XADD")
+                .arg("clicks")
+                .arg("*")
+                .arg("n")
+                .arg(n)
+                .ignore();
+        }
+        pipe.exec(&mut redis).unwrap();
+    }
+}
+
+/// Reads a whole log: ids and numbers, in order.
+fn lines(site: &Site, log: &str) -> Vec<(String, usize)> {
+    let mut redis = site.redis();
+    let reply: redis::streams::StreamRangeReply = redis.xrange_all(log).unwrap();
+    reply
+        .ids
+        .into_iter()
+        .map(|entry| {
+            let n = entry.get("n").expect("each line has a number");
+            (entry.id, n)
+        })
+        .collect()
+}
+
+#[test]
+fn counters_and_logs_converge_through_a_cut() {
+    let (east, west, cable) = pair_of_sites();
+    let half = |site: &Site, part: usize| {
+        increment(site, part * INCREMENTS / 2, INCREMENTS / 2);
+        append(site, part * LINES / 2, LINES / 2);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| half(&east, 0));
+        scope.spawn(|| half(&west, 0));
+    });
+    cable.cut();
+    std::thread::scope(|scope| {
+        scope.spawn(|| half(&east, 1));
+        scope.spawn(|| half(&west, 1));
+    });
+    cable.heal();
+    eventually_equal_digests(&east, &west, 60);
+
+    for site in [&east, &west] {
+        let mut redis = site.redis();
+        for key in 0..KEYS {
+            let value: usize = redis.get(format!("banner:{key:04}:impressions")).unwrap();
+            assert_eq!(value, 2 * INCREMENTS / KEYS, "key {key} at {}", site.name);
+        }
+    }
+    for (origin, copy, name) in [(&east, &west, "east.clicks"), (&west, &east, "west.clicks")] {
+        let written = lines(origin, "clicks");
+        assert!(
+            written.iter().map(|(_, n)| *n).eq(0..LINES),
+            "every line once and in order at its origin"
+        );
+        assert_eq!(written, lines(copy, name), "same ids, same order");
+    }
+}
+
+#[test]
+fn writes_on_both_sides_of_a_cut_fold_together() {
+    let (east, west, cable) = pair_of_sites();
+    let (mut at_east, mut at_west) = (east.redis(), west.redis());
+    let () = at_east.set("stock", 10).unwrap();
+    let () = at_east.set("gone", 3).unwrap();
+    eventually("the stock arrives", 20, || {
+        let seen: (Option<i64>, Option<i64>) = at_west.mget(&["stock", "gone"]).unwrap();
+        (seen == (Some(10), Some(3))).then_some(())
+    });
+
+    cable.cut();
+    let () = at_east.set("stock", 100).unwrap();
+    let () = at_west.incr("stock", 5).unwrap();
+    let () = at_west.hincr("visits", "home", 3).unwrap();
+    let () = at_east.hincr("visits", "home", 4).unwrap();
+    let () = at_east.del("gone").unwrap();
+    cable.heal();
+
+    eventually_equal_digests(&east, &west, 30);
+    for redis in [&mut at_east, &mut at_west] {
+        let stock: i64 = redis.get("stock").unwrap();
+        assert_eq!(stock, 105, "SET is a delta against the value seen");
+        let visits: i64 = redis.hget("visits", "home").unwrap();
+        assert_eq!(visits, 7);
+        let gone: Option<i64> = redis.get("gone").unwrap();
+        assert_eq!(gone, None);
+    }
+}
+
+#[test]
+fn wait_counts_the_sites_that_hold_a_write() {
+    let (east, _west, cable) = pair_of_sites();
+    let mut redis = east.redis();
+    let mut wait = |timeout_ms: u64| -> i64 {
+        let () = redis.incr("n", 1).unwrap();
+        redis::cmd("WAIT")
+            .arg(1)
+            .arg(timeout_ms)
+            .query(&mut redis)
+            .unwrap()
+    };
+    assert_eq!(wait(20_000), 1);
+    cable.cut();
+    assert_eq!(wait(300), 0, "the peer is away");
+    cable.heal();
+    assert_eq!(wait(20_000), 1);
+}
+
+#[test]
+fn a_log_of_a_peer_is_read_only() {
+    let (east, west, _cable) = pair_of_sites();
+    let () = east.redis().xadd("clicks", "*", &[("n", "1")]).unwrap();
+    eventually("the line arrives", 20, || {
+        (lines(&west, "east.clicks").len() == 1).then_some(())
+    });
+    let refused: redis::RedisResult<String> = west.redis().xadd("east.clicks", "*", &[("n", "2")]);
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("east"), "names the origin: {error}");
+}

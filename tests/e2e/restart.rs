@@ -1,0 +1,80 @@
+//! What a gateway knows after it ended, cleanly or not.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use redis::Commands;
+use strait_tests::{eventually, eventually_equal_digests, pair_of_sites};
+
+#[test]
+fn a_clean_restart_loses_nothing() {
+    let (mut east, west, _cable) = pair_of_sites();
+    let mut redis = east.redis();
+    let mut last_id = String::new();
+    for n in 0..500 {
+        let () = redis.incr("hits", 1).unwrap();
+        let () = redis.hincr("pages", format!("page-{}", n % 7), 2).unwrap();
+        last_id = redis.xadd("clicks", "*", &[("n", n)]).unwrap();
+    }
+    // Straight after the last reply: nothing may depend on a pause.
+    let exit = east.stop();
+    assert!(exit.status.success(), "a stop is not a failure: {exit:?}");
+    east.start();
+
+    let mut redis = east.redis();
+    let hits: i64 = redis.get("hits").unwrap();
+    assert_eq!(hits, 500);
+    let pages: std::collections::HashMap<String, i64> = redis.hgetall("pages").unwrap();
+    assert_eq!(pages.values().sum::<i64>(), 1000);
+    let lines: usize = redis.xlen("clicks").unwrap();
+    assert_eq!(lines, 500);
+    let next_id: String = redis.xadd("clicks", "*", &[("n", "501")]).unwrap();
+    assert!(order(&next_id) > order(&last_id), "ids never go back");
+    eventually_equal_digests(&east, &west, 30);
+}
+
+#[test]
+fn a_killed_gateway_comes_back_and_both_sites_agree() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    for round in 0..3 {
+        let mut redis = east.redis();
+        for n in 0..300 {
+            let () = redis.incr("hits", 1).unwrap();
+            let () = redis.xadd("clicks", "*", &[("n", n)]).unwrap();
+        }
+        let () = west.redis().incr("hits", 1000).unwrap();
+        if round == 1 {
+            west.kill();
+            west.start();
+        }
+        east.kill();
+        east.start();
+    }
+    eventually_equal_digests(&east, &west, 30);
+    let ids: redis::streams::StreamRangeReply = west.redis().xrange_all("east.clicks").unwrap();
+    let ids: Vec<_> = ids.ids.iter().map(|entry| order(&entry.id)).collect();
+    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn a_site_that_was_away_catches_up() {
+    let (east, mut west, _cable) = pair_of_sites();
+    let mut redis = east.redis();
+    let () = redis.incr("hits", 1).unwrap();
+    west.stop();
+    for _ in 0..2000 {
+        let () = redis.incr("hits", 1).unwrap();
+    }
+    let () = redis.xadd("clicks", "*", &[("n", "1")]).unwrap();
+    west.start();
+    eventually("the peer has it all", 30, || {
+        let hits: Option<i64> = west.redis().get("hits").unwrap();
+        (hits == Some(2001)).then_some(())
+    });
+    eventually_equal_digests(&east, &west, 30);
+}
+
+/// An entry id as numbers.
+fn order(id: &str) -> (u64, u64) {
+    let (ms, seq) = id.split_once('-').unwrap();
+    (ms.parse().unwrap(), seq.parse().unwrap())
+}
