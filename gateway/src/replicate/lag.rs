@@ -71,7 +71,7 @@ impl EpochClock {
                 .sum::<u64>();
         }
         if marks.len() == MARKS_MAX {
-            let mut keep = true;
+            let mut keep = false;
             marks.retain(|_| {
                 keep = !keep;
                 keep
