@@ -1,9 +1,8 @@
 //! `strait check-config`: every mistake at once.
-#![allow(clippy::print_stdout, reason = "a command talks to people")]
 
 use std::path::PathBuf;
 
-use super::Globals;
+use super::{Globals, output::say};
 use crate::config;
 use crate::datadir::read_identity;
 
@@ -27,6 +26,9 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         1 => "1 peer".to_owned(),
         n => format!("{n} peers"),
     };
-    println!("{} is fine: site {}, {peers}", file.display(), config.site);
-    Ok(())
+    let site = config.site;
+    say(format_args!(
+        "{} is fine: site {site}, {peers}\n",
+        file.display()
+    ))
 }

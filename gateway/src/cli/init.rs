@@ -1,11 +1,10 @@
 //! `strait init`: a new data directory.
-#![allow(clippy::print_stdout, reason = "a command talks to people")]
 
 use std::net::SocketAddr;
 
 use strait_transport::SiteName;
 
-use super::Globals;
+use super::{Globals, output::say};
 use crate::config::{self, Template, check_address, fingerprint};
 use crate::datadir::DataDir;
 
@@ -35,17 +34,19 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     config::parse(&globals.layout().config(), &text, None)?;
     let dir = DataDir::create(&globals.data, &text)?;
     let data = globals.data.display();
-    println!(
-        "made {data} for site {site}, key {}",
-        fingerprint(&dir.identity().public_key())
-    );
-    println!();
-    println!("next:");
-    println!("  1. look through {}", dir.layout().config().display());
-    println!("  2. strait --data {data} pair           prints this site's token");
-    println!("  3. strait --data {data} pair TOKEN     adds the other site by its token");
-    println!("  4. strait --data {data} run");
-    Ok(())
+    let key = fingerprint(&dir.identity().public_key());
+    let file = dir.layout().config();
+    say(format_args!(
+        "made {data} for site {site}, key {key}
+
+next:
+  1. look through {}
+  2. strait --data {data} pair           prints this site's token
+  3. strait --data {data} pair TOKEN     adds the other site by its token
+  4. strait --data {data} run
+",
+        file.display()
+    ))
 }
 
 fn template(args: Args) -> Template {

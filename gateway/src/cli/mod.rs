@@ -8,6 +8,7 @@ mod init;
 mod local_file;
 mod logging;
 mod ls;
+mod output;
 mod pair;
 mod pull;
 mod push;
@@ -23,6 +24,7 @@ use clap::{Parser, Subcommand};
 use crate::config::ConfigErrors;
 use crate::datadir::Layout;
 use logging::LogFormat;
+use output::{explain, is_broken_pipe};
 
 /// Keeps sites in step over a slow, lossy, long-distance link.
 #[derive(Debug, Parser)]
@@ -108,11 +110,13 @@ pub fn main() -> ExitCode {
         .and_then(|()| dispatch(&globals, command));
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Mistakes in a file begin with its name, as editors expect.
             match error.downcast_ref::<ConfigErrors>() {
                 Some(mistakes) => eprintln!("{mistakes}"),
-                None => eprintln!("strait: {error:#}"),
+                None => eprintln!("strait: {}", explain(&error)),
             }
             ExitCode::FAILURE
         }
@@ -137,8 +141,78 @@ fn dispatch(globals: &Globals, command: Command) -> anyhow::Result<()> {
 mod tests {
     use clap::CommandFactory;
 
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, PairToken};
+    use crate::datadir::read_identity;
+
     #[test]
     fn the_command_line_is_well_formed() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    fn strait(data: &Path, words: &[&str]) -> anyhow::Result<()> {
+        let data = data.to_str().unwrap();
+        let words = [&["strait", "--data", data], words].concat();
+        let Cli { globals, command } = Cli::try_parse_from(words)?;
+        dispatch(&globals, command)
+    }
+
+    fn token(data: &Path, addresses: &[&str]) -> String {
+        let layout = Layout::at(data);
+        let token = PairToken {
+            site: config::load(&layout.config()).unwrap().site,
+            key: read_identity(&layout).unwrap().public_key(),
+            addresses: addresses.iter().map(|&a| a.to_owned()).collect(),
+        };
+        token.to_string()
+    }
+
+    #[test]
+    fn two_sites_are_made_and_paired() {
+        let home = tempfile::tempdir().unwrap();
+        let (east, west) = (&home.path().join("east"), &home.path().join("west"));
+        strait(
+            east,
+            &["init", "--site", "east", "--advertise", "e.example:7440"],
+        )
+        .unwrap();
+        strait(
+            west,
+            &["init", "--site", "west", "--link", "127.0.0.1:7450"],
+        )
+        .unwrap();
+        assert!(strait(east, &["init", "--site", "east"]).is_err());
+        strait(west, &["pair"]).unwrap();
+        strait(west, &["pair", &token(east, &["e.example:7440"])]).unwrap();
+        strait(
+            east,
+            &["pair", &token(west, &[]), "--address", "w.example:1"],
+        )
+        .unwrap();
+        for data in [east, west] {
+            strait(data, &["check-config"]).unwrap();
+        }
+        let config = config::load(&Layout::at(east).config()).unwrap();
+        let key = read_identity(&Layout::at(west)).unwrap().public_key();
+        assert_eq!(config.peers[0].site.as_ref(), "west");
+        assert_eq!(config.peers[0].key, key);
+        assert_eq!(config.peers[0].addresses, ["w.example:1"]);
+    }
+
+    #[test]
+    fn wrong_tokens_are_refused_and_change_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (east, other) = (&home.path().join("east"), &home.path().join("other"));
+        strait(east, &["init", "--site", "east"]).unwrap();
+        let before = std::fs::read(Layout::at(east).config()).unwrap();
+        let own = token(east, &[]);
+        strait(other, &["init", "--site", "east"]).unwrap();
+        let same_name = token(other, &[]);
+        for wrong in ["", "hello", &own[1..], &own, &same_name] {
+            assert!(strait(east, &["pair", wrong]).is_err(), "{wrong}");
+        }
+        assert_eq!(std::fs::read(Layout::at(east).config()).unwrap(), before);
     }
 }

@@ -1,9 +1,8 @@
 //! `strait pair`: each site learns the other's key.
-#![allow(clippy::print_stdout, reason = "a command talks to people")]
 
 use anyhow::Context;
 
-use super::{Globals, init::parse_address};
+use super::{Globals, init::parse_address, output::say};
 use crate::config::{self, Config, PairToken, PeerChange, PeerEdit, fingerprint, put_peer};
 use crate::datadir::read_identity;
 
@@ -46,20 +45,14 @@ fn print_token(globals: &Globals, address: Vec<String>) -> anyhow::Result<()> {
              this one, add --address HOST:PORT or set listen.advertise."
         );
     }
-    eprintln!(
-        "site {}, key {}. At the other site, run: strait pair TOKEN",
-        config.site,
-        fingerprint(&key)
-    );
-    println!(
-        "{}",
-        PairToken {
-            site: config.site,
-            key,
-            addresses
-        }
-    );
-    Ok(())
+    let (site, short) = (config.site, fingerprint(&key));
+    eprintln!("site {site}, key {short}. At the other site, run: strait pair TOKEN");
+    let token = PairToken {
+        site,
+        key,
+        addresses,
+    };
+    say(format_args!("{token}\n"))
 }
 
 /// What the configuration says; else the address we listen on, if it is one.
@@ -85,31 +78,33 @@ fn add_peer(globals: &Globals, token: PairToken, args: &Args) -> anyhow::Result<
         },
         replace: args.replace,
     };
-    let file = layout.config();
-    let change = put_peer(&file, own_key, &peer)?;
-    let (site, file) = (&peer.site, file.display());
-    match change {
-        PeerChange::Added => println!("added peer {site} to {file}"),
-        PeerChange::Replaced => println!("changed peer {site} in {file}"),
-        PeerChange::Unchanged => println!("peer {site} is in {file} already, unchanged"),
-    }
-    println!(
-        "its key is {}: compare it with what `strait pair` shows there",
-        fingerprint(&peer.key)
-    );
+    let change = put_peer(&layout.config(), own_key, &peer)?;
+    say(outcome(globals, &peer, change))
+}
+
+fn outcome(globals: &Globals, peer: &PeerEdit, change: PeerChange) -> String {
+    let site = &peer.site;
+    let file = globals.layout().config();
+    let file = file.display();
+    let mut text = match change {
+        PeerChange::Added => format!("added peer {site} to {file}\n"),
+        PeerChange::Replaced => format!("changed peer {site} in {file}\n"),
+        PeerChange::Unchanged => format!("peer {site} is in {file} already, unchanged\n"),
+    };
+    let key = fingerprint(&peer.key);
+    text += &format!("its key is {key}: compare it with what `strait pair` shows there\n");
     if peer.addresses.is_empty() {
-        println!("it has no address: this site waits for {site} to dial");
+        text += &format!("no address was given: unless the file has one, {site} has to dial\n");
     }
     if change != PeerChange::Unchanged {
-        println!();
-        println!(
-            "next: pair the other way too, if that is not done yet, then (re)start the gateway:"
+        let data = globals.data.display();
+        text += &format!(
+            "
+next: pair the other way too, if that is not done yet, then (re)start the gateway:
+  strait --data {data} pair     prints the token for {site}
+  strait --data {data} run
+"
         );
-        println!(
-            "  strait --data {} pair      here, and its token there",
-            globals.data.display()
-        );
-        println!("  strait --data {} run", globals.data.display());
     }
-    Ok(())
+    text
 }

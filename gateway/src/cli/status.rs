@@ -1,5 +1,4 @@
 //! `strait status`: how the running gateway is, asked over its own HTTP port.
-#![allow(clippy::print_stdout, reason = "a command talks to people")]
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use super::Globals;
+use super::output::{explain, say};
 use crate::config;
 use crate::observe::{Status, render};
 
@@ -41,28 +41,25 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         // A gateway that is being restarted is what one watches for.
         let answer = ask(address);
         if io::stdout().is_terminal() && !args.json {
-            print!("\x1b[2J\x1b[H");
+            say("\x1b[2J\x1b[H")?;
         }
         match answer {
             Ok(json) => show(&json, args.json)?,
-            Err(error) => eprintln!("strait: {error:#}"),
+            Err(error) => eprintln!("strait: {}", explain(&error)),
         }
-        io::stdout().flush()?;
         sleep(Duration::from_secs(every_s));
     }
 }
 
 fn show(json: &str, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        println!("{}", json.trim_end());
-        return Ok(());
+        return say(format_args!("{}\n", json.trim_end()));
     }
     let status: Status = serde_json::from_str(json).context(
-        "the gateway's answer is not the status of this release: update this command or \
-                  restart the gateway, or use --json",
+        "the gateway's answer is not the status of this release: update this command or restart \
+         the gateway, or use --json",
     )?;
-    print!("{}", render(&status));
-    Ok(())
+    say(render(&status))
 }
 
 /// Who listens everywhere is asked on loopback.
@@ -78,7 +75,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 fn ask(address: SocketAddr) -> anyhow::Result<String> {
     get(address).with_context(|| {
-        format!("no answer from a gateway at http://{address}/status: is `strait run` running?")
+        format!("no answer from a gateway at http://{address}/status (is `strait run` running?)")
     })
 }
 
@@ -104,17 +101,27 @@ fn body(answer: &[u8]) -> anyhow::Result<String> {
         words.next().is_some_and(|word| word.starts_with("HTTP/")),
         "the answer is no HTTP"
     );
+    let code = words.next().unwrap_or_default();
+    let said = body.lines().next().unwrap_or_default();
+    let said: String = said
+        .chars()
+        .take(100)
+        .flat_map(char::escape_debug)
+        .collect();
     ensure!(
-        words.next() == Some("200"),
-        "{}",
-        body.trim_end().escape_debug()
+        code == "200",
+        "the answer is {}: {said}",
+        code.escape_debug()
     );
     Ok(body.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::observe::{Server, sample};
 
     #[test]
     fn answers_are_taken_apart() {
@@ -128,6 +135,21 @@ mod tests {
         ] {
             assert!(body(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_running_gateway_is_asked() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let gateway = Arc::new(sample::Still(sample::status()));
+        let bind = Server::bind(([127, 0, 0, 1], 0).into(), gateway);
+        let server = runtime.block_on(bind).unwrap();
+        let address = server.local_addr();
+        runtime.spawn(server.serve(std::future::pending()));
+        let status: Status = serde_json::from_str(&ask(address).unwrap()).unwrap();
+        assert_eq!(status, sample::status());
+        drop(runtime);
+        let error = ask(address).unwrap_err().to_string();
+        assert!(error.contains("is `strait run` running?)"), "{error}");
     }
 
     #[test]

@@ -57,7 +57,9 @@ pub fn load_for(path: &Path, own_key: Option<PublicKey>) -> Result<Config, Confi
 
 /// Checks `text` as if it had been read from `path`.
 pub fn parse(path: &Path, text: &str, own_key: Option<PublicKey>) -> Result<Config, ConfigErrors> {
-    let base = path.parent().unwrap_or(Path::new("."));
+    // Only a process without a current directory has no absolute paths.
+    let path_absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let base = path_absolute.parent().unwrap_or(Path::new("/"));
     let mut report = errors::Report::new(path, text);
     let config = keys::read(text, base, own_key, &mut report);
     report.into_result(config)

@@ -89,8 +89,7 @@ pub struct HistorySettings {
 /// Files that come in from other sites.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkSettings {
-    /// The directory that all their paths are confined to. Absolute if the
-    /// configuration's path was.
+    /// The directory that all their paths are confined to. Absolute.
     pub dir: PathBuf,
     /// Most bytes in it; a push beyond it is refused.
     pub bytes_max: Option<u64>,

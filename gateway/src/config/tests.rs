@@ -342,6 +342,17 @@ fn all_mistakes_come_at_once_in_the_order_of_their_lines() {
 }
 
 #[test]
+fn paths_start_from_the_file() {
+    let config = parse(Path::new("strait.toml"), "site = \"east\"", None).unwrap();
+    assert_eq!(
+        config.bulk.dir,
+        std::env::current_dir().unwrap().join("bulk")
+    );
+    let here = "site = \"east\"\n[bulk]\ndir = \".\"\n";
+    assert!(parse(Path::new("strait.toml"), here, None).is_err());
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("strait.toml");

@@ -269,21 +269,8 @@ mod tests {
     use super::super::sample;
     use super::*;
 
-    /// A gateway that never changes.
-    struct Still(Status);
-
-    impl StatusSource for Still {
-        fn status(&self) -> Status {
-            self.0.clone()
-        }
-
-        fn digest(&self) -> String {
-            "00ff".to_owned()
-        }
-    }
-
     async fn start(status: Status) -> SocketAddr {
-        let gateway = Arc::new(Still(status));
+        let gateway = Arc::new(sample::Still(status));
         let server = Server::bind(([127, 0, 0, 1], 0).into(), gateway)
             .await
             .unwrap();

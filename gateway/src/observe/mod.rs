@@ -10,7 +10,7 @@ mod metrics;
 mod process;
 mod readable;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod status;
 mod table;
 
