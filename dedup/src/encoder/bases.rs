@@ -1,7 +1,9 @@
 //! What the literals of a batch are compressed against.
 
-use super::scan::Match;
+use super::scan::{Match, Novel};
 use super::streams::Tail;
+use std::ops::Range;
+
 use crate::history::{Extent, Position};
 
 /// Most bytes of bases for each byte of literals (rule H9).
@@ -24,8 +26,7 @@ fn slack(len: usize) -> usize {
 pub(crate) struct Choice<'a> {
     pub(crate) matches: &'a [Match],
     pub(crate) raw_len: usize,
-    /// Where the stream was expected to go on when the batch began.
-    pub(crate) expected: Option<Position>,
+    pub(crate) novel: &'a [Novel],
     pub(crate) tail: &'a Tail,
     pub(crate) oldest: Position,
     pub(crate) horizon: &'a dyn Fn(Position) -> Position,
@@ -38,20 +39,16 @@ impl Choice<'_> {
         if literal_len == 0 {
             return bases;
         }
-        let mut before: Option<(usize, Position)> = self.expected.map(|at| (0, at));
+        let mut before: Option<(usize, Position)> = None;
         let ends = self.matches.iter().map(Some).chain([None]);
         for next in ends {
             let begin = before.map_or(0, |(begin, _)| begin);
             let end = next.map_or(self.raw_len, |next| next.begin);
             if end > begin {
                 let from = before.map(|(_, at)| at);
-                self.around(
-                    end - begin,
-                    from,
-                    next.map(|next| next.extent.at),
-                    &mut left,
-                    &mut bases,
-                );
+                let to = next.map(|next| next.extent.at);
+                self.around(end - begin, from, to, &mut left, &mut bases);
+                self.guessed(begin..end, [from, to], &mut left, &mut bases);
             }
             before = next.map(|next| (next.end(), next.extent.end()));
         }
@@ -68,6 +65,56 @@ impl Choice<'_> {
             .chain(tail)
             .take(BASES_MAX)
             .collect()
+    }
+
+    /// Where the literal would stand by the course most trusted, if its neighbours left that.
+    fn guessed(
+        &self,
+        literal: Range<usize>,
+        neighbours: [Option<Position>; 2],
+        left: &mut usize,
+        bases: &mut Vec<Extent>,
+    ) {
+        let next = self
+            .novel
+            .partition_point(|novel| novel.range.start < literal.start);
+        let novel = self
+            .novel
+            .get(next)
+            .filter(|novel| novel.range.start < literal.end);
+        let Some(guess) = novel.and_then(|novel| novel.guess) else {
+            return;
+        };
+        let reach = literal.len() + slack(literal.len());
+        let near = |at: Position| guess.0.abs_diff(at.0) <= reach as u64;
+        if !neighbours.into_iter().flatten().any(near) {
+            self.add(
+                guess.before(slack(literal.len())),
+                guess.after(reach),
+                left,
+                bases,
+            );
+        }
+    }
+
+    fn add(&self, at: Position, end: Position, left: &mut usize, bases: &mut Vec<Extent>) {
+        let extent = Extent {
+            at,
+            len: end.since(at).min(*left),
+        };
+        let Some(extent) = self.clip(extent) else {
+            return;
+        };
+        if bases
+            .iter()
+            .rev()
+            .take(4)
+            .any(|base| base.at <= extent.at && base.end() >= extent.end())
+        {
+            return;
+        }
+        *left -= extent.len;
+        bases.push(extent);
     }
 
     /// The history between what stands before and after a literal, or next to either.

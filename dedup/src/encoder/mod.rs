@@ -1,24 +1,30 @@
 //! The sending half of a link: a batch in, its wire form out.
 
+mod align;
+mod append;
 mod bases;
+mod courses;
 mod floor;
 mod in_flight;
 mod scan;
 mod streams;
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::align::Aligner;
+use self::append::Append;
 use self::bases::Choice;
 use self::floor::Floor;
 use self::in_flight::{Flight, InFlight};
 use self::scan::{Found, Scan};
-use self::streams::{StreamState, Streams};
+use self::streams::Streams;
 use crate::BatchId;
 use crate::chunker::Chunker;
-use crate::history::{Extent, HistoryId, Index, Ledger, Position};
+use crate::history::{Extent, HistoryId, Index, Ledger, Position, Threads};
 use crate::link::Link;
 use crate::wire::batch::{self, Head};
 use crate::wire::hello::{Held, Hello, Refused};
@@ -99,6 +105,8 @@ pub struct Encoder {
     confirmed: bool,
     generation: u64,
     index: Index,
+    threads: Threads,
+    aligner: Aligner,
     streams: Streams,
     in_flight: InFlight,
     encoded: u64,
@@ -115,6 +123,8 @@ impl Encoder {
             confirmed: false,
             generation: 0,
             index: Index::default(),
+            threads: Threads::default(),
+            aligner: Aligner::default(),
             streams: Streams::default(),
             in_flight: InFlight::default(),
             encoded: 0,
@@ -134,19 +144,24 @@ impl Encoder {
         let mut stream = self.streams.take(id.stream, id.seq);
         let link = self.link.clone();
         let mut ledger = link.sent();
+        let chunker = self
+            .chunker
+            .get_or_insert_with(|| Chunker::new(link.settle_key()));
         let scan = Scan {
             raw,
             lane,
-            chunker: self
-                .chunker
-                .get_or_insert_with(|| Chunker::new(link.settle_key())),
+            chunker,
             ledger: &ledger,
             index: &self.index,
+            threads: &self.threads,
             in_flight: &self.in_flight,
             literal: literal || lost.is_some(),
         };
-        let expected = stream.expected;
-        let found = scan.run(expected, stream.open.take());
+        let found = scan.run(
+            &mut self.aligner,
+            mem::take(&mut stream.courses),
+            stream.open.take(),
+        );
         let tail = ledger.tail();
         let horizon = |at| self.in_flight.horizon(lane, at, tail);
         let literal_len = raw.len() - found.matches.iter().map(|m| m.extent.len).sum::<usize>();
@@ -158,7 +173,7 @@ impl Encoder {
             Choice {
                 matches,
                 raw_len: raw.len(),
-                expected,
+                novel: &found.novel,
                 tail: &stream.tail,
                 oldest,
                 horizon: &horizon,
@@ -172,10 +187,27 @@ impl Encoder {
                 self.index_forget(&lost);
                 (lost.start, lost.appends)
             }
-            None => self.append(&mut ledger, &mut stream, &found, raw),
+            None => {
+                let start = ledger.tail();
+                let appends = append::ranges(&found);
+                let (index, threads) = (&mut self.index, &mut self.threads);
+                stream.open = Append {
+                    raw,
+                    chunker,
+                    ledger: &mut ledger,
+                    index,
+                    threads,
+                }
+                .run(&found, &appends);
+                stream.tail.push(Extent {
+                    at: start,
+                    len: ledger.tail().since(start),
+                });
+                (start, appends)
+            }
         };
         drop(ledger);
-        stream.expected = found.expected;
+        stream.courses = found.courses.clone();
         self.streams.put(id.stream, stream);
         let draft = Draft {
             start,
@@ -186,55 +218,6 @@ impl Encoder {
             literal_len,
         };
         self.finish(options, raw, draft)
-    }
-
-    /// Appends what is novel and remembers its chunks.
-    fn append(
-        &mut self,
-        ledger: &mut Ledger,
-        stream: &mut StreamState,
-        found: &Found,
-        raw: &[u8],
-    ) -> (Position, Vec<Range<usize>>) {
-        let start = ledger.tail();
-        let mut appends: Vec<Range<usize>> = Vec::new();
-        for novel in &found.novel {
-            let at = ledger.append(&raw[novel.range.clone()]);
-            let piece = Extent {
-                at,
-                len: novel.range.len(),
-            };
-            // A chunk that spans batches can be found again only where its parts lie together.
-            let whole = match novel.earlier {
-                None => Some(piece),
-                Some(earlier) if earlier.end() == at => Some(Extent {
-                    at: earlier.at,
-                    len: earlier.len + piece.len,
-                }),
-                Some(_) => None,
-            };
-            match (novel.fingerprint, whole) {
-                (Some(fingerprint), Some(whole)) => self.index.insert(fingerprint, whole),
-                (Some(_), None) => {}
-                (None, whole) => {
-                    stream.open = whole.and_then(|extent| {
-                        found
-                            .open
-                            .clone()
-                            .map(|open| streams::OpenPiece { extent, ..open })
-                    });
-                }
-            }
-            match appends.last_mut() {
-                Some(last) if last.end == novel.range.start => last.end = novel.range.end,
-                Some(_) | None => appends.push(novel.range.clone()),
-            }
-        }
-        stream.tail.push(Extent {
-            at: start,
-            len: ledger.tail().since(start),
-        });
-        (start, appends)
     }
 
     /// The peer could not resolve this batch: nothing refers to what it referred to again.
@@ -349,6 +332,7 @@ impl Encoder {
                 self.history = (self.history.0, self.history.1 + 1);
                 self.confirmed = false;
                 self.index.clear();
+                self.threads.clear();
                 self.streams.clear();
             }
         }

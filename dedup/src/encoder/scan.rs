@@ -1,18 +1,25 @@
 //! Finds what of a batch the peer holds already.
 //!
 //! While a run of references goes on, the batch is compared with the history that should come
-//! next, straight in memory. Where they part, content chunks are cut and looked up until one is
-//! found; the match then grows in both directions, to the byte.
+//! next, straight in memory. Where they part, the way back is sought first along the threads that
+//! earlier versions left, then within a few KiB, to the byte. Only then are content chunks cut and
+//! looked up; a match grows in both directions.
 
 use std::ops::Range;
 
+use super::align::Aligner;
+use super::courses::Courses;
 use super::in_flight::InFlight;
 use super::streams::OpenPiece;
 use crate::chunker::{Chunker, Fingerprint, OpenChunk};
-use crate::history::{Extent, Index, Ledger, Position};
+use crate::history::{Extent, Index, Ledger, Position, Threads};
 
 /// A shorter match is not worth its reference.
-const RUN_BYTES_MIN: usize = 48;
+const RUN_BYTES_MIN: usize = 32;
+/// A shorter detour of an earlier version is not worth following.
+const DETOUR_BYTES_MIN: usize = 12;
+/// Windows in which the way back is sought after an edit, in bytes.
+const WINDOWS: [usize; 2] = [768, 8 << 10];
 
 /// `raw[begin..begin + extent.len]` stands in history at `extent.at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub(crate) struct Novel {
     pub(crate) fingerprint: Option<Fingerprint>,
     /// Where the chunk's earlier part stands, which previous batches held.
     pub(crate) earlier: Option<Extent>,
+    /// Where it would stand in history by the course most trusted.
+    pub(crate) guess: Option<Position>,
 }
 
 /// What a scan found.
@@ -42,10 +51,11 @@ pub(crate) struct Novel {
 pub(crate) struct Found {
     pub(crate) matches: Vec<Match>,
     pub(crate) novel: Vec<Novel>,
-    /// Where the stream would go on in history.
-    pub(crate) expected: Option<Position>,
+    pub(crate) courses: Courses,
     /// The chunk that the batch ends in; its extent is still that of the earlier part.
     pub(crate) open: Option<OpenPiece>,
+    /// The last match ends just here.
+    sure: bool,
 }
 
 /// What a scan looks at.
@@ -55,38 +65,130 @@ pub(crate) struct Scan<'a> {
     pub(crate) chunker: &'a Chunker,
     pub(crate) ledger: &'a Ledger,
     pub(crate) index: &'a Index,
+    pub(crate) threads: &'a Threads,
     pub(crate) in_flight: &'a InFlight,
     /// Look for nothing: everything is novel.
     pub(crate) literal: bool,
 }
 
 impl Scan<'_> {
-    pub(crate) fn run(&self, expected: Option<Position>, open: Option<OpenPiece>) -> Found {
+    pub(crate) fn run(
+        &self,
+        aligner: &mut Aligner,
+        courses: Courses,
+        open: Option<OpenPiece>,
+    ) -> Found {
         let mut found = Found {
-            expected,
+            courses,
             open,
             ..Found::default()
         };
         let mut at = 0;
         while at < self.raw.len() {
-            at = match self.go_on(&mut found, at) {
+            let met = self
+                .go_on(&mut found, at)
+                .or_else(|| self.find_back(&mut found, aligner, at));
+            at = match met {
                 Some(end) => end,
                 None => self.next_chunk(&mut found, at),
             };
         }
+        found.courses.advance(self.raw.len());
         found
     }
 
     /// Goes on with a run of references, if history goes on as the batch does.
     fn go_on(&self, found: &mut Found, at: usize) -> Option<usize> {
-        let expected = found.expected.filter(|_| !self.literal)?;
-        let len = self.equal_after(expected, at);
-        if len < RUN_BYTES_MIN {
+        if self.literal {
             return None;
         }
-        found.open = None;
-        self.push(found, at, Extent { at: expected, len });
-        Some(at + len)
+        let expected = found.courses.latest()?;
+        let detour = self
+            .detour(expected, at)
+            .map(|here| (here, DETOUR_BYTES_MIN));
+        let courses = found.courses.all(at).map(|here| (here, RUN_BYTES_MIN));
+        let candidates = detour.into_iter().chain(courses);
+        let met = candidates.filter_map(|(here, min)| {
+            let len = self.equal_after(here, at);
+            (len >= min).then_some(Extent { at: here, len })
+        });
+        // Of equals the first.
+        let met = met.reduce(|best, next| if next.len > best.len { next } else { best })?;
+        self.push(found, at, met);
+        Some(at + met.len)
+    }
+
+    /// Where an earlier version went on from `expected`, if the batch goes on so too.
+    fn detour(&self, expected: Position, at: usize) -> Option<Position> {
+        let here = self.threads.follow(expected)?;
+        let len = self.equal_after(here, at);
+        let returns = || {
+            let back = self.threads.follow(here.after(len))?;
+            let rest = self.equal_after(back, at + len);
+            (len >= DETOUR_BYTES_MIN && rest >= RUN_BYTES_MIN).then_some(())
+        };
+        (len >= RUN_BYTES_MIN || returns().is_some()).then_some(here)
+    }
+
+    /// Looks for the place, close to where a trusted course leads, where batch and history meet
+    /// again.
+    fn find_back(&self, found: &mut Found, aligner: &mut Aligner, at: usize) -> Option<usize> {
+        if self.literal {
+            return None;
+        }
+        let latest = found.courses.latest();
+        let met = WINDOWS.into_iter().find_map(|window| {
+            let found = found.courses.trusted(at).filter_map(|expected| {
+                // Right after a match the place is known; after a miss it is a guess.
+                let sure = found.sure && Some(expected) == latest;
+                self.near(aligner, expected, at, window, sure)
+            });
+            found.reduce(|best, next| {
+                if next.extent.len > best.extent.len {
+                    next
+                } else {
+                    best
+                }
+            })
+        })?;
+        if met.begin > at {
+            let gap = Novel {
+                range: at..met.begin,
+                fingerprint: None,
+                earlier: None,
+                guess: None,
+            };
+            self.push_novel(found, gap);
+        }
+        self.push(found, met.begin, met.extent);
+        Some(met.end())
+    }
+
+    fn near(
+        &self,
+        aligner: &mut Aligner,
+        expected: Position,
+        at: usize,
+        window: usize,
+        sure: bool,
+    ) -> Option<Match> {
+        let back = if sure { 0 } else { window / 2 };
+        let from = expected.before(back).max(self.ledger.oldest());
+        let new = &self.raw[at..self.raw.len().min(at + window)];
+        let common = aligner.align(new, self.held_after(from, window))?;
+        let (here, begin) = (from.after(common.old_at), at + common.new_at);
+        let len = self.equal_after(here, begin);
+        Some(Match {
+            begin,
+            extent: Extent { at: here, len },
+        })
+    }
+
+    /// The bytes of history from `here` on that may be referred to, at most `max`, of one segment.
+    fn held_after(&self, here: Position, max: usize) -> &[u8] {
+        let horizon = self.in_flight.horizon(self.lane, here, self.ledger.tail());
+        let held = self.ledger.following(here);
+        &held[..held.len().min(max).min(horizon.since(here))]
     }
 
     fn next_chunk(&self, found: &mut Found, at: usize) -> usize {
@@ -114,6 +216,7 @@ impl Scan<'_> {
                     range: at..self.raw.len(),
                     fingerprint: None,
                     earlier,
+                    guess: None,
                 },
             );
             return self.raw.len();
@@ -136,6 +239,7 @@ impl Scan<'_> {
                 range: at..at + len,
                 fingerprint: Some(fingerprint),
                 earlier,
+                guess: None,
             },
         );
         at + len
@@ -172,7 +276,9 @@ impl Scan<'_> {
     }
 
     fn push(&self, found: &mut Found, begin: usize, extent: Extent) {
-        found.expected = Some(extent.end());
+        found.courses.met(begin, extent.at, extent.len);
+        found.open = None;
+        found.sure = true;
         match found.matches.last_mut() {
             Some(last) if last.end() == begin && last.extent.end() == extent.at => {
                 last.extent.len += extent.len;
@@ -181,9 +287,10 @@ impl Scan<'_> {
         }
     }
 
-    /// A novel chunk most often stands for one of about its length.
-    fn push_novel(&self, found: &mut Found, novel: Novel) {
-        found.expected = found.expected.map(|at| at.after(novel.range.len()));
+    fn push_novel(&self, found: &mut Found, mut novel: Novel) {
+        novel.guess = found.courses.main(novel.range.start);
+        found.courses.missed(novel.range.len());
+        found.sure = false;
         found.novel.push(novel);
     }
 
@@ -239,7 +346,7 @@ pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// Length of the longest common suffix.
-fn common_suffix(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn common_suffix(a: &[u8], b: &[u8]) -> usize {
     const BLOCK: usize = 64;
     let (blocks_a, blocks_b) = (a.as_rchunks::<BLOCK>().1, b.as_rchunks::<BLOCK>().1);
     let equal = blocks_a

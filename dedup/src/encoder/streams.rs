@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
+use super::courses::Courses;
 use crate::chunker::{FingerprintHasher, OpenChunk};
 use crate::history::{Extent, Position};
 
@@ -19,8 +20,7 @@ const TAIL_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct StreamState {
     pub(crate) next_seq: u64,
-    /// Where the stream would go on in history if it repeated what it resembles.
-    pub(crate) expected: Option<Position>,
+    pub(crate) courses: Courses,
     /// The chunk that the last batch ended in.
     pub(crate) open: Option<OpenPiece>,
     pub(crate) tail: Tail,
@@ -126,7 +126,7 @@ impl Streams {
     pub(crate) fn roll_back(&mut self, oldest: Position, tail: Position) {
         for (_, state) in &mut self.0 {
             state.open = None;
-            state.expected = state.expected.filter(|at| *at <= tail);
+            state.courses = Courses::default();
             state.tail.retain(oldest, tail);
         }
     }

@@ -3,10 +3,12 @@
 mod identity;
 mod index;
 mod ledger;
+mod threads;
 
 pub(crate) use identity::{HistoryId, fill_random};
 pub(crate) use index::Index;
 pub(crate) use ledger::{Absent, Ledger};
+pub(crate) use threads::Threads;
 
 /// A byte's place in a history, counted from the history's beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,123 @@
+//! What of a batch is appended to history, and how it is found again there.
+
+use std::ops::Range;
+
+use super::scan::{Found, Match, Novel};
+use super::streams::OpenPiece;
+use crate::chunker::{CHUNK_BYTES_MIN, Chunker, OpenChunk};
+use crate::history::{Extent, Index, Ledger, Position, Threads};
+
+/// Novel ranges with less than this between them are appended as one with what is between, so that
+/// the next version finds this one in one piece.
+const JOIN_BYTES: usize = 1 << 10;
+
+/// Ranges to append: everything novel, joined where it is dense.
+pub(super) fn ranges(found: &Found) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for Novel { range, .. } in &found.novel {
+        match ranges.last_mut() {
+            Some(last) if last.end + JOIN_BYTES >= range.start => last.end = range.end,
+            Some(_) | None => ranges.push(range.clone()),
+        }
+    }
+    ranges
+}
+
+/// Appends to a ledger and enters what was appended in the tables.
+pub(super) struct Append<'a> {
+    pub(super) raw: &'a [u8],
+    pub(super) chunker: &'a Chunker,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) index: &'a mut Index,
+    pub(super) threads: &'a mut Threads,
+}
+
+impl Append<'_> {
+    /// Returns the chunk that the batch ends in, if it can go on in the next.
+    pub(super) fn run(&mut self, found: &Found, ranges: &[Range<usize>]) -> Option<OpenPiece> {
+        let mut novel = found.novel.iter().peekable();
+        let mut open = None;
+        for range in ranges {
+            let at = self.ledger.append(&self.raw[range.clone()]);
+            self.tie(found, range, at);
+            let mut unindexed = range.start;
+            while let Some(piece) = novel.next_if(|piece| piece.range.end <= range.end) {
+                let last = novel.peek().is_none();
+                let here = at.after(piece.range.start - range.start);
+                let whole = whole(piece, here);
+                match piece.fingerprint {
+                    Some(fingerprint) => {
+                        self.cut(unindexed..piece.range.start, range, at);
+                        unindexed = piece.range.end;
+                        if let Some(whole) = whole {
+                            self.index.insert(fingerprint, whole);
+                        }
+                    }
+                    None if last => {
+                        let go_on =
+                            |extent| found.open.clone().map(|open| OpenPiece { extent, ..open });
+                        open = whole.and_then(go_on);
+                    }
+                    None => {}
+                }
+            }
+            self.cut(unindexed..range.end, range, at);
+        }
+        open
+    }
+
+    /// Cuts a stretch that no scan has cut, and enters its whole chunks.
+    fn cut(&mut self, stretch: Range<usize>, range: &Range<usize>, at: Position) {
+        if stretch.len() < CHUNK_BYTES_MIN {
+            return;
+        }
+        let mut from = stretch.start;
+        let mut open = OpenChunk::default();
+        while let Some(len) = self
+            .chunker
+            .next_cut(&mut open, &self.raw[from..stretch.end])
+        {
+            let fingerprint = self.chunker.fingerprint(&self.raw[from..from + len]);
+            self.index.insert(
+                fingerprint,
+                Extent {
+                    at: at.after(from - range.start),
+                    len,
+                },
+            );
+            from += len;
+        }
+    }
+
+    /// Remembers whence the stream came to what is appended, and where it goes on after.
+    fn tie(&mut self, found: &Found, range: &Range<usize>, at: Position) {
+        let next = found
+            .matches
+            .partition_point(|found| found.end() <= range.start);
+        let before = next.checked_sub(1).map(|n| &found.matches[n]);
+        if let Some(before) = before.filter(|before| before.end() == range.start) {
+            self.threads.tie(before.extent.end(), at);
+        }
+        let after = found.matches[next..].partition_point(|found| found.end() <= range.end);
+        let covers = |found: &&Match| found.begin <= range.end;
+        if let Some(after) = found.matches.get(next + after).filter(covers) {
+            let back = after.extent.at.after(range.end - after.begin);
+            self.threads.tie(at.after(range.len()), back);
+        }
+    }
+}
+
+/// A chunk that spans batches can be found again only where its parts lie together.
+fn whole(piece: &Novel, at: Position) -> Option<Extent> {
+    match piece.earlier.filter(|earlier| earlier.len > 0) {
+        None => Some(Extent {
+            at,
+            len: piece.range.len(),
+        }),
+        Some(earlier) if earlier.end() == at => Some(Extent {
+            at: earlier.at,
+            len: earlier.len + piece.range.len(),
+        }),
+        Some(_) => None,
+    }
+}
