@@ -23,6 +23,11 @@ impl fmt::Display for Seq {
     }
 }
 
+/// Place of a batch among all of its class in a session. What is resent, acknowledged and
+/// resumed is counted in these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Number(pub(crate) u64);
+
 /// A data centre's name: 1 to 32 of `a-z`, `0-9` and `-`, the first a letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteName(String);

@@ -9,13 +9,18 @@
 mod class;
 mod codec;
 mod config;
+mod congestion;
 mod error;
-pub mod frame;
+
 mod identity;
 mod ids;
 mod link;
 mod node;
+mod quic;
+mod refusals;
+mod session;
 mod status;
+mod wire;
 
 pub use class::Class;
 pub use codec::{BatchRef, Decode, Decoding, Encode, EncodedBatch};
@@ -26,6 +31,7 @@ pub use ids::{ParseSiteError, Seq, SiteName, StreamId};
 pub use link::{LinkEvent, LinkEvents, LinkHandle, OutStream, PeerInfo, Received};
 pub use node::Node;
 pub use status::{ClassStatus, Ledger, LinkStatus, Phase};
+pub use wire::frame;
 
 /// Most raw bytes in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::class::Class;
+use crate::session::Gauge;
 
 /// Whether a link is usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,33 @@ pub struct Ledger {
     pub unacked_batches: u64,
     /// Their raw bytes.
     pub unacked_bytes: u64,
+}
+
+impl Ledger {
+    pub(crate) fn count(&mut self, literal_bytes: u64, compressed: usize, wire: usize) {
+        self.after_references_bytes += literal_bytes;
+        self.compressed_bytes += compressed as u64;
+        self.wire_bytes += wire as u64;
+    }
+
+    pub(crate) fn with_gauge(mut self, gauge: Gauge) -> Self {
+        self.queued_batches = gauge.queued_batches;
+        self.queued_bytes = gauge.queued_bytes;
+        self.unacked_batches = gauge.unacked_batches;
+        self.unacked_bytes = gauge.unacked_bytes;
+        self
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.logical_bytes += other.logical_bytes;
+        self.after_references_bytes += other.after_references_bytes;
+        self.compressed_bytes += other.compressed_bytes;
+        self.wire_bytes += other.wire_bytes;
+        self.queued_batches += other.queued_batches;
+        self.queued_bytes += other.queued_bytes;
+        self.unacked_batches += other.unacked_batches;
+        self.unacked_bytes += other.unacked_bytes;
+    }
 }
 
 /// One class of a link.

@@ -1,10 +1,13 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
+use super::core::{AckTicket, Epoch};
+use super::shared::Shared;
 use crate::class::Class;
 use crate::ids::{Seq, SiteName, StreamId};
+use crate::session::Delivery;
 
 /// The peer, as it introduced itself.
 #[derive(Clone, Debug)]
@@ -52,30 +55,71 @@ pub struct Received {
     pub last: bool,
     /// The batch.
     pub bytes: Bytes,
+    ticket: AckTicket,
+    link: Arc<Shared>,
 }
 
 impl Received {
     /// The batch has been applied (and is durable, where that matters): only now is the
     /// peer told. Batches may be acknowledged in any order. One that is dropped without
     /// stays unacknowledged and keeps its share of the peer's window until the session ends.
-    pub fn ack(self) {}
+    pub fn ack(self) {
+        self.link.ack(self.ticket);
+    }
+
+    fn new(link: Arc<Shared>, epoch: Epoch, delivery: Delivery) -> Self {
+        let ticket = AckTicket {
+            epoch,
+            class: delivery.class,
+            number: delivery.number,
+            len: delivery.raw.len(),
+        };
+        Self {
+            stream: delivery.stream,
+            class: delivery.class,
+            open: delivery.open,
+            seq: delivery.seq,
+            last: delivery.last,
+            bytes: delivery.raw,
+            ticket,
+            link,
+        }
+    }
 }
 
 /// The events of one link, in order. What waits here is bounded by what a peer may have
 /// unacknowledged, so reading slowly slows the peer and never loses anything.
 #[derive(Debug)]
 pub struct LinkEvents {
-    events: mpsc::Receiver<LinkEvent>,
+    link: Arc<Shared>,
 }
 
 impl LinkEvents {
-    /// The next event; `None` once the node is closed.
-    pub async fn next(&mut self) -> Option<LinkEvent> {
-        self.events.recv().await
+    pub(super) fn new(link: Arc<Shared>) -> Self {
+        Self { link }
     }
-}
 
-pub(crate) fn channel() -> (mpsc::Sender<LinkEvent>, LinkEvents) {
-    let (sender, events) = mpsc::channel(1);
-    (sender, LinkEvents { events })
+    /// The next event; `None` once the node is closed. May be cancelled.
+    pub async fn next(&mut self) -> Option<LinkEvent> {
+        loop {
+            let notified = self.link.event.notified();
+            let event = {
+                let mut core = self.link.lock();
+                match core.poll_event() {
+                    Some(event) => Some(event),
+                    None if core.closed => return None,
+                    None => None,
+                }
+            };
+            match event {
+                Some((epoch, event)) => {
+                    return Some(event.into_link_event().unwrap_or_else(|delivery| {
+                        let link = Arc::clone(&self.link);
+                        LinkEvent::Batch(Received::new(link, epoch, delivery))
+                    }));
+                }
+                None => notified.await,
+            }
+        }
+    }
 }

@@ -1,79 +1,108 @@
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::core::Core;
+use super::shared::Shared;
 use crate::class::Class;
 use crate::error::SendError;
 use crate::identity::PublicKey;
-use crate::ids::{Seq, SiteName};
-use crate::status::{ClassStatus, Ledger, LinkStatus, Phase};
+use crate::ids::{Seq, SiteName, StreamId};
+use crate::status::{ClassStatus, Ledger, LinkStatus};
+use crate::{BATCH_BYTES_MAX, OPEN_BYTES_MAX};
 
 /// A link, to send on and to ask about. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LinkHandle {
-    peer: Arc<(SiteName, PublicKey)>,
+    link: Arc<Shared>,
 }
 
 impl LinkHandle {
-    pub(crate) fn new(site: SiteName, key: PublicKey) -> Self {
-        Self {
-            peer: Arc::new((site, key)),
-        }
+    pub(super) fn new(link: Arc<Shared>) -> Self {
+        Self { link }
     }
 
     /// The peer's site.
     pub fn site(&self) -> &SiteName {
-        &self.peer.0
+        &self.link.site
     }
 
     /// The peer's pinned key.
     pub fn key(&self) -> PublicKey {
-        self.peer.1
+        self.link.key
     }
 
     /// Opens a stream in the session whose [`LinkEvent::Up`](crate::LinkEvent::Up) was
     /// last read from [`LinkEvents`](crate::LinkEvents). `open` (at most
-    /// [`OPEN_BYTES_MAX`](crate::OPEN_BYTES_MAX)) reaches the peer with the first batch.
-    pub fn open(&self, _class: Class, _open: Bytes) -> Result<OutStream, SendError> {
-        Err(SendError::SessionReset)
+    /// [`OPEN_BYTES_MAX`]) reaches the peer with the first batch.
+    pub fn open(&self, class: Class, open: Bytes) -> Result<OutStream, SendError> {
+        if open.len() > OPEN_BYTES_MAX {
+            return Err(SendError::TooLarge);
+        }
+        let stream = self.link.lock().open(class, open)?;
+        Ok(OutStream {
+            class,
+            stream,
+            link: Arc::clone(&self.link),
+        })
     }
 
     /// The link at this moment.
     pub fn status(&self) -> LinkStatus {
-        let classes = Class::ALL.map(|class| ClassStatus {
-            class,
-            ledger: Ledger::default(),
-            received_batches: 0,
-            received_bytes: 0,
-        });
-        LinkStatus {
-            phase: Phase::Connecting,
-            since: SystemTime::now(),
-            peer_address: None,
-            peer_incarnation: None,
-            rtt: None,
-            lost_percent: 0.0,
-            window_bytes: 0,
-            in_flight_bytes: 0,
-            rate_bytes_s: None,
-            udp_sent_bytes: 0,
-            udp_received_bytes: 0,
-            udp_sent_packets: 0,
-            udp_received_packets: 0,
-            reconnects: 0,
-            last_error: None,
-            ledger: Ledger::default(),
-            classes,
-        }
+        status(&self.link.lock())
     }
 
     /// Drops the connection and stops dialing and answering until [`LinkHandle::resume`].
     /// The session survives.
-    pub fn pause(&self) {}
+    pub fn pause(&self) {
+        self.link.set_paused(true);
+    }
 
     /// Undoes [`LinkHandle::pause`].
-    pub fn resume(&self) {}
+    pub fn resume(&self) {
+        self.link.set_paused(false);
+    }
+}
+
+fn status(core: &Core) -> LinkStatus {
+    let telemetry = &core.telemetry;
+    let classes = Class::ALL.map(|class| {
+        let received = telemetry.received[class.index()];
+        ClassStatus {
+            class,
+            ledger: core.class_ledger(class),
+            received_batches: received.batches,
+            received_bytes: received.bytes,
+        }
+    });
+    let mut ledger = Ledger::default();
+    for class in &classes {
+        ledger.add(&class.ledger);
+    }
+    let sample = telemetry.sample.unwrap_or_default();
+    let peer = telemetry.peer.as_ref();
+    let udp = telemetry.udp();
+    LinkStatus {
+        phase: telemetry.phase,
+        since: telemetry.since,
+        peer_address: peer
+            .filter(|_| telemetry.sample.is_some())
+            .map(|p| p.address),
+        peer_incarnation: peer.map(|p| p.incarnation),
+        rtt: telemetry.rtt(),
+        lost_percent: telemetry.lost_percent(),
+        window_bytes: sample.bulk.path.cwnd,
+        in_flight_bytes: sample.in_flight_bytes,
+        rate_bytes_s: sample.rate_bytes_s,
+        udp_sent_bytes: udp.sent_bytes,
+        udp_received_bytes: udp.received_bytes,
+        udp_sent_packets: udp.sent_packets,
+        udp_received_packets: udp.received_packets,
+        reconnects: telemetry.ups.saturating_sub(1),
+        last_error: telemetry.last_error.clone(),
+        ledger,
+        classes,
+    }
 }
 
 /// One outgoing ordered stream of batches. Dropping it without a last batch leaves the
@@ -81,6 +110,8 @@ impl LinkHandle {
 #[derive(Debug)]
 pub struct OutStream {
     class: Class,
+    stream: StreamId,
+    link: Arc<Shared>,
 }
 
 impl OutStream {
@@ -89,25 +120,67 @@ impl OutStream {
         self.class
     }
 
-    /// Queues one batch of at most [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX) bytes, or
-    /// none at all. Waits while the class's queue is full, however long the peer is away.
-    /// `last` ends the stream.
-    pub async fn send(&mut self, _batch: Bytes, _last: bool) -> Result<Seq, SendError> {
-        Err(SendError::SessionReset)
+    /// Its number, as the peer sees it, too.
+    pub fn id(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Queues one batch of at most [`BATCH_BYTES_MAX`] bytes, or none at all. Waits while
+    /// the class's queue is full, however long the peer is away. `last` ends the stream.
+    /// Cancelled, it has queued nothing.
+    pub async fn send(&mut self, batch: Bytes, last: bool) -> Result<Seq, SendError> {
+        if batch.len() > BATCH_BYTES_MAX {
+            return Err(SendError::TooLarge);
+        }
+        let room = &self.link.room[self.class.index()];
+        loop {
+            let notified = room.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let queued = self
+                .link
+                .lock()
+                .push(self.class, self.stream, &batch, last)?;
+            match queued {
+                Some(seq) => {
+                    self.link.encode.notify_one();
+                    return Ok(seq);
+                }
+                None => notified.await,
+            }
+        }
     }
 
     /// Waits until the peer has acknowledged this batch and all before it.
-    pub async fn acked(&self, _seq: Seq) -> Result<(), SendError> {
-        Err(SendError::SessionReset)
+    pub async fn acked(&self, seq: Seq) -> Result<(), SendError> {
+        loop {
+            let notified = self.link.acked.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.link.lock().is_acked(self.stream, seq)? {
+                return Ok(());
+            }
+            notified.await;
+        }
     }
 
     /// Waits until everything that was sent is acknowledged.
     pub async fn all_acked(&self) -> Result<(), SendError> {
-        Err(SendError::SessionReset)
+        let next = self.link.lock().next_seq(self.stream)?;
+        match next.0.checked_sub(1) {
+            Some(last) => self.acked(Seq(last)).await,
+            None => Ok(()),
+        }
     }
 
-    /// This stream's bytes at each step.
+    /// This stream's bytes at each step, in this session.
     pub fn ledger(&self) -> Ledger {
-        Ledger::default()
+        self.link.lock().stream_ledger_of(self.stream)
+    }
+}
+
+impl Drop for OutStream {
+    fn drop(&mut self) {
+        self.link.lock().detach(self.stream);
     }
 }

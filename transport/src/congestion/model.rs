@@ -1,0 +1,335 @@
+//! The window: rate × round trip, and a little more.
+//!
+//! After BBR (draft-ietf-ccwg-bbr): the rate is the fastest of the last ten round trips, the
+//! round trip is the shortest seen, and their product is what the link holds without a queue.
+//! Where BBR paces, QUIC's sender here knows only the window (it paces at 1.25 × window / RTT),
+//! so the window alone does the work: a little above the product, so that the link never runs
+//! dry and a faster link shows; below it for one round every few seconds, so that the queue
+//! empties and the round trip shows. Single losses mean nothing on such links; many at once do.
+
+use std::time::{Duration, Instant};
+
+use super::rounds::{Round, Rounds};
+use super::samples::{Sample, Samples};
+
+/// More than the 10 datagrams of RFC 9002: a gateway's peer is known to expect data, and the
+/// sender paces from the first packet on.
+pub(super) const INITIAL_WINDOW_BYTES: u64 = 64 << 10;
+const WINDOW_DATAGRAMS_MIN: u64 = 4;
+const WINDOW_BYTES_MAX: u64 = 256 << 20;
+
+/// How far above rate × round trip the window stands while carrying.
+const CARRY_GAIN: f64 = 1.05;
+/// Time that end systems take to react, in which the link must not run dry.
+const SLACK: Duration = Duration::from_millis(4);
+/// While the queue is to empty.
+const DRAIN_GAIN: f64 = 0.75;
+/// How old the shortest round trip may be.
+const RTT_MIN_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Start-up ends when the rate has grown less than this, for so many rounds.
+const STARTUP_GROWTH: f64 = 1.25;
+const STARTUP_FLAT_ROUNDS: u32 = 2;
+/// Or when the round trip has grown by this part, and this much: a queue stands.
+const QUEUE_PART: f64 = 1.0 / 12.0;
+const QUEUE_MIN: Duration = Duration::from_millis(4);
+
+/// Start-up begins again after so many rounds in a row that found the link faster than known.
+const GROWN_ROUNDS: u32 = 3;
+
+/// Loss that means nothing by itself.
+const LOSS_CEILING: f64 = 0.02;
+/// Loss that means congestion even without a queue: a policer, or a very short buffer.
+const LOSS_ABSOLUTE_CEILING: f64 = 0.15;
+/// How the window answers to overload, round by round; the least of it; how it comes back.
+const BACKOFF: f64 = 0.85;
+const RESTRAINT_MIN: f64 = 0.5;
+const RELAX: f64 = 1.05;
+
+/// One packet's acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ack {
+    pub(super) now: Instant,
+    pub(super) sent: Instant,
+    pub(super) bytes: u64,
+    /// The sender has nothing more to send.
+    pub(super) app_limited: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Doubling in each round trip.
+    Startup { best_rate: f64, flat_rounds: u32 },
+    /// Letting the queue run out; the shortest round trip seen meanwhile.
+    Drain {
+        until: Until,
+        rtt_min: Option<Duration>,
+    },
+    /// Filling the link: for how many rounds now, and how many in a row have found it faster
+    /// than was known, or overloaded.
+    Carry {
+        rounds: u32,
+        grown_rounds: u32,
+        overloaded_rounds: u32,
+    },
+}
+
+/// When a drain ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Until {
+    /// Once no more than the window is in flight.
+    Drained,
+    /// One round later.
+    Round,
+}
+
+const DRAIN: Phase = Phase::Drain {
+    until: Until::Drained,
+    rtt_min: None,
+};
+const CARRY: Phase = Phase::Carry {
+    rounds: 0,
+    grown_rounds: 0,
+    overloaded_rounds: 0,
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    phase: Phase,
+    rounds: Rounds,
+    samples: Samples,
+    window_bytes: f64,
+    /// The shortest round trip, and when it was seen or confirmed.
+    rtt_min: Option<(Duration, Instant)>,
+    /// 1, or less after loss above the ceiling; comes back slowly.
+    restraint: f64,
+    datagram_bytes: u64,
+}
+
+impl Model {
+    pub(super) fn new(datagram_bytes: u16) -> Self {
+        Self {
+            phase: Phase::Startup {
+                best_rate: 0.0,
+                flat_rounds: 0,
+            },
+            rounds: Rounds::default(),
+            samples: Samples::default(),
+            window_bytes: INITIAL_WINDOW_BYTES as f64,
+            rtt_min: None,
+            restraint: 1.0,
+            datagram_bytes: datagram_bytes.into(),
+        }
+    }
+
+    pub(super) fn window_bytes(&self) -> u64 {
+        let min = WINDOW_DATAGRAMS_MIN * self.datagram_bytes;
+        (self.window_bytes as u64).clamp(min, WINDOW_BYTES_MAX)
+    }
+
+    pub(super) fn rate_bytes_s(&self) -> Option<f64> {
+        self.rounds.max_rate()
+    }
+
+    pub(super) fn set_mtu(&mut self, datagram_bytes: u16) {
+        self.datagram_bytes = datagram_bytes.into();
+    }
+
+    pub(super) fn handle_sent(&mut self, now: Instant) {
+        if let Phase::Startup { .. } = self.phase {
+            self.samples.handle_sent(now);
+        }
+    }
+
+    pub(super) fn handle_ack(&mut self, ack: Ack) {
+        let rtt = ack.now.saturating_duration_since(ack.sent);
+        self.rounds
+            .handle_ack(ack.now, ack.sent, ack.bytes, ack.app_limited);
+        match &mut self.phase {
+            Phase::Startup { .. } => {
+                self.samples.handle_ack(ack.now, ack.sent, ack.bytes);
+                if !ack.app_limited {
+                    self.window_bytes += ack.bytes as f64;
+                }
+            }
+            Phase::Drain { rtt_min, .. } => {
+                *rtt_min = Some(rtt_min.map_or(rtt, |min| min.min(rtt)));
+            }
+            Phase::Carry { .. } => {}
+        }
+        if self.rtt_min.is_none_or(|(min, _)| rtt <= min) {
+            self.rtt_min = Some((rtt, ack.now));
+        }
+    }
+
+    pub(super) fn handle_acks_end(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
+        let round = self.rounds.poll(now, app_limited);
+        self.phase = match self.phase {
+            Phase::Startup {
+                best_rate,
+                flat_rounds,
+            } => self.start_up(now, round.as_ref(), best_rate, flat_rounds),
+            Phase::Drain { until, rtt_min } => {
+                self.drain(now, in_flight, round.is_some(), until, rtt_min)
+            }
+            Phase::Carry { .. } if self.is_rtt_min_old(now) => DRAIN,
+            Phase::Carry {
+                rounds,
+                grown_rounds,
+                overloaded_rounds,
+            } => match &round {
+                Some(round) => self.carry(round, rounds, grown_rounds, overloaded_rounds),
+                None => self.phase,
+            },
+        };
+        self.update_window();
+    }
+
+    pub(super) fn handle_lost(&mut self, bytes: u64) {
+        self.rounds.handle_lost(bytes);
+    }
+
+    /// The network asked for restraint (ECN).
+    pub(super) fn handle_marked(&mut self, _now: Instant) {
+        self.restrain();
+    }
+
+    /// Nothing came through for a long time: what we knew may be void.
+    pub(super) fn handle_blackout(&mut self, _now: Instant) {
+        let datagram_bytes = self.datagram_bytes;
+        *self = Self::new(1200);
+        self.datagram_bytes = datagram_bytes;
+    }
+
+    /// Doubles until a queue shows, or the rate no longer grows.
+    fn start_up(
+        &mut self,
+        now: Instant,
+        round: Option<&Round>,
+        best_rate: f64,
+        flat_rounds: u32,
+    ) -> Phase {
+        if let Some(Sample { rate_bytes_s, rtt }) = self.samples.poll(now)
+            && self.is_queue(rtt)
+        {
+            // A queue: this is as fast as it gets.
+            self.rounds.remember(rate_bytes_s);
+            return self.begin_drain();
+        }
+        let Some(round) = round else {
+            return self.phase;
+        };
+        let grows = round.rate_bytes_s >= best_rate * STARTUP_GROWTH;
+        let flat_rounds = match grows || round.app_limited {
+            true => 0,
+            false => flat_rounds + 1,
+        };
+        match flat_rounds >= STARTUP_FLAT_ROUNDS {
+            true => self.begin_drain(),
+            false => Phase::Startup {
+                best_rate: best_rate.max(round.rate_bytes_s),
+                flat_rounds,
+            },
+        }
+    }
+
+    fn begin_drain(&mut self) -> Phase {
+        self.samples = Samples::default();
+        DRAIN
+    }
+
+    fn drain(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        round_over: bool,
+        until: Until,
+        rtt_min: Option<Duration>,
+    ) -> Phase {
+        match until {
+            Until::Drained if in_flight > self.window_bytes() => Phase::Drain { until, rtt_min },
+            Until::Drained => Phase::Drain {
+                until: Until::Round,
+                rtt_min,
+            },
+            Until::Round if !round_over => Phase::Drain { until, rtt_min },
+            Until::Round => {
+                // Without a queue this is what the link takes now, be it more than before.
+                self.rtt_min = rtt_min.map(|rtt| (rtt, now)).or(self.rtt_min);
+                CARRY
+            }
+        }
+    }
+
+    /// A link that proves faster round after round is doubled into, as in the beginning; one
+    /// that proves overloaded is spared.
+    fn carry(&mut self, round: &Round, rounds: u32, grown: u32, overloaded: u32) -> Phase {
+        let grown_rounds = match round.has_grown && !self.is_queue(round.rtt_min) {
+            true => grown + 1,
+            false => 0,
+        };
+        if grown_rounds == GROWN_ROUNDS {
+            return Phase::Startup {
+                best_rate: round.rate_bytes_s,
+                flat_rounds: 0,
+            };
+        }
+        // What the first round loses was sent before.
+        let overloaded_rounds = match rounds > 0 && self.is_overloaded(round) {
+            true => overloaded + 1,
+            false => 0,
+        };
+        match overloaded_rounds {
+            0 => self.restraint = (self.restraint * RELAX).min(1.0),
+            1 => self.rounds.forget_before(2),
+            2.. => self.restrain(),
+        }
+        Phase::Carry {
+            rounds: rounds.saturating_add(1),
+            grown_rounds,
+            overloaded_rounds,
+        }
+    }
+
+    fn restrain(&mut self) {
+        self.restraint = (self.restraint * BACKOFF).max(RESTRAINT_MIN);
+    }
+
+    fn is_rtt_min_old(&self, now: Instant) -> bool {
+        let age = |(_, at)| now.saturating_duration_since(at);
+        self.rtt_min
+            .map(age)
+            .is_some_and(|age| age > RTT_MIN_AGE_MAX)
+    }
+
+    /// Whether a round trip of `rtt` has waited in a queue.
+    fn is_queue(&self, rtt: Duration) -> bool {
+        let Some((rtt_min, _)) = self.rtt_min else {
+            return false;
+        };
+        rtt.saturating_sub(rtt_min) > QUEUE_MIN.max(rtt_min.mul_f64(QUEUE_PART))
+    }
+
+    fn is_overloaded(&self, round: &Round) -> bool {
+        match self.is_queue(round.rtt_min) {
+            true => round.lost > LOSS_CEILING,
+            false => round.lost > LOSS_ABSOLUTE_CEILING,
+        }
+    }
+
+    fn update_window(&mut self) {
+        let (Some(rate), Some((rtt_min, _))) = (self.rounds.max_rate(), self.rtt_min) else {
+            return;
+        };
+        let product = rate * rtt_min.as_secs_f64();
+        self.window_bytes = match self.phase {
+            Phase::Startup { .. } => return,
+            Phase::Drain { .. } => product * DRAIN_GAIN,
+            Phase::Carry { .. } => {
+                let slack = rate * SLACK.as_secs_f64();
+                (product * CARRY_GAIN + slack) * self.restraint
+            }
+        };
+    }
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+const FIRST: Duration = Duration::from_millis(100);
+/// Low: what heals must be found within two seconds, and a dial costs a few packets.
+const MAX: Duration = Duration::from_secs(1);
+/// How much later the end with the larger key dials, so that both do not meet half way.
+const YIELD: Duration = Duration::from_millis(400);
+
+/// How long to wait before each dial: doubling, with jitter.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    yields: bool,
+}
+
+impl Backoff {
+    /// `yields`: the other end dials first.
+    pub(super) fn new(yields: bool) -> Self {
+        Self {
+            next: Duration::ZERO,
+            yields,
+        }
+    }
+
+    /// After a connection that was of use.
+    pub(super) fn reset(&mut self) {
+        self.next = Duration::ZERO;
+    }
+
+    pub(super) fn next(&mut self, rng: &mut impl Rng) -> Duration {
+        let base = self.next;
+        self.next = (base * 2).clamp(FIRST, MAX);
+        let yielding = if self.yields { YIELD } else { Duration::ZERO };
+        base.mul_f64(rng.random_range(0.5..1.0)) + yielding.mul_f64(rng.random_range(0.75..1.25))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    #[test]
+    fn grows_to_a_second_and_starts_over() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut first = Backoff::new(false);
+        assert_eq!(first.next(&mut rng), Duration::ZERO);
+        let waits: Vec<_> = (0..20).map(|_| first.next(&mut rng)).collect();
+        assert!(waits.iter().all(|wait| *wait < MAX));
+        assert!(waits[19] >= MAX / 2);
+        first.reset();
+        assert_eq!(first.next(&mut rng), Duration::ZERO);
+        assert!(Backoff::new(true).next(&mut rng) >= YIELD / 2);
+    }
+}

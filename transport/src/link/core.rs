@@ -1,0 +1,436 @@
+//! All of a link's state, behind one lock: the session, and what its threads and tasks hand
+//! to each other. Nothing here waits.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::events::{LinkEvent, PeerInfo};
+use super::telemetry::Telemetry;
+use crate::class::Class;
+use crate::codec::EncodedBatch;
+use crate::error::SendError;
+use crate::ids::{Number, Seq, StreamId};
+use crate::session::{
+    Acked, Arrival, Delivery, Instance, Session, SessionHello, Transmit, Violation,
+};
+use crate::status::{Ledger, Phase};
+use crate::wire::control::Message;
+use crate::wire::frame::Header;
+
+/// Encoded bytes of a class that wait to be written. The encoder stops above this, so that
+/// it runs at most a batch or two ahead of the link.
+const OUTGOING_BYTES_MAX: usize = 1 << 20;
+
+/// A connection, counted: what belongs to an earlier one is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Generation(u64);
+
+/// A session, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+/// What the encoder thread does next.
+#[derive(Debug)]
+pub(super) enum EncoderJob {
+    Acked(Acked),
+    Hello {
+        codec: Bytes,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    Drain(Option<f64>),
+    Encode(Generation, Transmit),
+}
+
+/// A batch as its writer needs it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) header: Bytes,
+    pub(super) payload: Bytes,
+}
+
+/// What a batch of the peer's carries along, to be acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckTicket {
+    pub(super) epoch: Epoch,
+    pub(super) class: Class,
+    pub(super) number: Number,
+    pub(super) len: usize,
+}
+
+/// An event as it waits for its reader.
+#[derive(Debug)]
+pub(super) enum QueuedEvent {
+    Up { peer: PeerInfo, fresh: bool },
+    Down { reason: String },
+    Batch(Delivery),
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    session: Session,
+    epoch: Epoch,
+    /// The epoch whose `Up` the user has read last.
+    seen_epoch: Option<Epoch>,
+    /// A fresh session began of which the user has not been told.
+    owes_fresh: bool,
+    generation: Generation,
+    /// Hellos were exchanged over this generation: batches may go out.
+    is_up: bool,
+    pub(super) paused: bool,
+    pub(super) closed: bool,
+    events: VecDeque<QueuedEvent>,
+    jobs: VecDeque<EncoderJob>,
+    outgoing: [VecDeque<Outgoing>; Class::COUNT],
+    outgoing_bytes: [usize; Class::COUNT],
+    missing: Vec<(Class, Number)>,
+    ledgers: [Ledger; Class::COUNT],
+    stream_ledgers: HashMap<StreamId, Ledger>,
+    pub(super) telemetry: Telemetry,
+}
+
+impl Core {
+    pub(super) fn new(instance: Instance) -> Self {
+        Self {
+            session: Session::new(instance),
+            epoch: Epoch(0),
+            seen_epoch: None,
+            owes_fresh: false,
+            generation: Generation(0),
+            is_up: false,
+            paused: false,
+            closed: false,
+            events: VecDeque::new(),
+            jobs: VecDeque::new(),
+            outgoing: Default::default(),
+            outgoing_bytes: [0; Class::COUNT],
+            missing: Vec::new(),
+            ledgers: [Ledger::default(); Class::COUNT],
+            stream_ledgers: HashMap::new(),
+            telemetry: Telemetry::new(SystemTime::now()),
+        }
+    }
+
+    // Streams and their users.
+
+    pub(super) fn open(&mut self, class: Class, open: Bytes) -> Result<StreamId, SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        if self.seen_epoch != Some(self.epoch) {
+            return Err(SendError::SessionReset);
+        }
+        let stream = self.session.outbox.open(class, open)?;
+        self.stream_ledgers.insert(stream, Ledger::default());
+        Ok(stream)
+    }
+
+    /// `None`: the queue is full.
+    pub(super) fn push(
+        &mut self,
+        class: Class,
+        stream: StreamId,
+        raw: &Bytes,
+        last: bool,
+    ) -> Result<Option<Seq>, SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        self.session.outbox.next_seq(stream)?;
+        if !self.session.outbox.has_room(class, raw.len()) {
+            return Ok(None);
+        }
+        let seq = self.session.outbox.push(stream, raw.clone(), last)?;
+        let len = raw.len() as u64;
+        self.ledgers[class.index()].logical_bytes += len;
+        if let Some(ledger) = self.stream_ledgers.get_mut(&stream) {
+            ledger.logical_bytes += len;
+        }
+        Ok(Some(seq))
+    }
+
+    pub(super) fn is_acked(&self, stream: StreamId, seq: Seq) -> Result<bool, SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        self.session.outbox.is_acked(stream, seq)
+    }
+
+    pub(super) fn next_seq(&self, stream: StreamId) -> Result<Seq, SendError> {
+        self.session.outbox.next_seq(stream)
+    }
+
+    pub(super) fn detach(&mut self, stream: StreamId) {
+        self.session.outbox.detach(stream);
+        self.stream_ledgers.remove(&stream);
+    }
+
+    pub(super) fn stream_ledger_of(&self, stream: StreamId) -> Ledger {
+        let ledger = self
+            .stream_ledgers
+            .get(&stream)
+            .copied()
+            .unwrap_or_default();
+        ledger.with_gauge(self.session.outbox.stream_gauge(stream))
+    }
+
+    pub(super) fn class_ledger(&self, class: Class) -> Ledger {
+        self.ledgers[class.index()].with_gauge(self.session.outbox.gauge(class))
+    }
+
+    /// False: the batch belonged to an earlier session.
+    pub(super) fn ack(&mut self, ticket: AckTicket) -> bool {
+        let current = ticket.epoch == self.epoch;
+        if current {
+            let inbox = &mut self.session.inbox;
+            inbox.ack(ticket.class, ticket.number, ticket.len);
+        }
+        current
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<(Epoch, QueuedEvent)> {
+        let event = self.events.pop_front()?;
+        if let QueuedEvent::Up { .. } = event {
+            self.seen_epoch = Some(self.epoch);
+        }
+        Some((self.epoch, event))
+    }
+
+    // The life of connections.
+
+    /// Everything of the connection before is void from here on.
+    pub(super) fn begin(&mut self) -> Generation {
+        self.generation = Generation(self.generation.0 + 1);
+        self.is_up = false;
+        self.missing.clear();
+        self.outgoing = Default::default();
+        self.outgoing_bytes = [0; Class::COUNT];
+        self.generation
+    }
+
+    pub(super) fn hello(&mut self) -> SessionHello {
+        self.session.hello()
+    }
+
+    /// Takes the peer's Hello in and leaves its codec part to the encoder.
+    pub(super) fn handle_hello(
+        &mut self,
+        hello: &SessionHello,
+        codec: Bytes,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, Violation> {
+        let opened = self.session.handle_hello(hello).inspect_err(|_| {
+            self.session.forget_peer();
+        })?;
+        if opened.fresh {
+            self.epoch = Epoch(self.epoch.0 + 1);
+            self.owes_fresh = true;
+            self.events.clear();
+            self.jobs.clear();
+            self.stream_ledgers.clear();
+        }
+        self.jobs
+            .retain(|job| !matches!(job, EncoderJob::Hello { .. }));
+        self.jobs
+            .extend(opened.acked.into_iter().map(EncoderJob::Acked));
+        let (reply, result) = oneshot::channel();
+        self.jobs.push_back(EncoderJob::Hello { codec, reply });
+        Ok(result)
+    }
+
+    /// Both ends have agreed: batches may flow.
+    pub(super) fn up(&mut self, generation: Generation, peer: PeerInfo) {
+        if generation != self.generation {
+            return;
+        }
+        self.is_up = true;
+        self.telemetry.set_phase(Phase::Up);
+        self.telemetry.peer = Some(peer.clone());
+        let fresh = std::mem::take(&mut self.owes_fresh);
+        if !fresh && matches!(self.events.back(), Some(QueuedEvent::Down { .. })) {
+            // The user need not hear of a gap it has not noticed.
+            self.events.pop_back();
+        } else {
+            self.events.push_back(QueuedEvent::Up { peer, fresh });
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn down(&mut self, phase: Phase, reason: &str) {
+        let was_up = self.is_up;
+        self.begin();
+        self.telemetry.disconnected(phase, reason);
+        if was_up {
+            let reason = reason.to_owned();
+            self.events.push_back(QueuedEvent::Down { reason });
+        }
+    }
+
+    // The encoder.
+
+    pub(super) fn next_job(&mut self) -> Option<EncoderJob> {
+        if let Some(job) = self.jobs.pop_front() {
+            return Some(job);
+        }
+        if !self.is_up {
+            return None;
+        }
+        let room = self.outgoing_bytes.map(|bytes| bytes < OUTGOING_BYTES_MAX);
+        let transmit = self.session.poll_transmit(room)?;
+        Some(EncoderJob::Encode(self.generation, transmit))
+    }
+
+    pub(super) fn put_encoded(
+        &mut self,
+        generation: Generation,
+        batch: Transmit,
+        encoded: EncodedBatch,
+    ) {
+        if generation != self.generation {
+            return;
+        }
+        let class = batch.class;
+        let header = Header {
+            class,
+            last: batch.last,
+            literal: batch.literal,
+            number: batch.number,
+            stream: batch.stream,
+            seq: batch.seq,
+            open: batch.open,
+            raw_len: batch.raw.len(),
+            wire_len: encoded.bytes.len(),
+        };
+        let outgoing = Outgoing {
+            header: header.encode().into(),
+            payload: encoded.bytes,
+        };
+        let wire_bytes = outgoing.len();
+        let compressed = outgoing.payload.len();
+        if let Some(ledger) = self.stream_ledgers.get_mut(&batch.stream) {
+            ledger.count(encoded.literal_bytes, compressed, wire_bytes);
+        }
+        self.ledgers[class.index()].count(encoded.literal_bytes, compressed, wire_bytes);
+        self.outgoing_bytes[class.index()] += wire_bytes;
+        self.outgoing[class.index()].push_back(outgoing);
+    }
+
+    pub(super) fn set_drain(&mut self, bytes_per_s: Option<f64>) {
+        let is_drain = |job: &EncoderJob| matches!(job, EncoderJob::Drain(_));
+        self.jobs.retain(|job| !is_drain(job));
+        self.jobs.push_back(EncoderJob::Drain(bytes_per_s));
+    }
+
+    // The writers and readers.
+
+    pub(super) fn take_outgoing(
+        &mut self,
+        generation: Generation,
+        class: Class,
+    ) -> Option<Outgoing> {
+        if generation != self.generation {
+            return None;
+        }
+        let outgoing = self.outgoing[class.index()].pop_front()?;
+        self.outgoing_bytes[class.index()] -= outgoing.len();
+        Some(outgoing)
+    }
+
+    /// What to tell the peer now, encoded.
+    pub(super) fn take_messages(&mut self, generation: Generation) -> Vec<u8> {
+        let mut out = Vec::new();
+        if generation != self.generation {
+            return out;
+        }
+        for class in Class::ALL {
+            let runs = self.session.inbox.poll_acks(class);
+            for message in Message::acks(class, &runs) {
+                message.encode(&mut out);
+            }
+        }
+        for (class, number) in self.missing.drain(..) {
+            Message::Missing { class, number }.encode(&mut out);
+        }
+        out
+    }
+
+    pub(super) fn handle_message(
+        &mut self,
+        generation: Generation,
+        message: &Message,
+    ) -> Result<(), Violation> {
+        if generation != self.generation {
+            return Ok(());
+        }
+        let outbox = &mut self.session.outbox;
+        match message {
+            Message::Acks { class, runs } => {
+                let mut acked = Vec::new();
+                outbox.handle_acks(*class, runs, &mut acked)?;
+                self.jobs.extend(acked.into_iter().map(EncoderJob::Acked));
+            }
+            Message::Missing { class, number } => outbox.handle_missing(*class, *number),
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_header(
+        &mut self,
+        generation: Generation,
+        header: &Header,
+    ) -> Result<Arrival, Violation> {
+        if generation != self.generation {
+            return Ok(Arrival::Duplicate);
+        }
+        self.session.inbox.handle_header(header)
+    }
+
+    pub(super) fn handle_missing(&mut self, generation: Generation, header: &Header) {
+        if generation == self.generation {
+            self.session.inbox.handle_missing(header);
+            self.missing.push((header.class, header.number));
+        }
+    }
+
+    pub(super) fn handle_decoded(
+        &mut self,
+        generation: Generation,
+        header: &Header,
+        raw: Bytes,
+    ) -> Result<(), Violation> {
+        if generation != self.generation {
+            return Ok(());
+        }
+        let mut deliveries = Vec::new();
+        let inbox = &mut self.session.inbox;
+        inbox.handle_decoded(header, raw, &mut deliveries)?;
+        for delivery in deliveries {
+            let received = &mut self.telemetry.received[delivery.class.index()];
+            received.batches += 1;
+            received.bytes += delivery.raw.len() as u64;
+            self.events.push_back(QueuedEvent::Batch(delivery));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_current(&self, generation: Generation) -> bool {
+        generation == self.generation
+    }
+}
+
+impl Outgoing {
+    pub(super) fn len(&self) -> usize {
+        self.header.len() + self.payload.len()
+    }
+}
+
+impl QueuedEvent {
+    pub(super) fn into_link_event(self) -> Result<LinkEvent, Delivery> {
+        match self {
+            Self::Up { peer, fresh } => Ok(LinkEvent::Up { peer, fresh }),
+            Self::Down { reason } => Ok(LinkEvent::Down { reason }),
+            Self::Batch(delivery) => Err(delivery),
+        }
+    }
+}

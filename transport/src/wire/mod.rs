@@ -1,0 +1,8 @@
+//! What two gateways say to each other, byte by byte. Drawn in `docs/WIRE.md`.
+
+pub(crate) mod control;
+mod cursor;
+pub mod frame;
+pub(crate) mod hello;
+
+pub(crate) use cursor::{Cursor, Malformed, ParseError, put_varint, varint_len};

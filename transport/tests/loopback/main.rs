@@ -1,0 +1,12 @@
+//! Two nodes in one process, on loopback: what a user of links sees.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's helper functions fail by panicking, too"
+)]
+
+mod codec;
+mod delivery;
+mod proxy;
+mod refusal;
+mod restart;
+mod site;

@@ -1,0 +1,99 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use strait_transport::{
+    Congestion, Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig,
+};
+use tokio::time::timeout;
+
+use crate::codec::{Marking, Unmarking};
+
+/// Nothing on loopback takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A site before it runs, and between its runs.
+pub(crate) struct Site {
+    pub(crate) name: &'static str,
+    pub(crate) identity: Identity,
+    pub(crate) incarnation: u64,
+}
+
+/// A running site with one peer.
+pub(crate) struct Running {
+    pub(crate) node: Node,
+    pub(crate) link: LinkHandle,
+    pub(crate) events: LinkEvents,
+}
+
+impl Site {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            identity: Identity::generate().unwrap(),
+            incarnation: 7,
+        }
+    }
+
+    /// Starts with `peer` as the only peer; without an address the peer must dial.
+    pub(crate) async fn start(&self, peer: &Self, address: Option<SocketAddr>) -> Running {
+        let listen = ([127, 0, 0, 1], 0).into();
+        self.start_at(listen, peer, address).await
+    }
+
+    pub(crate) async fn start_at(
+        &self,
+        listen: SocketAddr,
+        peer: &Self,
+        address: Option<SocketAddr>,
+    ) -> Running {
+        let peer = PeerConfig {
+            site: peer.name.parse().unwrap(),
+            key: peer.identity.public_key(),
+            addresses: address.iter().map(ToString::to_string).collect(),
+            rate_bits_s: None,
+            congestion: Congestion::Strait,
+        };
+        let config = NodeConfig {
+            site: self.name.parse().unwrap(),
+            incarnation: self.incarnation,
+            identity: self.identity.clone(),
+            listen,
+            peers: vec![peer],
+        };
+        let codec = |_: &PeerConfig| -> (
+            Box<dyn strait_transport::Encode>,
+            Box<dyn strait_transport::Decode>,
+        ) { (Box::new(Marking::new()), Box::new(Unmarking::new())) };
+        let (node, mut links) = Node::bind(config, codec).await.unwrap();
+        let (link, events) = links.pop().unwrap();
+        Running { node, link, events }
+    }
+}
+
+impl Running {
+    pub(crate) async fn next(&mut self) -> LinkEvent {
+        let event = timeout(PATIENCE, self.events.next()).await;
+        event.expect("an event in time").expect("a running node")
+    }
+
+    /// Waits for the link to come up; says whether the session is fresh.
+    pub(crate) async fn up(&mut self) -> bool {
+        loop {
+            match self.next().await {
+                LinkEvent::Up { fresh, .. } => return fresh,
+                LinkEvent::Down { .. } => {}
+                LinkEvent::Batch(batch) => panic!("a batch before the link is up: {batch:?}"),
+            }
+        }
+    }
+}
+
+/// Two sites, both up. `west` listens and `east` dials.
+pub(crate) async fn connected() -> (Running, Running) {
+    let (east, west) = (Site::new("east"), Site::new("west"));
+    let mut west_runs = west.start(&east, None).await;
+    let mut east_runs = east.start(&west, Some(west_runs.node.local_addr())).await;
+    assert!(east_runs.up().await);
+    assert!(west_runs.up().await);
+    (east_runs, west_runs)
+}
