@@ -60,7 +60,7 @@ impl Aligner {
         while at + COMMON_BYTES_MIN <= new.len() {
             let found = self.probe(new, old, at);
             at += 1;
-            let Some(found) = found.filter(|found| found.len >= COMMON_BYTES_MIN) else {
+            let Some(found) = found.filter(Common::is_worthwhile) else {
                 continue;
             };
             if best.is_none_or(|best| found.len > best.len) {
