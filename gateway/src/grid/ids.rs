@@ -124,6 +124,15 @@ impl LogPosition {
             && self.revision >= other.revision
     }
 
+    /// What two that hold `self` and `other` hold together.
+    pub(super) fn max_of(&self, other: &Self) -> Self {
+        Self {
+            last: self.last.max(other.last),
+            trimmed_to: self.trimmed_to.max(other.trimmed_to),
+            revision: self.revision.max(other.revision),
+        }
+    }
+
     /// Whether the log is deleted (`DEL`): it keeps its last id so that ids never go back.
     pub fn is_deleted(&self) -> bool {
         self.revision % 2 == 1

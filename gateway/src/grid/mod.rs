@@ -9,21 +9,56 @@
 //! that changed since the last one a version, the [`Epoch`], writes it to the journal, and only
 //! then shows it to peers: a peer never knows more of us than our own disk does.
 
+mod arena;
+mod blocks;
+mod clock;
+mod counter;
+mod counters;
+mod digest;
+mod flush;
+mod flusher;
 mod ids;
+mod journal;
+mod keyspace;
+mod log;
+mod logs;
+mod merge;
+mod origins;
 mod positions;
+mod recent;
+mod record;
+mod recovery;
 mod replication;
+mod scan;
+mod seal;
+mod slots;
+mod state;
 mod stats;
+mod varint;
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use strait_transport::SiteName;
+use tokio::sync::watch;
 
+pub use arena::NAME_BYTES_MAX;
+pub use digest::Digest;
+pub use flusher::Flusher;
 pub use ids::{EntryId, Epoch, LogName, LogPosition, Origin, ParseEntryIdError, Ticket};
 pub use positions::{Positions, PositionsError};
+pub use recovery::Recovery;
 pub use replication::{Applied, ApplyError, CounterScan, Flushed};
-pub use stats::{Digest, GridStats};
+pub use stats::GridStats;
+
+pub(crate) use clock::now_ms;
+pub(crate) use counters::SetIf;
+pub(crate) use log::{Keep, Log, Trim};
+pub(crate) use logs::NewId;
+pub(crate) use record::{pack_values, values_of};
+pub(crate) use state::{Kind, OpError, State};
 
 /// No record is longer: it fits a batch together with a small header.
 pub const RECORD_BYTES_MAX: usize = (1 << 20) - 4096;
@@ -63,41 +98,65 @@ pub struct FlushError {
     pub reason: String,
 }
 
-/// What was found on disk at start, and what had to be mended. Shown in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Records read back.
-    pub records: u64,
-    /// Bytes read back.
-    pub bytes: u64,
-    /// Bytes of a write that a crash cut short; never confirmed to anyone.
-    pub torn_bytes: u64,
-    /// Records that failed their check and were put aside, with their place.
-    pub quarantined: Vec<String>,
-}
-
-impl fmt::Display for Recovery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} records, {} bytes", self.records, self.bytes)?;
-        if self.torn_bytes > 0 {
-            write!(f, "; cut {} bytes of an unfinished write", self.torn_bytes)?;
-        }
-        for place in &self.quarantined {
-            write!(f, "; put aside {place}")?;
-        }
-        Ok(())
-    }
-}
-
 /// The grid of one site. Shared as `Arc<Grid>`.
+///
+/// Locks are taken in the order `writer`, `state`; `state` only for bounded work, and never
+/// during I/O.
 #[derive(Debug)]
 pub struct Grid {
     config: GridConfig,
+    state: Mutex<State>,
+    writer: Mutex<flush::Writer>,
+    figures: Mutex<flush::FlushFigures>,
+    wake: flusher::Wake,
+    /// The last durable epoch.
+    epochs: watch::Sender<Epoch>,
+    /// The last flush that ended.
+    tickets: watch::Sender<Ticket>,
+    /// Up to which of our epochs each site holds everything.
+    acked: watch::Sender<BTreeMap<SiteName, Epoch>>,
 }
 
 impl Grid {
-    /// Opens the grid and reads its journal back.
+    /// Opens the grid and reads its journal back. Nothing is flushed by itself until
+    /// [`Flusher::spawn`].
     pub fn open(config: GridConfig) -> Result<(Self, Recovery), GridOpenError> {
-        Ok((Self { config }, Recovery::default()))
+        let own = Origin {
+            site: config.site.clone(),
+            incarnation: config.incarnation,
+        };
+        let memory_bytes_max = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
+        let mut state = State::new(own, memory_bytes_max, config.keep_trimmed_for_peers);
+        let (journal, recovery) = match &config.dir {
+            Some(dir) => {
+                let (journal, recovery) = recovery::recover(dir, &mut state)?;
+                (Some(journal), recovery)
+            }
+            None => (None, Recovery::default()),
+        };
+        let grid = Self {
+            epochs: watch::channel(state.durable_epoch).0,
+            tickets: watch::channel(Ticket::default()).0,
+            acked: watch::channel(BTreeMap::new()).0,
+            state: Mutex::new(state),
+            writer: Mutex::new(flush::Writer::new(journal)),
+            figures: Mutex::default(),
+            wake: flusher::Wake::default(),
+            config,
+        };
+        Ok((grid, recovery))
+    }
+
+    /// The lock under which clients' commands run; hold it for bounded work only.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// What every site has acknowledged, as it moves.
+    pub(crate) fn acked(&self) -> watch::Receiver<BTreeMap<SiteName, Epoch>> {
+        self.acked.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,18 @@ use bytes::Bytes;
 use strait_transport::SiteName;
 use tokio::sync::watch;
 
+use super::counter::OriginId;
+use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
+use super::scan::{CounterCursor, Have, Show};
 use super::{
-    Digest, EntryId, Epoch, FlushError, Grid, GridStats, LogName, LogPosition, Origin, Positions,
+    EntryId, Epoch, FlushError, Grid, LogName, LogPosition, Origin, Positions, RECORD_BYTES_MAX,
     Ticket,
 };
+
+/// Rows of a record merged under the lock at a time.
+const MERGE_SLICE: usize = 512;
+/// The flush need not wait for its tick when so many bytes of records wait for it.
+const QUEUE_BYTES_HURRY: usize = 8 << 20;
 
 /// All that one flush made durable, as records for peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +58,12 @@ pub enum ApplyError {
 /// A scan over all counters for a peer that was away too long for [`Grid::flushed`].
 #[derive(Debug)]
 pub struct CounterScan {
+    grid: Arc<Grid>,
     epoch: Epoch,
+    have: Have,
+    complete: Vec<(OriginId, Epoch)>,
+    cursor: CounterCursor,
+    ended: bool,
 }
 
 impl CounterScan {
@@ -62,92 +75,181 @@ impl CounterScan {
     /// The next record, at most `bytes_max` long; none at the end.
     ///
     /// Blocks: the last step waits for a flush. Not for tokio's threads.
-    pub fn next(&mut self, _bytes_max: usize) -> Result<Option<Bytes>, FlushError> {
-        Ok(None)
+    pub fn next(&mut self, bytes_max: usize) -> Result<Option<Bytes>, FlushError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let bytes_max = bytes_max.min(RECORD_BYTES_MAX / 2);
+        let (wanted, mut rows) = ((&self.have, Show::Durable), CounterRows::default());
+        let mut more = true;
+        while more && rows.bytes_max() < bytes_max {
+            let state = self.grid.state.lock();
+            more = state.scan_slice(&mut self.cursor, wanted, &mut rows, bytes_max);
+        }
+        if !more {
+            // What was left out because it was not durable gets a version above our epoch.
+            self.grid.flush()?;
+            self.ended = true;
+        }
+        let complete = if more { &[][..] } else { &self.complete };
+        let origins = self.grid.state.lock().origins.clone();
+        Ok(rows.encode(&origins, complete).pop())
     }
 }
 
 impl Grid {
     /// What our components are signed with.
     pub fn origin(&self) -> Origin {
-        Origin {
-            site: self.config.site.clone(),
-            incarnation: self.config.incarnation,
-        }
+        self.state.lock().origins.origin(OriginId::OWN).clone()
     }
-
-    /// Makes everything written so far durable and returns the epoch that holds it.
-    /// Blocks for an fsync: not for tokio's threads.
-    pub fn flush(&self) -> Result<Epoch, FlushError> {
-        Ok(Epoch(0))
-    }
-
-    /// Wakes the thread that flushes, ahead of its tick.
-    pub fn flush_soon(&self) {}
 
     /// The last durable epoch, as it moves.
     pub fn subscribe(&self) -> watch::Receiver<Epoch> {
-        watch::channel(Epoch(0)).1
+        self.epochs.subscribe()
     }
 
     /// What we hold durably, of our own and of others: what a peer needs to know to go on.
     pub fn positions(&self) -> Positions {
-        Positions::default()
+        let state = self.state.lock();
+        let watermarks = state.completeness(Show::Durable).into_iter();
+        let named = |(origin, epoch)| (state.origins.origin(origin).clone(), epoch);
+        Positions {
+            watermarks: watermarks.map(named).collect(),
+            logs: state
+                .logs
+                .iter()
+                .map(|log| (log.name.clone(), log.durable))
+                .collect(),
+        }
     }
 
     /// One of the recent flushes; none when it is too old (then scan) or has not happened yet.
-    pub fn flushed(&self, _epoch: Epoch) -> Option<Arc<Flushed>> {
-        None
+    pub fn flushed(&self, epoch: Epoch) -> Option<Arc<Flushed>> {
+        self.state.lock().recall(epoch)
     }
 
     /// Starts a scan of all that somebody who holds `have` lacks of the counters.
-    pub fn scan_counters(self: &Arc<Self>, _have: Positions) -> CounterScan {
-        CounterScan { epoch: Epoch(0) }
+    pub fn scan_counters(self: &Arc<Self>, have: Positions) -> CounterScan {
+        let state = self.state.lock();
+        let origins = (0..state.origins.len()).filter_map(|id| u16::try_from(id).ok());
+        let held = origins.filter_map(|id| {
+            let id = OriginId(id);
+            have.watermarks
+                .get(state.origins.origin(id))
+                .map(|epoch| (id, *epoch))
+        });
+        CounterScan {
+            grid: self.clone(),
+            epoch: state.durable_epoch,
+            have: Have(held.collect()),
+            complete: state.completeness(Show::Durable),
+            cursor: CounterCursor::default(),
+            ended: false,
+        }
     }
 
     /// All logs, our own and others', with what of them is durable here.
     pub fn logs(&self) -> Vec<(LogName, LogPosition)> {
-        Vec::new()
+        let state = self.state.lock();
+        state
+            .logs
+            .iter()
+            .map(|log| (log.name.clone(), log.durable))
+            .collect()
     }
 
     /// The next record of `log` for somebody who holds it up to `have`, and what they hold with
     /// it; none when they lack nothing.
     pub fn log_after(
         &self,
-        _log: &LogName,
-        _have: LogPosition,
-        _bytes_max: usize,
+        log: &LogName,
+        have: LogPosition,
+        bytes_max: usize,
     ) -> Option<(Bytes, LogPosition)> {
-        None
+        let state = self.state.lock();
+        let log = &state.logs[state.log_ids.get(log)?.0];
+        log.section_after(have, log.durable, bytes_max)
     }
 
     /// Every peer holds `log` up to `id`: what was trimmed up to there may go.
-    pub fn set_log_floor(&self, _log: &LogName, _id: EntryId) {}
+    pub fn set_log_floor(&self, log: &LogName, id: EntryId) {
+        let mut state = self.state.lock();
+        if let Some(id_here) = state.log_ids.get(log).copied() {
+            let before = state.logs[id_here.0].bytes();
+            state.logs[id_here.0].set_floor(id);
+            let after = state.logs[id_here.0].bytes();
+            state.log_bytes = state.log_bytes + after - before;
+        }
+    }
 
     /// `site` has told us that it durably holds all our flushes up to `epoch`, counters and logs.
     /// `WAIT` counts these.
-    pub fn set_peer_acked(&self, _site: &SiteName, _epoch: Epoch) {}
+    pub fn set_peer_acked(&self, site: &SiteName, epoch: Epoch) {
+        self.acked.send_if_modified(|acked| {
+            let known = acked.entry(site.clone()).or_default();
+            let rises = epoch > *known;
+            *known = epoch.max(*known);
+            rises
+        });
+    }
 
     /// Merges a peer's record into memory and queues it for the journal.
-    pub fn apply(&self, _record: Bytes) -> Result<Applied, ApplyError> {
+    pub fn apply(&self, record: Bytes) -> Result<Applied, ApplyError> {
+        let check = self.state.lock().check_writable();
+        check.map_err(|error| ApplyError::Refused(error.to_string()))?;
+        let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
+        let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
+        let (counters, entries) = match kind {
+            Kind::Counters => (self.apply_counters(body)?, 0),
+            Kind::Log => (
+                0,
+                self.apply_section(&decode_log(body).map_err(malformed)?)?,
+            ),
+        };
+        let (ticket, waiting) = self.state.lock().enqueue(record);
+        if waiting > QUEUE_BYTES_HURRY {
+            self.flush_soon();
+        }
         Ok(Applied {
-            ticket: Ticket(0),
-            counters: 0,
-            entries: 0,
+            ticket,
+            counters,
+            entries,
+        })
+    }
+
+    fn apply_counters(&self, body: &[u8]) -> Result<u64, ApplyError> {
+        let updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
+        let full = |_| ApplyError::Refused("too many origins or names".to_owned());
+        let numbers = self.state.lock().intern(&updates).map_err(full)?;
+        for rows in updates.rows.chunks(MERGE_SLICE) {
+            let mut state = self.state.lock();
+            for row in rows {
+                state.merge_row(&updates, row, &numbers).map_err(full)?;
+            }
+        }
+        self.state.lock().complete(&updates, &numbers);
+        Ok(updates.rows.len() as u64)
+    }
+
+    fn apply_section(&self, section: &LogSection<'_>) -> Result<u64, ApplyError> {
+        let full = |_| ApplyError::Refused("too many sites or names".to_owned());
+        let mut state = self.state.lock();
+        let merged = state.merge_section(section).map_err(full)?;
+        merged.map_err(|gap| {
+            state.tally.gaps += 1;
+            ApplyError::Gap {
+                log: section.log.clone(),
+                have: gap.have,
+            }
         })
     }
 
     /// Waits until what `ticket` stands for is fsynced.
-    pub async fn durable(&self, _ticket: Ticket) {}
-
-    /// One figure over all counters and logs, in whatever order: equal at two sites that hold the
-    /// same. Takes long on large grids: not for tokio's threads.
-    pub fn digest(&self) -> Digest {
-        Digest::default()
-    }
-
-    /// Figures for metrics and `INFO`.
-    pub fn stats(&self) -> GridStats {
-        GridStats::default()
+    pub async fn durable(&self, ticket: Ticket) {
+        let mut tickets = self.tickets.subscribe();
+        // An error would mean that the grid is gone, and with it whoever waits.
+        if tickets.wait_for(|done| *done >= ticket).await.is_err() {
+            tracing::debug!("the grid closed while a peer waited for it");
+        }
     }
 }

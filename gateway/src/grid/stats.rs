@@ -1,18 +1,8 @@
 //! Figures about the grid.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-/// One figure over the grid's whole state; equal at two sites that hold the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 32]);
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
+use super::Grid;
 
 /// Figures for metrics and `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,4 +44,32 @@ pub struct GridStats {
     pub applied_records_total: u64,
     /// Records from peers that were refused because entries before them are missing.
     pub applied_gaps_total: u64,
+}
+
+impl Grid {
+    /// Figures for metrics and `INFO`.
+    pub fn stats(&self) -> GridStats {
+        let figures = self.figures.lock().clone();
+        let state = self.state.lock();
+        GridStats {
+            keys: state.visible,
+            fields: state.keys.fields_live,
+            logs: state.logs.iter().filter(|log| log.exists()).count() as u64,
+            entries: state.logs.iter().map(|log| log.len()).sum(),
+            memory_bytes: state.bytes() as u64,
+            memory_bytes_max: state.memory_bytes_max as u64,
+            dirty: (state.dirty.len() + state.dirty_logs.len()) as u64,
+            epoch: state.durable_epoch.0,
+            flushes_total: figures.flushes,
+            flush_errors_total: figures.errors,
+            flush_seconds_last: figures.last.as_secs_f64(),
+            journal_bytes: figures.journal_bytes,
+            journal_written_bytes_total: figures.journal_written,
+            compactions_total: figures.rewrites,
+            journal_failed: state.refused.is_some(),
+            writes_total: state.tally.writes,
+            applied_records_total: state.tally.applied,
+            applied_gaps_total: state.tally.gaps,
+        }
+    }
 }

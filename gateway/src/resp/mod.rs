@@ -1,5 +1,21 @@
 //! The Redis protocol (RESP2 and RESP3) in front of the grid.
+//!
+//! A connection's task parses every complete command in its buffer, carries them out under one
+//! hold of the grid's lock, and writes all replies at once. Commands that wait (`WAIT`, blocking
+//! `XREAD`) or look at everything (`INFO`) do so after the lock is released.
 
+mod client;
+mod commands;
+mod connection;
+mod glob;
+mod info;
+mod number;
+mod parse;
+mod reply;
 mod server;
 
-pub use server::{BindError, InfoSource, NoInfo, RespConfig, Server};
+pub use info::{InfoSource, NoInfo};
+pub use server::{BindError, RespConfig, Server};
+
+#[cfg(test)]
+mod tests;

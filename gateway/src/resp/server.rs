@@ -1,11 +1,18 @@
-//! The TCP server.
+//! The TCP server: accepts clients, one task each.
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
+use super::client::{Clients, Entered};
+use super::connection::Connection;
+use super::info::InfoSource;
 use crate::grid::Grid;
 
 /// What the server needs besides the grid.
@@ -17,22 +24,6 @@ pub struct RespConfig {
     pub clients_max: usize,
 }
 
-/// What `INFO` says beyond what the grid knows.
-pub trait InfoSource: Send + Sync + 'static {
-    /// Lines of the section "Replication", as (name, value).
-    fn replication(&self) -> Vec<(String, String)>;
-}
-
-/// No lines.
-#[derive(Clone, Copy, Debug)]
-pub struct NoInfo;
-
-impl InfoSource for NoInfo {
-    fn replication(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
-
 /// The address could not be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen for Redis clients on {address}: {source}")]
@@ -41,16 +32,26 @@ pub struct BindError {
     source: std::io::Error,
 }
 
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) grid: Arc<Grid>,
+    pub(super) config: RespConfig,
+    pub(super) info: Arc<dyn InfoSource>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) local_addr: SocketAddr,
+    pub(super) since: Instant,
+}
+
 /// A bound server that serves no one yet.
 pub struct Server {
     listener: TcpListener,
-    local_addr: SocketAddr,
+    shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
-            .field("local_addr", &self.local_addr)
+            .field("local_addr", &self.shared.local_addr)
             .finish_non_exhaustive()
     }
 }
@@ -59,27 +60,78 @@ impl Server {
     /// Listens on `address`. Port 0: any free one.
     pub async fn bind(
         address: SocketAddr,
-        _grid: Arc<Grid>,
-        _config: RespConfig,
-        _info: Arc<dyn InfoSource>,
+        grid: Arc<Grid>,
+        config: RespConfig,
+        info: Arc<dyn InfoSource>,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
+        let shared = Shared {
+            grid,
+            config,
+            info,
+            clients: Arc::default(),
+            local_addr,
+            since: Instant::now(),
+        };
         Ok(Self {
             listener,
-            local_addr,
+            shared: Arc::new(shared),
         })
     }
 
     /// The address, with the port that was found.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.shared.local_addr
     }
 
-    /// Serves clients until `shutdown` is done; then closes all of them.
+    /// Serves clients until `shutdown` is done; then closes all of them. A command that has begun
+    /// is carried out, its reply may not arrive.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        shutdown.await;
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, address)) => {
+                        connections.spawn(serve_one(self.shared.clone(), stream, address));
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, most likely: wait for some client to leave.
+                        tracing::warn!(%error, "cannot accept a Redis client");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
         drop(self.listener);
+        connections.shutdown().await;
+    }
+}
+
+async fn serve_one(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr) {
+    let max = shared.config.clients_max;
+    match shared.clients.enter(address, shared.local_addr, max) {
+        Some(entered) => serve_client(shared, stream, entered).await,
+        None => {
+            let refusal = b"-ERR max number of clients reached\r\n";
+            if let Err(error) = stream.write_all(refusal).await {
+                tracing::debug!(%error, %address, "a client too many left early");
+            }
+        }
+    }
+}
+
+async fn serve_client(shared: Arc<Shared>, stream: TcpStream, entered: Entered) {
+    let id = entered.id();
+    let served = match stream.set_nodelay(true) {
+        Ok(()) => Connection::new(shared, stream, entered).run().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, client = id.0, "lost a Redis client");
     }
 }

@@ -1,0 +1,148 @@
+//! One counter: components that merge by version, presence that merges by time.
+
+use super::arena::NameRef;
+
+/// One origin's share of a counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Component {
+    /// The origin's epoch that wrote `sum`; 0: there is none.
+    pub(super) version: u64,
+    /// Everything that the origin ever added.
+    pub(super) sum: i64,
+}
+
+impl Component {
+    /// The newer of the two. Equal versions of one origin are the same write.
+    pub(super) fn merge(self, other: Self) -> Self {
+        // The tie on sums can only come from damage; it is broken the same way everywhere.
+        if (other.version, other.sum) > (self.version, self.sum) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// Number of an origin in this process; see [`Names`](super::origins::Origins).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OriginId(pub(super) u16);
+
+/// Number of a site in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SiteId(pub(super) u8);
+
+impl OriginId {
+    /// Ourselves.
+    pub(super) const OWN: Self = Self(0);
+    /// No origin.
+    pub(super) const NONE: Self = Self(u16::MAX);
+}
+
+impl SiteId {
+    /// Our own site.
+    pub(super) const OWN: Self = Self(0);
+}
+
+/// Bits of [`Counter::flags`].
+pub(super) mod flag {
+    /// Clients see the counter.
+    pub(in crate::grid) const PRESENT: u8 = 1;
+    /// Changed here since the last flush took it: it stands in the list of dirty counters.
+    pub(in crate::grid) const DIRTY: u8 = 2;
+    /// More components than fit here: the rest stand in [`State::more`](super::super::state).
+    pub(in crate::grid) const MORE: u8 = 4;
+    /// The name also has a hash.
+    pub(in crate::grid) const HASH: u8 = 8;
+    /// The name also has a log.
+    pub(in crate::grid) const LOG: u8 = 16;
+    /// The name is counted as visible.
+    pub(in crate::grid) const VISIBLE: u8 = 32;
+}
+
+/// A counter, or a name that only has a hash or a log. 48 bytes: there are millions.
+///
+/// Nearly every counter has been written by one or two origins, so our own component and one
+/// other have room here.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    /// Our own component. Its sum runs ahead of its version while the counter is dirty.
+    pub(super) own: Component,
+    /// The component of `other_origin`.
+    pub(super) other: Component,
+    /// When presence last changed: a reading of the hybrid clock. 0: never.
+    pub(super) hlc: u64,
+    /// The key or field.
+    pub(super) name: NameRef,
+    /// Whose component `other` is.
+    pub(super) other_origin: OriginId,
+    /// Which site set presence last.
+    pub(super) site: SiteId,
+    /// See [`flag`].
+    pub(super) flags: u8,
+}
+
+impl Counter {
+    pub(super) fn new(name: NameRef) -> Self {
+        Self {
+            own: Component::default(),
+            other: Component::default(),
+            hlc: 0,
+            name,
+            other_origin: OriginId::NONE,
+            site: SiteId::OWN,
+            flags: 0,
+        }
+    }
+
+    pub(super) fn has(&self, bits: u8) -> bool {
+        self.flags & bits != 0
+    }
+
+    pub(super) fn set(&mut self, bits: u8, on: bool) {
+        if on {
+            self.flags |= bits;
+        } else {
+            self.flags &= !bits;
+        }
+    }
+
+    /// Sum of the components that have room here.
+    pub(super) fn sum_inline(&self) -> i64 {
+        self.own.sum.wrapping_add(self.other.sum)
+    }
+
+    /// Whether no one ever wrote it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.hlc == 0
+            && self.own.version == 0
+            && self.other_origin == OriginId::NONE
+            && !self.has(flag::DIRTY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_counter_stays_small() {
+        assert_eq!(size_of::<Counter>(), 48);
+    }
+
+    fn component() -> impl Strategy<Value = Component> {
+        (0..5_u64, -3..3_i64).prop_map(|(version, sum)| Component { version, sum })
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative_associative_idempotent(
+            a in component(), b in component(), c in component(),
+        ) {
+            prop_assert_eq!(a.merge(b), b.merge(a));
+            prop_assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
+            prop_assert_eq!(a.merge(a), a);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Flushing: seal, append to the journal, fsync, publish. And rewriting the journal in short form.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::counter::OriginId;
+use super::journal::Journal;
+use super::record::CounterRows;
+use super::scan::{CounterCursor, Have, LogCursor, Show};
+use super::seal::{Sealed, seal};
+use super::state::State;
+use super::{Epoch, FlushError, Grid, RECORD_BYTES_MAX};
+
+/// A journal shorter than this is not worth rewriting.
+const REWRITE_BYTES_MIN: u64 = 64 << 20;
+/// Bytes of the rewrite that one flush writes: they delay what waits for it.
+const REWRITE_STEP_BYTES: usize = 4 << 20;
+/// How long a failed journal is left alone before the next attempt.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What only the flush that runs may touch.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// None: memory only.
+    journal: Option<Journal>,
+    rewrite: Option<Rewrite>,
+    /// Length of the journal after the last rewrite.
+    rewritten_bytes: u64,
+    failed_at: Option<Instant>,
+    figures: FlushFigures,
+}
+
+/// Figures about flushes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FlushFigures {
+    pub(super) flushes: u64,
+    pub(super) errors: u64,
+    pub(super) last: Duration,
+    pub(super) rewrites: u64,
+    pub(super) journal_bytes: u64,
+    pub(super) journal_written: u64,
+}
+
+/// A rewrite under way: everything in memory goes to a new file, while flushes go there too.
+#[derive(Debug)]
+struct Rewrite {
+    counters: CounterCursor,
+    logs: LogCursor,
+    /// What was complete when the rewrite began.
+    complete: Vec<(OriginId, Epoch)>,
+    show: Show,
+    scanned: bool,
+}
+
+impl Rewrite {
+    fn new(state: &Mutex<State>, show: Show) -> Self {
+        Self {
+            counters: CounterCursor::default(),
+            logs: LogCursor::default(),
+            complete: state.lock().completeness(show),
+            show,
+            scanned: false,
+        }
+    }
+
+    /// The next records, about `bytes_max`; sets `scanned` at the end.
+    fn step(&mut self, state: &Mutex<State>, bytes_max: usize) -> Vec<Bytes> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max && !self.scanned {
+            let new = self.next_records(state);
+            bytes += new.iter().map(Bytes::len).sum::<usize>();
+            records.extend(new);
+        }
+        records
+    }
+
+    fn next_records(&mut self, state: &Mutex<State>) -> Vec<Bytes> {
+        if let Some(record) = state.lock().scan_logs(&mut self.logs, self.show) {
+            return vec![record];
+        }
+        let (wanted, mut rows) = ((&Have::default(), self.show), CounterRows::default());
+        let target = RECORD_BYTES_MAX / 2;
+        let mut more = true;
+        while more && rows.bytes_max() < target {
+            more = state
+                .lock()
+                .scan_slice(&mut self.counters, wanted, &mut rows, target);
+        }
+        self.scanned = !more;
+        let origins = state.lock().origins.clone();
+        rows.encode(&origins, if self.scanned { &self.complete } else { &[] })
+    }
+}
+
+impl Writer {
+    pub(super) fn new(journal: Option<Journal>) -> Self {
+        let figures = FlushFigures {
+            journal_bytes: journal.as_ref().map_or(0, Journal::bytes),
+            ..FlushFigures::default()
+        };
+        // Length as found: the next rewrite comes when it has doubled.
+        Self {
+            journal,
+            rewrite: None,
+            rewritten_bytes: 0,
+            failed_at: None,
+            figures,
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_poisoned)
+    }
+
+    fn write(&mut self, records: &[Bytes]) -> std::io::Result<()> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        let written = journal.write(records);
+        self.figures.journal_bytes = journal.bytes();
+        self.figures.journal_written = journal.written_total();
+        written
+    }
+
+    fn wants_rewrite(&self) -> bool {
+        let long = |journal: &Journal| {
+            journal.len() > REWRITE_BYTES_MIN.max(self.rewritten_bytes.saturating_mul(2))
+        };
+        self.rewrite.is_none()
+            && self
+                .journal
+                .as_ref()
+                .is_some_and(|j| long(j) || j.has_older())
+    }
+
+    /// Begins a new file; whatever the next writes append goes there.
+    fn begin_rewrite(&mut self, state: &Mutex<State>, show: Show) -> std::io::Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.begin_next()?;
+            self.rewrite = Some(Rewrite::new(state, show));
+        }
+        Ok(())
+    }
+
+    /// The new file holds everything: removes the older ones.
+    fn end_rewrite(&mut self) {
+        self.rewrite = None;
+        self.figures.rewrites += 1;
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        self.rewritten_bytes = journal.len();
+        if let Err(error) = journal.drop_older() {
+            // They cost space and time at the next start, nothing else; the next rewrite retries.
+            tracing::warn!(%error, "cannot remove older files of the grid's journal");
+        }
+        self.figures.journal_bytes = journal.bytes();
+    }
+}
+
+impl Grid {
+    /// Makes everything written so far durable and returns the epoch that holds it.
+    /// Blocks for an fsync: not for tokio's threads.
+    pub fn flush(&self) -> Result<Epoch, FlushError> {
+        let mut writer = self.writer.lock();
+        let epoch = self.flush_with(&mut writer);
+        *self.figures.lock() = writer.figures.clone();
+        epoch
+    }
+
+    fn flush_with(&self, writer: &mut Writer) -> Result<Epoch, FlushError> {
+        if writer.failed() {
+            self.recover_journal(writer)?;
+        }
+        let begun = Instant::now();
+        let sealed = seal(&self.state);
+        let scanned_before = writer
+            .rewrite
+            .as_ref()
+            .is_some_and(|rewrite| rewrite.scanned);
+        let mut records = sealed.records();
+        if let Some(rewrite) = &mut writer.rewrite {
+            records.extend(rewrite.step(&self.state, REWRITE_STEP_BYTES));
+        }
+        if !records.is_empty() {
+            if let Err(error) = writer.write(&records) {
+                return Err(self.journal_failed(writer, &error));
+            }
+            writer.figures.flushes += 1;
+            writer.figures.last = begun.elapsed();
+        }
+        let epoch = self.publish(sealed);
+        // What the scan left out because it was not durable is in this flush.
+        if scanned_before {
+            writer.end_rewrite();
+        }
+        if writer.wants_rewrite()
+            && let Err(error) = writer.begin_rewrite(&self.state, Show::Durable)
+        {
+            tracing::warn!(%error, "cannot begin a new file of the grid's journal");
+        }
+        Ok(epoch)
+    }
+
+    fn publish(&self, sealed: Sealed) -> Epoch {
+        let ticket = sealed.ticket;
+        let moved = sealed.epoch.is_some();
+        let epoch = if sealed.is_empty() && sealed.positions.is_empty() {
+            self.state.lock().durable_epoch
+        } else {
+            self.state.lock().settle(sealed)
+        };
+        if moved {
+            self.epochs.send_replace(epoch);
+        }
+        self.tickets.send_replace(ticket);
+        epoch
+    }
+
+    /// From here on writes are refused: what is in memory cannot be made durable.
+    fn journal_failed(&self, writer: &mut Writer, error: &std::io::Error) -> FlushError {
+        writer.figures.errors += 1;
+        writer.failed_at = Some(Instant::now());
+        writer.rewrite = None;
+        let reason = error.to_string();
+        let mut state = self.state.lock();
+        if state.refused.is_none() {
+            tracing::error!(
+                %error,
+                "the grid's journal cannot be written: writes are refused until a new one can"
+            );
+        }
+        state.refused = Some(reason.as_str().into());
+        FlushError { reason }
+    }
+
+    /// Nobody knows what of the failed file is on disk, so everything in memory goes to a new
+    /// file. Writes are refused meanwhile, so memory stands still.
+    fn recover_journal(&self, writer: &mut Writer) -> Result<(), FlushError> {
+        let waited = writer
+            .failed_at
+            .is_none_or(|at| at.elapsed() >= RETRY_AFTER);
+        if !waited {
+            let reason = self
+                .state
+                .lock()
+                .refused
+                .as_deref()
+                .unwrap_or("failed")
+                .to_owned();
+            return Err(FlushError { reason });
+        }
+        if let Err(error) = self.rewrite_all(writer) {
+            if let Some(journal) = &mut writer.journal {
+                journal.poison();
+            }
+            return Err(self.journal_failed(writer, &error));
+        }
+        writer.end_rewrite();
+        writer.failed_at = None;
+        self.state.lock().refused = None;
+        tracing::info!("the grid's journal is written again, to a new file");
+        Ok(())
+    }
+
+    fn rewrite_all(&self, writer: &mut Writer) -> std::io::Result<()> {
+        let sealed = seal(&self.state);
+        let whole = self.state.lock().whole();
+        writer.begin_rewrite(&self.state, Show::Sealed)?;
+        while let Some(rewrite) = writer.rewrite.as_mut().filter(|rewrite| !rewrite.scanned) {
+            let records = rewrite.step(&self.state, REWRITE_STEP_BYTES);
+            writer.write(&records)?;
+        }
+        let epoch = self.state.lock().settle_whole(whole);
+        self.epochs.send_replace(epoch);
+        self.tickets.send_replace(sealed.ticket);
+        Ok(())
+    }
+}

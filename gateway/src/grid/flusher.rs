@@ -1,0 +1,88 @@
+//! The thread that flushes: at every tick, or when woken.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Grid;
+
+/// What wakes the thread.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    asked: Mutex<Asked>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Asked {
+    flush: bool,
+    stop: bool,
+}
+
+impl Wake {
+    fn ask(&self, change: impl FnOnce(&mut Asked)) {
+        change(&mut self.asked.lock());
+        self.changed.notify_all();
+    }
+}
+
+/// The running thread. Dropping it without [`Flusher::stop`] leaves it running.
+#[derive(Debug)]
+pub struct Flusher {
+    grid: Arc<Grid>,
+    thread: JoinHandle<()>,
+}
+
+impl Flusher {
+    /// Starts the thread.
+    pub fn spawn(grid: Arc<Grid>) -> std::io::Result<Self> {
+        let own = grid.clone();
+        let thread = std::thread::Builder::new()
+            .name("grid-flush".to_owned())
+            .spawn(move || own.flush_until_stopped())?;
+        Ok(Self { grid, thread })
+    }
+
+    /// Flushes once more and ends the thread. Blocks for an fsync.
+    pub fn stop(self) {
+        self.grid.wake.ask(|asked| asked.stop = true);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that flushes the grid has panicked");
+        }
+    }
+}
+
+impl Grid {
+    /// Wakes the thread that flushes, ahead of its tick.
+    pub fn flush_soon(&self) {
+        self.wake.ask(|asked| asked.flush = true);
+    }
+
+    fn flush_until_stopped(&self) {
+        loop {
+            let asked = self.wait_for_tick();
+            if let Err(error) = self.flush() {
+                // The flush has logged it; only the last one is not repeated.
+                if asked.stop {
+                    tracing::error!(%error, "what was written last is not on disk");
+                }
+            }
+            if asked.stop {
+                return;
+            }
+        }
+    }
+
+    fn wait_for_tick(&self) -> Asked {
+        let mut asked = self.wake.asked.lock();
+        if !asked.flush && !asked.stop {
+            self.wake
+                .changed
+                .wait_for(&mut asked, self.config.flush_interval);
+        }
+        let seen = *asked;
+        asked.flush = false;
+        seen
+    }
+}

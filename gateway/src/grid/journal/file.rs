@@ -1,0 +1,174 @@
+//! Writing the journal.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::frame;
+
+/// Number of a journal's file. Each rewrite begins the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::grid) struct Generation(pub(in crate::grid) u64);
+
+impl Generation {
+    pub(in crate::grid) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The file's name in the journal's folder.
+    pub(in crate::grid) fn file_name(self) -> String {
+        format!("journal-{:016x}", self.0)
+    }
+
+    /// The generation that a file's name stands for.
+    pub(in crate::grid) fn parse(file_name: &str) -> Option<Self> {
+        let digits = file_name.strip_prefix("journal-")?;
+        let number = (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok());
+        number.flatten().map(Self)
+    }
+}
+
+/// The file that is appended to, and older ones that are still needed.
+#[derive(Debug)]
+pub(in crate::grid) struct Journal {
+    dir: PathBuf,
+    generation: Generation,
+    file: File,
+    /// Length of the current file.
+    len: u64,
+    older: Vec<(Generation, u64)>,
+    /// A write or fsync of the current file failed: nobody knows what of it is on disk.
+    poisoned: bool,
+    written_total: u64,
+}
+
+impl Journal {
+    /// Goes on with the file of `generation`, `len` bytes long, or makes it.
+    pub(in crate::grid) fn open(
+        dir: &Path,
+        generation: Generation,
+        older: Vec<(Generation, u64)>,
+    ) -> io::Result<Self> {
+        let (file, len) = open_file(dir, generation)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            generation,
+            file,
+            len,
+            older,
+            poisoned: false,
+            written_total: 0,
+        })
+    }
+
+    /// Appends records and waits until they are on disk. After an error nothing more is written
+    /// to this file: see [`Journal::begin_next`].
+    pub(in crate::grid) fn write(&mut self, records: &[Bytes]) -> io::Result<()> {
+        if self.poisoned {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        let written = self.append(records).and_then(|()| self.file.sync_data());
+        self.poisoned = written.is_err();
+        written
+    }
+
+    /// Appends records without waiting for the disk; the next [`Journal::write`] does.
+    fn append(&mut self, records: &[Bytes]) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        for record in records {
+            let offset = self.len + buffer.len() as u64;
+            frame::put(&mut buffer, self.generation, offset, record);
+            if buffer.len() >= 4 << 20 {
+                self.append_bytes(&buffer)?;
+                buffer.clear();
+            }
+        }
+        self.append_bytes(&buffer)
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        self.written_total += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Begins the file of the next generation; the current one becomes an older one.
+    pub(in crate::grid) fn begin_next(&mut self) -> io::Result<()> {
+        let mut next = self.generation.next();
+        // A leftover of an attempt that failed is not written over: it may hold frames.
+        while self.dir.join(next.file_name()).exists() {
+            fs::remove_file(self.dir.join(next.file_name()))?;
+            next = next.next();
+        }
+        let (file, len) = open_file(&self.dir, next)?;
+        self.older.push((self.generation, self.len));
+        self.generation = next;
+        self.file = file;
+        self.len = len;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Removes all older files: the current one holds everything.
+    pub(in crate::grid) fn drop_older(&mut self) -> io::Result<()> {
+        while let Some((generation, _)) = self.older.last() {
+            match fs::remove_file(self.dir.join(generation.file_name())) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.older.pop();
+        }
+        sync_dir(&self.dir)
+    }
+
+    pub(in crate::grid) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Treats the current file as failed.
+    pub(in crate::grid) fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// Bytes of the current file.
+    pub(in crate::grid) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes of all files.
+    pub(in crate::grid) fn bytes(&self) -> u64 {
+        self.len + self.older.iter().map(|(_, len)| len).sum::<u64>()
+    }
+
+    /// Whether there is more than the current file.
+    pub(in crate::grid) fn has_older(&self) -> bool {
+        !self.older.is_empty()
+    }
+
+    /// Bytes written since the start.
+    pub(in crate::grid) fn written_total(&self) -> u64 {
+        self.written_total
+    }
+}
+
+fn open_file(dir: &Path, generation: Generation) -> io::Result<(File, u64)> {
+    let path = dir.join(generation.file_name());
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut len = file.metadata()?.len();
+    if len == 0 {
+        file.write_all(&frame::file_head(generation))?;
+        file.sync_all()?;
+        sync_dir(dir)?;
+        len = frame::FILE_HEAD_BYTES as u64;
+    }
+    Ok((file, len))
+}
+
+/// Makes sure that files which were made or removed in `dir` stay so.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,243 @@
+//! Reading a journal's file: every record that passes its check, and what stands between them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::super::RECORD_BYTES_MAX;
+use super::Generation;
+use super::frame::{FILE_HEAD_BYTES, FRAME_HEAD_BYTES, FRAME_MAGIC, check, file_head};
+
+/// How much is read from the file at a time.
+const WINDOW_BYTES: usize = 4 << 20;
+
+/// What stands next in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::grid) enum Found {
+    Record(Bytes),
+    /// Bytes that are no record, with a good record after them: damage.
+    Damaged {
+        from: u64,
+        to: u64,
+    },
+    /// Bytes that are no record, with none after them: a write that a crash cut short.
+    Torn {
+        from: u64,
+        to: u64,
+    },
+}
+
+/// Reads one file from its start, in bounded memory.
+#[derive(Debug)]
+pub(in crate::grid) struct JournalReader {
+    file: File,
+    len: u64,
+    generation: Generation,
+    offset: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl JournalReader {
+    pub(in crate::grid) fn open(path: &Path, generation: Generation) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self {
+            file,
+            len,
+            generation,
+            offset: 0,
+            window: Vec::new(),
+            window_at: 0,
+        })
+    }
+
+    /// Length of the file.
+    pub(in crate::grid) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What comes next; none at the end.
+    pub(in crate::grid) fn next(&mut self) -> io::Result<Option<Found>> {
+        let head = file_head(self.generation);
+        if self.offset == 0 && self.bytes_at(0, FILE_HEAD_BYTES)? == head {
+            self.offset = FILE_HEAD_BYTES as u64;
+        }
+        if self.offset >= self.len {
+            return Ok(None);
+        }
+        if let Some(record) = self.record_at(self.offset)? {
+            self.offset += (FRAME_HEAD_BYTES + record.len()) as u64;
+            return Ok(Some(Found::Record(record)));
+        }
+        let from = self.offset;
+        let next = self.search(from + 1)?;
+        let to = next.unwrap_or(self.len);
+        self.offset = to;
+        Ok(Some(match next {
+            Some(_) => Found::Damaged { from, to },
+            None => Found::Torn { from, to },
+        }))
+    }
+
+    /// The bytes between two offsets, to be put aside; at most 64 MiB of them.
+    pub(in crate::grid) fn raw(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        let len = (to.min(self.len).saturating_sub(from)).min(64 << 20);
+        let mut bytes = vec![0; len as usize];
+        self.file.read_exact_at(&mut bytes, from)?;
+        Ok(bytes)
+    }
+
+    /// The record whose frame stands at `offset`, if a good one does.
+    fn record_at(&mut self, offset: u64) -> io::Result<Option<Bytes>> {
+        let generation = self.generation;
+        let head = self.bytes_at(offset, FRAME_HEAD_BYTES)?;
+        let [a, b, c, d, l0, l1, l2, l3, c0, c1, c2, c3] = *head else {
+            return Ok(None);
+        };
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if [a, b, c, d] != FRAME_MAGIC || len > RECORD_BYTES_MAX {
+            return Ok(None);
+        }
+        let record = self.bytes_at(offset + FRAME_HEAD_BYTES as u64, len)?;
+        let good = record.len() == len
+            && check(generation, offset, record) == u32::from_le_bytes([c0, c1, c2, c3]);
+        Ok(good.then(|| Bytes::copy_from_slice(record)))
+    }
+
+    /// Where the next good record stands, at or after `offset`.
+    fn search(&mut self, mut offset: u64) -> io::Result<Option<u64>> {
+        while offset < self.len {
+            let bytes = self.bytes_at(offset, 1 << 20)?;
+            let place = bytes
+                .windows(FRAME_MAGIC.len())
+                .position(|four| four == FRAME_MAGIC);
+            let Some(place) = place else {
+                // The magic may straddle what was looked at and what follows.
+                offset += bytes.len().saturating_sub(FRAME_MAGIC.len() - 1).max(1) as u64;
+                continue;
+            };
+            offset += place as u64;
+            if self.record_at(offset)?.is_some() {
+                return Ok(Some(offset));
+            }
+            offset += 1;
+        }
+        Ok(None)
+    }
+
+    /// `len` bytes at `offset`, fewer at the end of the file.
+    fn bytes_at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let end = offset.saturating_add(len as u64).min(self.len);
+        let held = self.window_at..self.window_at + self.window.len() as u64;
+        if offset < held.start || end > held.end {
+            let wanted = (self.len.saturating_sub(offset)).min(WINDOW_BYTES.max(len) as u64);
+            self.window.resize(wanted as usize, 0);
+            self.window_at = offset;
+            self.file.read_exact_at(&mut self.window, offset)?;
+        }
+        let from = (offset.min(end) - self.window_at) as usize;
+        Ok(&self.window[from..from + end.saturating_sub(offset) as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Journal;
+    use super::*;
+
+    const GENERATION: Generation = Generation(7);
+
+    fn write(dir: &Path, records: &[Vec<u8>]) -> std::path::PathBuf {
+        let mut journal = Journal::open(dir, GENERATION, Vec::new()).unwrap();
+        let records: Vec<_> = records.iter().cloned().map(Bytes::from).collect();
+        journal.write(&records).unwrap();
+        dir.join(GENERATION.file_name())
+    }
+
+    fn read(path: &Path) -> Vec<Found> {
+        let mut reader = JournalReader::open(path, GENERATION).unwrap();
+        std::iter::from_fn(|| reader.next().unwrap()).collect()
+    }
+
+    fn records_of(found: &[Found]) -> Vec<Vec<u8>> {
+        let records = found.iter().filter_map(|found| match found {
+            Found::Record(record) => Some(record.to_vec()),
+            Found::Damaged { .. } | Found::Torn { .. } => None,
+        });
+        records.collect()
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_gives_the_records_before_the_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let records: Vec<_> = (0..8_u8).map(|i| vec![i; usize::from(i) * 5]).collect();
+        let path = write(dir.path(), &records);
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(records_of(&read(&path)), records);
+        for cut in 0..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let found = read(&path);
+            let got = records_of(&found);
+            assert_eq!(got, records[..got.len()]);
+            let bytes: usize = got
+                .iter()
+                .map(|record| record.len() + FRAME_HEAD_BYTES)
+                .sum();
+            let torn = cut.saturating_sub(bytes + FILE_HEAD_BYTES);
+            assert!(
+                torn < FRAME_HEAD_BYTES + 40,
+                "a whole record was left out at {cut}"
+            );
+            assert!(
+                found
+                    .iter()
+                    .all(|found| !matches!(found, Found::Damaged { .. }))
+            );
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_its_own_record_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let records: Vec<_> = (0..8_u8).map(|i| vec![i; 20]).collect();
+        let path = write(dir.path(), &records);
+        let whole = std::fs::read(&path).unwrap();
+        for place in FILE_HEAD_BYTES..whole.len() - 32 {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x10;
+            std::fs::write(&path, damaged).unwrap();
+            let mut left = records.clone();
+            left.remove((place - FILE_HEAD_BYTES) / 32);
+            assert_eq!(records_of(&read(&path)), left);
+        }
+    }
+
+    #[test]
+    fn a_frame_inside_a_record_is_not_taken_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = std::fs::read(write(dir.path(), &[b"inner".to_vec()])).unwrap();
+        std::fs::remove_file(dir.path().join(GENERATION.file_name())).unwrap();
+        let path = write(dir.path(), &[inner, b"outer".to_vec()]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[FILE_HEAD_BYTES + 4] ^= 1; // the length of the first
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(records_of(&read(&path)), [b"outer"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>, with_head: bool) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("file");
+            let head = if with_head { file_head(GENERATION).to_vec() } else { Vec::new() };
+            std::fs::write(&path, [head, bytes].concat()).unwrap();
+            prop_assert!(records_of(&read(&path)).is_empty());
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Names and what stands behind them: a counter, a hash of counters, a log.
+//!
+//! Two sites may use one name for different kinds. All kinds are kept and merged apart; clients
+//! see the first that exists of counter, hash, log. So every site shows the same.
+
+use std::hash::BuildHasher;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use super::arena::{Arena, NameRef};
+use super::counter::{Component, Counter, OriginId, flag};
+use super::slots::Slots;
+
+/// Growing rehashes one shard at a time, so no client waits for more than a 256th of all keys.
+const SHARDS: usize = 256;
+
+/// Which counter: a key's own, or a field of its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CounterRef {
+    pub(super) name: u32,
+    field: u32,
+}
+
+impl CounterRef {
+    const NO_FIELD: u32 = u32::MAX;
+
+    pub(super) fn key(name: u32) -> Self {
+        Self {
+            name,
+            field: Self::NO_FIELD,
+        }
+    }
+
+    pub(super) fn field(name: u32, field: u32) -> Self {
+        Self { name, field }
+    }
+
+    pub(super) fn is_field(self) -> bool {
+        self.field != Self::NO_FIELD
+    }
+}
+
+/// Fields of one hash.
+#[derive(Debug, Default)]
+pub(super) struct Hash {
+    index: HashTable<u32>,
+    pub(super) fields: Slots<Counter>,
+    /// Fields that clients see.
+    pub(super) live: u64,
+}
+
+/// All names.
+#[derive(Debug)]
+pub(super) struct Keyspace {
+    hasher: DefaultHashBuilder,
+    index: Vec<HashTable<u32>>,
+    arena: Arena,
+    pub(super) names: Slots<Counter>,
+    pub(super) hashes: HashMap<u32, Hash>,
+    /// Components beyond the two that a counter has room for.
+    more: HashMap<CounterRef, Vec<(OriginId, Component)>>,
+    /// Memory of indexes and hashes, kept up to date as they grow.
+    index_bytes: usize,
+    /// Fields of all hashes that clients see.
+    pub(super) fields_live: u64,
+}
+
+impl Keyspace {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            index: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            arena: Arena::default(),
+            names: Slots::default(),
+            hashes: HashMap::new(),
+            more: HashMap::new(),
+            index_bytes: 0,
+            fields_live: 0,
+        }
+    }
+
+    /// Memory taken, logs apart.
+    pub(super) fn bytes(&self) -> usize {
+        self.arena.bytes() + self.names.bytes() + self.index_bytes
+    }
+
+    pub(super) fn text(&self, name: NameRef) -> &[u8] {
+        self.arena.get(name)
+    }
+
+    /// The place of a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        let is_it = |place: &u32| self.arena.get(self.names.at(*place).name) == key;
+        self.index[shard(hash)].find(hash, is_it).copied()
+    }
+
+    /// The place of a key, new if need be; none when the name is too long or memory for names is
+    /// used up.
+    pub(super) fn find_or_create(&mut self, key: &[u8]) -> Option<u32> {
+        let Self {
+            arena,
+            names,
+            hasher,
+            index_bytes,
+            ..
+        } = self;
+        let hash = hasher.hash_one(key);
+        let index = &mut self.index[shard(hash)];
+        let before = index.allocation_size();
+        let is_it = |place: &u32| arena.get(names.at(*place).name) == key;
+        let rehash = |place: &u32| hasher.hash_one(arena.get(names.at(*place).name));
+        let place = match index.entry(hash, is_it, rehash) {
+            Entry::Occupied(entry) => return Some(*entry.get()),
+            Entry::Vacant(entry) => {
+                let place = names.push(Counter::new(arena.push(key)?))?;
+                entry.insert(place);
+                place
+            }
+        };
+        *index_bytes += index.allocation_size() - before;
+        Some(place)
+    }
+
+    /// The place of a hash's field.
+    pub(super) fn find_field(&self, name: u32, field: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(field);
+        let fields = self.hashes.get(&name)?;
+        let is_it = |place: &u32| self.arena.get(fields.fields.at(*place).name) == field;
+        fields.index.find(hash, is_it).copied()
+    }
+
+    /// The place of a hash's field, new if need be; the hash too.
+    pub(super) fn find_or_create_field(&mut self, name: u32, field: &[u8]) -> Option<u32> {
+        let Self {
+            arena,
+            hashes,
+            hasher,
+            index_bytes,
+            names,
+            ..
+        } = self;
+        let hash = hasher.hash_one(field);
+        names.at_mut(name).set(flag::HASH, true);
+        let Hash { index, fields, .. } = hashes.entry(name).or_default();
+        let before = index.allocation_size() + fields.bytes();
+        let is_it = |place: &u32| arena.get(fields.at(*place).name) == field;
+        let rehash = |place: &u32| hasher.hash_one(arena.get(fields.at(*place).name));
+        let place = match index.entry(hash, is_it, rehash) {
+            Entry::Occupied(entry) => return Some(*entry.get()),
+            Entry::Vacant(entry) => {
+                let place = fields.push(Counter::new(arena.push(field)?))?;
+                entry.insert(place);
+                place
+            }
+        };
+        *index_bytes += index.allocation_size() + fields.bytes() - before;
+        Some(place)
+    }
+
+    /// The counter at a place that this keyspace gave out.
+    pub(super) fn counter(&self, at: CounterRef) -> &Counter {
+        if at.is_field() {
+            self.hashes[&at.name].fields.at(at.field)
+        } else {
+            self.names.at(at.name)
+        }
+    }
+
+    /// Likewise, to change it.
+    pub(super) fn counter_mut(&mut self, at: CounterRef) -> &mut Counter {
+        match self.hashes.get_mut(&at.name) {
+            Some(hash) if at.is_field() => hash.fields.at_mut(at.field),
+            Some(_) | None => self.names.at_mut(at.name),
+        }
+    }
+
+    /// Key and field of a counter.
+    pub(super) fn key_of(&self, at: CounterRef) -> (&[u8], Option<&[u8]>) {
+        let key = self.arena.get(self.names.at(at.name).name);
+        let field = at.is_field().then(|| self.arena.get(self.counter(at).name));
+        (key, field)
+    }
+
+    /// Sum of all components, whether clients see the counter or not.
+    pub(super) fn sum(&self, at: CounterRef) -> i64 {
+        let counter = self.counter(at);
+        let inline = counter.sum_inline();
+        if !counter.has(flag::MORE) {
+            return inline;
+        }
+        let more = self.more.get(&at).into_iter().flatten();
+        more.fold(inline, |sum, (_, component)| {
+            sum.wrapping_add(component.sum)
+        })
+    }
+
+    /// Components of other origins.
+    pub(super) fn others(&self, at: CounterRef) -> impl Iterator<Item = (OriginId, Component)> {
+        let counter = self.counter(at);
+        let inline = (counter.other_origin != OriginId::NONE)
+            .then_some((counter.other_origin, counter.other));
+        let more = counter
+            .has(flag::MORE)
+            .then(|| self.more.get(&at))
+            .flatten();
+        inline
+            .into_iter()
+            .chain(more.into_iter().flatten().copied())
+    }
+
+    /// Merges a component of another origin.
+    pub(super) fn merge_other(&mut self, at: CounterRef, origin: OriginId, component: Component) {
+        let counter = self.counter_mut(at);
+        if counter.other_origin == OriginId::NONE {
+            counter.other_origin = origin;
+        }
+        if counter.other_origin == origin {
+            counter.other = counter.other.merge(component);
+            return;
+        }
+        counter.set(flag::MORE, true);
+        let more = self.more.entry(at).or_default();
+        match more.iter_mut().find(|(known, _)| *known == origin) {
+            Some((_, known)) => *known = known.merge(component),
+            None => {
+                more.push((origin, component));
+                self.index_bytes += 3 * size_of::<(OriginId, Component)>();
+            }
+        }
+    }
+
+    /// The counter after `at` in the order of scans, which never changes for those that exist;
+    /// none at the end.
+    pub(super) fn following(&self, at: Option<CounterRef>) -> Option<CounterRef> {
+        let Some(at) = at else {
+            return (self.names.len() > 0).then_some(CounterRef::key(0));
+        };
+        let field = if at.is_field() { at.field + 1 } else { 0 };
+        let fields = self
+            .names
+            .at(at.name)
+            .has(flag::HASH)
+            .then(|| self.hashes.get(&at.name));
+        if fields
+            .flatten()
+            .is_some_and(|hash| (field as usize) < hash.fields.len())
+        {
+            return Some(CounterRef::field(at.name, field));
+        }
+        self.names
+            .get(at.name + 1)
+            .map(|_| CounterRef::key(at.name + 1))
+    }
+}
+
+fn shard(hash: u64) -> usize {
+    // The table itself uses the lowest and the highest bits.
+    (hash >> 40) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_fields_are_found_again() {
+        let mut keys = Keyspace::new();
+        for i in 0..10_000_u32 {
+            let key = format!("key:{i}");
+            let name = keys.find_or_create(key.as_bytes()).unwrap();
+            assert_eq!(name, i);
+            if i % 100 == 0 {
+                for field in 0..i / 10 {
+                    let place = keys.find_or_create_field(name, &field.to_le_bytes());
+                    assert_eq!(place, Some(field));
+                }
+            }
+        }
+        assert_eq!(keys.find(b"key:4711"), Some(4711));
+        assert_eq!(keys.find(b"key:10000"), None);
+        assert_eq!(keys.find_field(9900, &7_u32.to_le_bytes()), Some(7));
+        assert_eq!(keys.find_field(9901, &7_u32.to_le_bytes()), None);
+        let (mut at, mut count) = (None, 0);
+        while let Some(next) = keys.following(at) {
+            at = Some(next);
+            count += 1;
+        }
+        assert_eq!(count, 10_000 + (0..100).map(|i| i * 10).sum::<u32>());
+    }
+
+    #[test]
+    fn components_beyond_two_have_room_too() {
+        let mut keys = Keyspace::new();
+        let at = CounterRef::key(keys.find_or_create(b"a").unwrap());
+        for origin in 1..6 {
+            for version in [2, 1, 3] {
+                let component = Component {
+                    version,
+                    sum: version as i64,
+                };
+                keys.merge_other(at, OriginId(origin), component);
+            }
+        }
+        assert_eq!(keys.sum(at), 15);
+        assert_eq!(keys.others(at).count(), 5);
+    }
+}

@@ -1,0 +1,159 @@
+//! What clients do to logs.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::counter::SiteId;
+use super::log::Trim;
+use super::state::{Kind, LogId, OpError, State};
+use super::{EntryId, LogName};
+
+/// Longest entry, its fields and values together with their lengths.
+pub(crate) const ENTRY_BYTES_MAX: usize = 768 << 10;
+
+/// The id that `XADD` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewId {
+    /// `*`
+    Auto,
+    /// `<ms>-*`
+    AutoSeq(u64),
+    /// `<ms>-<seq>`
+    Explicit(EntryId),
+}
+
+impl State {
+    /// The log behind `key`; none when there is nothing.
+    pub(crate) fn find_log(&self, key: &[u8]) -> Result<Option<LogId>, OpError> {
+        match self.kind(key) {
+            None => Ok(None),
+            Some(Kind::Log(id)) => Ok(Some(id)),
+            Some(Kind::Counter | Kind::Hash) => Err(OpError::WrongType),
+        }
+    }
+
+    /// `XADD`: the new entry's id; none when the log is not there and is not to be made.
+    pub(crate) fn append(
+        &mut self,
+        key: &[u8],
+        id: NewId,
+        payload: &[u8],
+        (create, trim): (bool, Option<Trim>),
+        now_ms: u64,
+    ) -> Result<Option<EntryId>, OpError> {
+        self.check_writable()?;
+        if payload.len() > ENTRY_BYTES_MAX {
+            return Err(OpError::EntryTooLong);
+        }
+        let log = self.find_log(key)?;
+        if log.is_none() && !create {
+            return Ok(None);
+        }
+        let log = match log {
+            Some(log) => log,
+            None => self.create_log(key)?,
+        };
+        self.check_own_log(log)?;
+        let id = next_id(self.logs[log.0].position().last, id, now_ms)?;
+        self.with_log(log, |log| {
+            log.append(id, payload);
+            trim.map(|trim| log.trim(trim));
+        });
+        self.tally.writes += 1;
+        Ok(Some(id))
+    }
+
+    /// `XTRIM`: how many entries went.
+    pub(crate) fn trim(&mut self, key: &[u8], trim: Trim) -> Result<u64, OpError> {
+        let Some(log) = self.find_log(key)? else {
+            return Ok(0);
+        };
+        self.check_not_refused()?;
+        self.check_own_log(log)?;
+        self.tally.writes += 1;
+        Ok(self.with_log(log, |log| log.trim(trim)))
+    }
+
+    /// Wakes `waiter` when the log behind `key` gets an entry, also if it does not exist yet.
+    pub(crate) fn wait_for_entry(
+        &mut self,
+        key: &[u8],
+        waiter: &Arc<Notify>,
+    ) -> Result<(), OpError> {
+        let log = match self.find_log(key)? {
+            Some(log) => log,
+            None => match self.create_log(key) {
+                Ok(log) => log,
+                // Another site's log that has not arrived: it will wake those who wait for it.
+                Err(OpError::OthersName(_)) => return self.wait_for_other(key, waiter),
+                Err(error) => return Err(error),
+            },
+        };
+        self.logs[log.0].wait(waiter);
+        Ok(())
+    }
+
+    fn wait_for_other(&mut self, key: &[u8], waiter: &Arc<Notify>) -> Result<(), OpError> {
+        let Some((site, name)) = self.split_shown(key) else {
+            return Ok(());
+        };
+        let name = LogName {
+            site: self.origins.site(site).clone(),
+            name: name.into(),
+        };
+        let log = self.find_or_create_log(&name).ok_or(OpError::NameTooLong)?;
+        self.logs[log.0].wait(waiter);
+        Ok(())
+    }
+
+    /// An own log under `key`, which shows no kind now.
+    fn create_log(&mut self, key: &[u8]) -> Result<LogId, OpError> {
+        let site = self.origins.site(SiteId::OWN).clone();
+        let name = LogName {
+            site,
+            name: key.into(),
+        };
+        if !self.log_ids.contains_key(&name)
+            && let Some((site, _)) = self.split_shown(key)
+        {
+            return Err(OpError::OthersName(self.origins.site(site).to_string()));
+        }
+        self.find_or_create_log(&name).ok_or(OpError::NameTooLong)
+    }
+
+    /// Takes `<site>.<name>` apart if the site is known and not ours.
+    fn split_shown<'a>(&self, key: &'a [u8]) -> Option<(SiteId, &'a [u8])> {
+        let dot = key.iter().position(|byte| *byte == b'.')?;
+        let site = self.origins.find_site(&key[..dot])?;
+        (site != SiteId::OWN).then_some((site, &key[dot + 1..]))
+    }
+
+    pub(super) fn check_own_log(&self, id: LogId) -> Result<(), OpError> {
+        let site = &self.logs[id.0].name.site;
+        if site == self.origins.site(SiteId::OWN) {
+            Ok(())
+        } else {
+            Err(OpError::OthersLog(site.to_string()))
+        }
+    }
+}
+
+/// The id of the entry after `last`.
+fn next_id(last: EntryId, wanted: NewId, now_ms: u64) -> Result<EntryId, OpError> {
+    if last == EntryId::MAX {
+        return Err(OpError::IdsExhausted);
+    }
+    match wanted {
+        NewId::Auto if now_ms > last.ms => Ok(EntryId { ms: now_ms, seq: 0 }),
+        // The clock stands still or stepped back: ids go on from the last one.
+        NewId::Auto => last.next().ok_or(OpError::IdsExhausted),
+        NewId::AutoSeq(ms) if ms > last.ms => Ok(EntryId { ms, seq: 0 }),
+        NewId::AutoSeq(ms) if ms == last.ms => {
+            let seq = last.seq.checked_add(1).ok_or(OpError::IdTooSmall)?;
+            Ok(EntryId { ms, seq })
+        }
+        NewId::Explicit(id) if id > last => Ok(id),
+        NewId::AutoSeq(_) | NewId::Explicit(_) => Err(OpError::IdTooSmall),
+    }
+}

@@ -1,0 +1,132 @@
+//! Merging records into memory: from peers, from the journal. One function for all.
+
+use std::sync::Arc;
+
+use super::clock::HLC_MAX;
+use super::counter::{Component, OriginId, SiteId, flag};
+use super::keyspace::CounterRef;
+use super::record::{CounterUpdate, CounterUpdates, LogSection};
+use super::state::State;
+use super::{Epoch, LogPosition};
+
+/// The sites and origins of a record by their numbers here.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    sites: Vec<SiteId>,
+    origins: Vec<OriginId>,
+}
+
+/// The record names more sites, origins or keys than there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+/// Entries between ours and a record's are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) have: LogPosition,
+}
+
+impl State {
+    /// Numbers for what a record names; before any of its rows is merged.
+    pub(super) fn intern(&mut self, updates: &CounterUpdates) -> Result<Numbers, TooMany> {
+        let names = Arc::make_mut(&mut self.origins);
+        let sites = updates.sites.iter().map(|site| names.intern_site(site));
+        let sites = sites.collect::<Option<_>>().ok_or(TooMany)?;
+        let origins = updates.origins.iter().map(|origin| names.intern(origin));
+        let origins = origins.collect::<Option<_>>().ok_or(TooMany)?;
+        Ok(Numbers { sites, origins })
+    }
+
+    /// Merges one counter of a record.
+    pub(super) fn merge_row(
+        &mut self,
+        updates: &CounterUpdates,
+        row: &CounterUpdate,
+        numbers: &Numbers,
+    ) -> Result<(), TooMany> {
+        let (key, field) = updates.key(row);
+        let name = self.keys.find_or_create(key).ok_or(TooMany)?;
+        let at = match field {
+            None => CounterRef::key(name),
+            Some(field) => {
+                let field = self.keys.find_or_create_field(name, field);
+                CounterRef::field(name, field.ok_or(TooMany)?)
+            }
+        };
+        for (origin, component) in updates.parts(row) {
+            match numbers.origins[*origin] {
+                OriginId::OWN => self.merge_own(at, *component),
+                origin => self.keys.merge_other(at, origin, *component),
+            }
+        }
+        self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
+        Ok(())
+    }
+
+    /// Our own component, from our journal or back from a peer.
+    fn merge_own(&mut self, at: CounterRef, component: Component) {
+        if component.version > self.epoch.0 {
+            // Also when it comes from a peer: what we write next must be newer.
+            self.epoch = Epoch(component.version);
+        }
+        let counter = self.keys.counter_mut(at);
+        if counter.own.version >= component.version {
+            return;
+        }
+        if counter.has(flag::DIRTY) {
+            // We have already gone on from an older state; ours will be the newer version.
+            self.tally.own_from_peers += 1;
+        } else {
+            counter.own = component;
+        }
+    }
+
+    fn merge_presence(&mut self, at: CounterRef, hlc: u64, site: SiteId, present: bool) {
+        debug_assert!(hlc <= HLC_MAX, "checked by the decoder");
+        self.clock.observe(hlc);
+        let counter = self.keys.counter(at);
+        // A change of ours that the next flush will stamp is later than anything seen by then.
+        if hlc == 0 || counter.has(flag::DIRTY) {
+            return;
+        }
+        let known = (
+            counter.hlc,
+            self.origins.site(counter.site),
+            counter.has(flag::PRESENT),
+        );
+        if (hlc, self.origins.site(site), present) > known {
+            let counter = self.keys.counter_mut(at);
+            counter.hlc = hlc;
+            counter.site = site;
+            self.set_present(at, present);
+        }
+    }
+
+    /// Notes what a record, now merged in full, says about completeness.
+    pub(super) fn complete(&mut self, updates: &CounterUpdates, numbers: &Numbers) {
+        for (origin, epoch) in &updates.complete {
+            match numbers.origins[*origin] {
+                OriginId::OWN => self.epoch = self.epoch.max(*epoch),
+                origin => {
+                    let known = self.watermarks.entry(origin).or_default();
+                    *known = (*known).max(*epoch);
+                }
+            }
+        }
+    }
+
+    /// Merges a stretch of a log; how many entries were new.
+    pub(super) fn merge_section(
+        &mut self,
+        section: &LogSection<'_>,
+    ) -> Result<Result<u64, Gap>, TooMany> {
+        let id = self.find_or_create_log(&section.log).ok_or(TooMany)?;
+        let log = &self.logs[id.0];
+        if log.has_gap_before(section) {
+            return Ok(Err(Gap {
+                have: log.position(),
+            }));
+        }
+        Ok(Ok(self.with_log(id, |log| log.merge(section))))
+    }
+}

@@ -1,0 +1,47 @@
+//! Recent flushes, kept so that a peer that is up to date is fed without a scan.
+
+use std::sync::Arc;
+
+use super::state::State;
+use super::{Epoch, Flushed};
+
+const FLUSHES_MAX: usize = 1024;
+const BYTES_MAX: usize = 32 << 20;
+
+impl Flushed {
+    fn bytes(&self) -> usize {
+        let records = self.counters.iter().chain(&self.logs);
+        records.map(|record| record.len()).sum()
+    }
+}
+
+impl State {
+    /// Adds the newest flush and forgets the oldest ones, but never the newest.
+    pub(super) fn remember(&mut self, flushed: Arc<Flushed>) {
+        self.recent_bytes += flushed.bytes();
+        self.recent.push_back(flushed);
+        while self.recent.len() > FLUSHES_MAX
+            || (self.recent_bytes > BYTES_MAX && self.recent.len() > 1)
+        {
+            if let Some(old) = self.recent.pop_front() {
+                self.recent_bytes -= old.bytes();
+            }
+        }
+    }
+
+    /// Forgets all of them.
+    pub(super) fn forget_recent(&mut self) {
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
+    /// One of the recent flushes.
+    pub(super) fn recall(&self, epoch: Epoch) -> Option<Arc<Flushed>> {
+        let first = self.recent.front()?.epoch;
+        let place = usize::try_from(epoch.0.checked_sub(first.0)?).ok()?;
+        self.recent
+            .get(place)
+            .filter(|flushed| flushed.epoch == epoch)
+            .cloned()
+    }
+}

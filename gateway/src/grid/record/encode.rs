@@ -1,0 +1,255 @@
+//! Counters to records: sorted by key, one column for each property.
+
+use bytes::Bytes;
+
+use super::super::counter::{Component, OriginId, SiteId};
+use super::super::origins::Origins;
+use super::super::varint::{put, put_bytes, put_signed};
+use super::super::{Epoch, RECORD_BYTES_MAX};
+use super::{KIND_COUNTERS, VERSION};
+
+/// One component as a record carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::grid) struct Part {
+    pub(in crate::grid) origin: OriginId,
+    pub(in crate::grid) component: Component,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    text: usize,
+    key_len: usize,
+    field_len: Option<usize>,
+    hlc: u64,
+    site: SiteId,
+    present: bool,
+    parts: usize,
+    parts_len: usize,
+}
+
+/// Most bytes that one row takes besides its text and parts: three lengths, a presence, a clock
+/// reading, a count.
+const ROW_BYTES_MAX: usize = 3 * 3 + 2 + 10 + 3;
+const PART_BYTES_MAX: usize = 3 + 10 + 10;
+/// Most bytes that the head takes for one origin: its site, its incarnation, its completeness.
+const ORIGIN_BYTES_MAX: usize = 34 + 2 + 8 + 3 + 10;
+/// Version, kind, counts and column lengths.
+const HEAD_BYTES_MAX: usize = 2 + 4 * 5 + 10 * 5;
+
+/// Counters collected for encoding, in any order.
+#[derive(Debug, Default)]
+pub(in crate::grid) struct CounterRows {
+    text: Vec<u8>,
+    rows: Vec<Row>,
+    parts: Vec<Part>,
+}
+
+impl CounterRows {
+    /// Adds one counter. `hlc` 0: nothing is said about its presence.
+    pub(in crate::grid) fn push(
+        &mut self,
+        (key, field): (&[u8], Option<&[u8]>),
+        (hlc, site, present): (u64, SiteId, bool),
+        parts: impl IntoIterator<Item = Part>,
+    ) {
+        let first_part = self.parts.len();
+        self.parts.extend(parts);
+        self.rows.push(Row {
+            text: self.text.len(),
+            key_len: key.len(),
+            field_len: field.map(<[u8]>::len),
+            hlc,
+            site,
+            present,
+            parts: first_part,
+            parts_len: self.parts.len() - first_part,
+        });
+        self.text.extend_from_slice(key);
+        self.text.extend_from_slice(field.unwrap_or_default());
+    }
+
+    /// An upper bound of the encoded length, heads apart.
+    pub(in crate::grid) fn bytes_max(&self) -> usize {
+        self.text.len() + self.rows.len() * ROW_BYTES_MAX + self.parts.len() * PART_BYTES_MAX
+    }
+
+    fn key(&self, row: &Row) -> (&[u8], Option<&[u8]>) {
+        let key = &self.text[row.text..row.text + row.key_len];
+        let field_at = row.text + row.key_len;
+        let field = row
+            .field_len
+            .map(|len| &self.text[field_at..field_at + len]);
+        (key, field)
+    }
+
+    /// Encodes everything, in as many records as needed. The last one carries `complete`: whoever
+    /// has merged all of them holds everything of these origins up to these epochs.
+    pub(in crate::grid) fn encode(
+        mut self,
+        origins: &Origins,
+        complete: &[(OriginId, Epoch)],
+    ) -> Vec<Bytes> {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.sort_unstable_by(|a, b| self.key(a).cmp(&self.key(b)));
+        let room = RECORD_BYTES_MAX
+            .saturating_sub(HEAD_BYTES_MAX)
+            .saturating_sub(origins.len() * ORIGIN_BYTES_MAX);
+        let mut records = Vec::new();
+        let mut rest = &rows[..];
+        loop {
+            let taken = self.fitting(rest, room);
+            let (now, later) = rest.split_at(taken);
+            let last = later.is_empty();
+            records.push(self.record(now, origins, if last { complete } else { &[] }));
+            if last {
+                return records;
+            }
+            rest = later;
+        }
+    }
+
+    /// How many of the rows fit into `room` bytes for certain; at least one.
+    fn fitting(&self, rows: &[Row], room: usize) -> usize {
+        let mut bytes = 0;
+        let over = rows.iter().position(|row| {
+            let text = row.key_len + row.field_len.unwrap_or(0);
+            bytes += text + ROW_BYTES_MAX + row.parts_len * PART_BYTES_MAX;
+            bytes > room
+        });
+        over.unwrap_or(rows.len()).max(1).min(rows.len())
+    }
+
+    fn record(&self, rows: &[Row], origins: &Origins, complete: &[(OriginId, Epoch)]) -> Bytes {
+        let mut head = Head::default();
+        let complete: Vec<_> = complete
+            .iter()
+            .map(|(origin, epoch)| (head.origin(*origin, origins), *epoch))
+            .collect();
+        let mut columns = Columns::default();
+        let mut last_key: &[u8] = &[];
+        for row in rows {
+            let (key, field) = self.key(row);
+            columns.names(last_key, key, field);
+            last_key = key;
+            columns.presence(row, head.site(row.site));
+            put(&mut columns.counts, row.parts_len as u64);
+            for part in &self.parts[row.parts..row.parts + row.parts_len] {
+                columns.part(head.origin(part.origin, origins), part.component);
+            }
+        }
+        let mut out = vec![VERSION, KIND_COUNTERS];
+        head.write(&mut out, origins);
+        put(&mut out, complete.len() as u64);
+        for (origin, epoch) in complete {
+            put(&mut out, origin);
+            put(&mut out, epoch.0);
+        }
+        put(&mut out, rows.len() as u64);
+        columns.write(&mut out);
+        out.into()
+    }
+}
+
+/// The sites and origins that one record names, by their place in its head.
+#[derive(Default)]
+struct Head {
+    sites: Vec<SiteId>,
+    origins: Vec<(OriginId, u64)>,
+}
+
+impl Head {
+    fn site(&mut self, site: SiteId) -> u64 {
+        place_of(&mut self.sites, site)
+    }
+
+    fn origin(&mut self, origin: OriginId, names: &Origins) -> u64 {
+        if let Some(place) = self.origins.iter().position(|(known, _)| *known == origin) {
+            return place as u64;
+        }
+        let site = self.site(names.site_of(origin));
+        self.origins.push((origin, site));
+        self.origins.len() as u64 - 1
+    }
+
+    fn write(&self, out: &mut Vec<u8>, names: &Origins) {
+        put(out, self.sites.len() as u64);
+        for site in &self.sites {
+            put_bytes(out, names.site(*site).as_ref().as_bytes());
+        }
+        put(out, self.origins.len() as u64);
+        for (origin, site) in &self.origins {
+            put(out, *site);
+            out.extend_from_slice(&names.origin(*origin).incarnation.to_le_bytes());
+        }
+    }
+}
+
+fn place_of<T: PartialEq>(list: &mut Vec<T>, value: T) -> u64 {
+    let place = list.iter().position(|known| *known == value);
+    place.unwrap_or_else(|| {
+        list.push(value);
+        list.len() - 1
+    }) as u64
+}
+
+#[derive(Default)]
+struct Columns {
+    shared: Vec<u8>,
+    rest: Vec<u8>,
+    fields: Vec<u8>,
+    text: Vec<u8>,
+    presence: Vec<u8>,
+    clock: Vec<u8>,
+    counts: Vec<u8>,
+    origins: Vec<u8>,
+    versions: Vec<u8>,
+    sums: Vec<u8>,
+    last_hlc: u64,
+    last_version: u64,
+}
+
+impl Columns {
+    fn names(&mut self, last_key: &[u8], key: &[u8], field: Option<&[u8]>) {
+        let shared = last_key.iter().zip(key).take_while(|(a, b)| a == b).count();
+        put(&mut self.shared, shared as u64);
+        put(&mut self.rest, (key.len() - shared) as u64);
+        put(
+            &mut self.fields,
+            field.map_or(0, |field| field.len() as u64 + 1),
+        );
+        self.text.extend_from_slice(&key[shared..]);
+        self.text.extend_from_slice(field.unwrap_or_default());
+    }
+
+    fn presence(&mut self, row: &Row, site: u64) {
+        put(&mut self.presence, site << 1 | u64::from(row.present));
+        put_signed(&mut self.clock, row.hlc.wrapping_sub(self.last_hlc) as i64);
+        self.last_hlc = row.hlc;
+    }
+
+    fn part(&mut self, origin: u64, component: Component) {
+        put(&mut self.origins, origin);
+        let step = component.version.wrapping_sub(self.last_version);
+        put_signed(&mut self.versions, step as i64);
+        self.last_version = component.version;
+        put_signed(&mut self.sums, component.sum);
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let columns = [
+            &self.shared,
+            &self.rest,
+            &self.fields,
+            &self.text,
+            &self.presence,
+            &self.clock,
+            &self.counts,
+            &self.origins,
+            &self.versions,
+            &self.sums,
+        ];
+        for column in columns {
+            put_bytes(out, column);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Records of logs: one stretch of one log.
+
+use bytes::Bytes;
+
+use super::super::arena::NAME_BYTES_MAX;
+use super::super::varint::{Malformed, Reader, put, put_bytes};
+use super::super::{EntryId, LogName, RECORD_BYTES_MAX};
+use super::decode::site_name;
+use super::{KIND_LOG, VERSION};
+
+/// Site, name, three ids, a revision, a count, two column lengths: what comes before the entries.
+const HEAD_BYTES_MAX: usize = 2 + 35 + 3 + NAME_BYTES_MAX + 7 * 10 + 2 * 10;
+/// Most bytes for the id of one entry.
+const ID_BYTES_MAX: usize = 20;
+
+/// A decoded stretch of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::grid) struct LogSection<'a> {
+    pub(in crate::grid) log: LogName,
+    /// Id of the entry before the first one here: whoever has not got that has a gap.
+    pub(in crate::grid) prev: EntryId,
+    /// Everything up to here has been trimmed away by the origin.
+    pub(in crate::grid) trimmed_to: EntryId,
+    /// See [`LogPosition::revision`](super::super::LogPosition::revision).
+    pub(in crate::grid) revision: u64,
+    /// Ids, rising, and the fields and values as [`values_of`] reads them.
+    pub(in crate::grid) entries: Vec<(EntryId, &'a [u8])>,
+}
+
+/// Writes one stretch of a log.
+#[derive(Debug)]
+pub(in crate::grid) struct SectionBuilder {
+    head: Vec<u8>,
+    ids: Vec<u8>,
+    payloads: Vec<u8>,
+    count: u64,
+    last: EntryId,
+    bytes_max: usize,
+}
+
+impl SectionBuilder {
+    /// `prev`, `trimmed_to` and `revision` are those of [`LogSection`]. The record will have at
+    /// most `bytes_max` bytes, or one entry.
+    pub(in crate::grid) fn new(
+        log: &LogName,
+        prev: EntryId,
+        (trimmed_to, revision): (EntryId, u64),
+        bytes_max: usize,
+    ) -> Self {
+        let mut head = vec![VERSION, KIND_LOG];
+        put_bytes(&mut head, log.site.as_ref().as_bytes());
+        put_bytes(&mut head, &log.name);
+        for id in [prev, trimmed_to] {
+            put(&mut head, id.ms);
+            put(&mut head, id.seq);
+        }
+        put(&mut head, revision);
+        Self {
+            head,
+            ids: Vec::new(),
+            payloads: Vec::new(),
+            count: 0,
+            last: prev,
+            bytes_max: bytes_max.min(RECORD_BYTES_MAX),
+        }
+    }
+
+    /// Adds the next entry; false when it has no room here any more.
+    pub(in crate::grid) fn push(&mut self, id: EntryId, payload: &[u8]) -> bool {
+        let taken = HEAD_BYTES_MAX + self.ids.len() + self.payloads.len();
+        if self.count > 0 && taken + ID_BYTES_MAX + 5 + payload.len() > self.bytes_max {
+            return false;
+        }
+        let ms = id.ms.wrapping_sub(self.last.ms);
+        put(&mut self.ids, ms);
+        put(
+            &mut self.ids,
+            if ms == 0 {
+                id.seq.wrapping_sub(self.last.seq)
+            } else {
+                id.seq
+            },
+        );
+        put_bytes(&mut self.payloads, payload);
+        self.last = id;
+        self.count += 1;
+        true
+    }
+
+    /// Id of the last entry added; `prev` if there is none.
+    pub(in crate::grid) fn last(&self) -> EntryId {
+        self.last
+    }
+
+    /// The record.
+    pub(in crate::grid) fn finish(mut self) -> Bytes {
+        put(&mut self.head, self.count);
+        put_bytes(&mut self.head, &self.ids);
+        put_bytes(&mut self.head, &self.payloads);
+        self.head.into()
+    }
+}
+
+/// Decodes a record of a log; `body` is what follows its head.
+pub(in crate::grid) fn decode_log(body: &[u8]) -> Result<LogSection<'_>, Malformed> {
+    let mut reader = Reader::new(body);
+    let site = site_name(reader.bytes()?)?;
+    let name = reader.bytes()?;
+    if name.len() > NAME_BYTES_MAX {
+        return Err(Malformed("a log's name too long"));
+    }
+    let name = name.into();
+    let prev = read_id(&mut reader)?;
+    let trimmed_to = read_id(&mut reader)?;
+    let revision = reader.varint()?;
+    let count = reader.bounded(body.len())?;
+    let mut ids = Reader::new(reader.bytes()?);
+    let mut payloads = Reader::new(reader.bytes()?);
+    let mut entries = Vec::with_capacity(count.min(ids.remaining()));
+    let mut last = prev;
+    for _ in 0..count {
+        last = next_id(&mut ids, last)?;
+        let payload = payloads.bytes()?;
+        check_payload(payload)?;
+        entries.push((last, payload));
+    }
+    if !(reader.is_empty() && ids.is_empty() && payloads.is_empty()) {
+        return Err(Malformed("bytes after the last entry"));
+    }
+    Ok(LogSection {
+        log: LogName { site, name },
+        prev,
+        trimmed_to,
+        revision,
+        entries,
+    })
+}
+
+fn read_id(reader: &mut Reader<'_>) -> Result<EntryId, Malformed> {
+    let (ms, seq) = (reader.varint()?, reader.varint()?);
+    Ok(EntryId { ms, seq })
+}
+
+fn next_id(ids: &mut Reader<'_>, last: EntryId) -> Result<EntryId, Malformed> {
+    let (ms, seq) = (ids.varint()?, ids.varint()?);
+    let id = if ms == 0 {
+        last.seq
+            .checked_add(seq)
+            .map(|seq| EntryId { ms: last.ms, seq })
+    } else {
+        last.ms.checked_add(ms).map(|ms| EntryId { ms, seq })
+    };
+    id.filter(|id| *id > last)
+        .ok_or(Malformed("ids that do not rise"))
+}
+
+/// Checks that [`values_of`] will read all of `payload`.
+fn check_payload(payload: &[u8]) -> Result<(), Malformed> {
+    let mut reader = Reader::new(payload);
+    let count = reader.bounded(payload.len())?;
+    for _ in 0..count {
+        reader.bytes()?;
+    }
+    if count % 2 == 0 && count > 0 && reader.is_empty() {
+        Ok(())
+    } else {
+        Err(Malformed("an entry's fields are damaged"))
+    }
+}
+
+/// Packs fields and values for an entry.
+pub(crate) fn pack_values<'a>(values: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(128);
+    put(&mut payload, values.len() as u64);
+    values.for_each(|value| put_bytes(&mut payload, value));
+    payload
+}
+
+/// How many fields and values an entry has, and each in turn.
+pub(crate) fn values_of(payload: &[u8]) -> (usize, impl Iterator<Item = &[u8]>) {
+    let mut reader = Reader::new(payload);
+    let count = reader.bounded(payload.len()).unwrap_or(0);
+    (count, (0..count).map_while(move |_| reader.bytes().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Kind, kind_of};
+    use super::*;
+
+    fn name() -> LogName {
+        LogName {
+            site: "east".parse().unwrap(),
+            name: b"clicks"[..].into(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_gives_back_what_was_encoded(
+            prev in (0..9_u64, 0..9_u64),
+            steps in proptest::collection::vec((0..3_u64, 0..3_u64, any::<Vec<u8>>()), 0..30),
+            revision: u64,
+        ) {
+            let prev = EntryId { ms: prev.0, seq: prev.1 };
+            let mut builder = SectionBuilder::new(&name(), prev, (EntryId::MAX, revision), 1 << 20);
+            let (mut id, mut entries) = (prev, Vec::new());
+            for (ms, seq, value) in steps {
+                let seq = if ms == 0 { id.seq + seq + 1 } else { seq };
+                id = EntryId { ms: id.ms + ms, seq };
+                let mut payload = Vec::new();
+                put(&mut payload, 2);
+                put_bytes(&mut payload, b"field");
+                put_bytes(&mut payload, &value);
+                prop_assert!(builder.push(id, &payload));
+                let (count, values) = values_of(&payload);
+                prop_assert_eq!((count, values.last()), (2, Some(&value[..])));
+                entries.push((id, payload));
+            }
+            let record = builder.finish();
+            let (kind, body) = kind_of(&record).unwrap();
+            prop_assert_eq!(kind, Kind::Log);
+            let section = decode_log(body).unwrap();
+            let expected: Vec<_> = entries.iter().map(|(id, p)| (*id, &p[..])).collect();
+            prop_assert_eq!(section.entries, expected);
+            prop_assert_eq!((section.log, section.prev), (name(), prev));
+            prop_assert_eq!((section.trimmed_to, section.revision), (EntryId::MAX, revision));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes: Vec<u8>) {
+            prop_assert!(decode_log(&bytes).map_or(true, |s| s.entries.len() <= bytes.len()));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Records: what the journal holds and what peers are sent. One codec for both, drawn in
+//! `docs/WIRE.md`, section "Grid records".
+
+mod decode;
+mod encode;
+mod log;
+
+pub(super) use super::varint::Malformed;
+pub(super) use decode::{CounterUpdate, CounterUpdates, decode_counters};
+pub(super) use encode::{CounterRows, Part};
+pub(super) use log::{LogSection, SectionBuilder, decode_log};
+pub(crate) use log::{pack_values, values_of};
+
+/// First byte of every record.
+const VERSION: u8 = 1;
+const KIND_COUNTERS: u8 = 1;
+const KIND_LOG: u8 = 2;
+
+/// What a record holds, by its first two bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counters,
+    Log,
+}
+
+/// Reads the head of a record; the rest is what follows.
+pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
+    if record.len() > super::RECORD_BYTES_MAX {
+        return Err(Malformed("record too long"));
+    }
+    match record {
+        [VERSION, KIND_COUNTERS, rest @ ..] => Ok((Kind::Counters, rest)),
+        [VERSION, KIND_LOG, rest @ ..] => Ok((Kind::Log, rest)),
+        [VERSION, ..] => Err(Malformed("unknown kind of record")),
+        _ => Err(Malformed("unknown version of records")),
+    }
+}

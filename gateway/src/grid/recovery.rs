@@ -1,0 +1,198 @@
+//! Start: reads the journal's files back. Damage is put aside and reported, never fatal.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::GridOpenError;
+use super::journal::{Found, Generation, Journal, JournalReader};
+use super::record::{Kind, decode_counters, decode_log, kind_of};
+use super::state::State;
+
+/// Where damaged bytes go, beside the journal.
+const QUARANTINE: &str = "quarantine";
+/// Stretches of logs that wait for what comes before them, at most.
+const DEFERRED_BYTES_MAX: usize = 1 << 30;
+
+/// What was found on disk at start, and what had to be mended. Shown in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records read back.
+    pub records: u64,
+    /// Bytes read back.
+    pub bytes: u64,
+    /// Bytes of a write that a crash cut short; never confirmed to anyone.
+    pub torn_bytes: u64,
+    /// Records that failed their check and were put aside, with their place.
+    pub quarantined: Vec<String>,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records, {} bytes", self.records, self.bytes)?;
+        if self.torn_bytes > 0 {
+            write!(f, "; cut {} bytes of an unfinished write", self.torn_bytes)?;
+        }
+        for place in &self.quarantined {
+            write!(f, "; put aside {place}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the journal in `dir` into `state` and opens it for writing.
+pub(super) fn recover(dir: &Path, state: &mut State) -> Result<(Journal, Recovery), GridOpenError> {
+    let failed = |source| GridOpenError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(failed)?;
+    let generations = generations(dir).map_err(failed)?;
+    let mut replay = Replay {
+        dir: dir.to_owned(),
+        state,
+        report: Recovery::default(),
+        deferred: Vec::new(),
+    };
+    for (place, generation) in generations.iter().enumerate() {
+        let newest = place + 1 == generations.len();
+        let path = dir.join(generation.file_name());
+        let failed = |source| GridOpenError::Io {
+            path: path.clone(),
+            source,
+        };
+        replay.file(&path, *generation, newest).map_err(failed)?;
+    }
+    replay.finish();
+    let report = replay.report;
+    let newest = generations.last().copied().unwrap_or(Generation(1));
+    let older = generations
+        .iter()
+        .filter(|generation| **generation != newest);
+    let with_len = |generation: &Generation| {
+        let len = fs::metadata(dir.join(generation.file_name())).map_or(0, |meta| meta.len());
+        (*generation, len)
+    };
+    let journal = Journal::open(dir, newest, older.map(with_len).collect()).map_err(failed)?;
+    state.settle_replayed();
+    Ok((journal, report))
+}
+
+/// The journal's files, oldest first.
+fn generations(dir: &Path) -> io::Result<Vec<Generation>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(Generation::parse));
+    }
+    found.sort();
+    Ok(found)
+}
+
+struct Replay<'a> {
+    dir: PathBuf,
+    state: &'a mut State,
+    report: Recovery,
+    /// Stretches of logs that came before what they continue: while the journal is rewritten, new
+    /// entries may precede old ones.
+    deferred: Vec<Bytes>,
+}
+
+impl Replay<'_> {
+    fn file(&mut self, path: &Path, generation: Generation, newest: bool) -> io::Result<()> {
+        let mut reader = JournalReader::open(path, generation)?;
+        self.report.bytes += reader.len();
+        while let Some(found) = reader.next()? {
+            match found {
+                Found::Record(record) => {
+                    self.report.records += 1;
+                    if let Err(reason) = self.record(&record) {
+                        self.put_aside(generation, reason, &record);
+                    }
+                }
+                Found::Torn { from, to } if newest => {
+                    self.report.torn_bytes += to - from;
+                    let file = OpenOptions::new().write(true).open(path)?;
+                    file.set_len(from)?;
+                    file.sync_all()?;
+                }
+                Found::Damaged { from, to } | Found::Torn { from, to } => {
+                    let bytes = reader.raw(from, to)?;
+                    self.put_aside(
+                        generation,
+                        &format!("bytes {from}..{to} fail their check"),
+                        &bytes,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Bytes) -> Result<(), &'static str> {
+        match kind_of(record).map_err(|error| error.0)? {
+            (Kind::Counters, body) => {
+                let updates = decode_counters(body).map_err(|error| error.0)?;
+                let numbers = self
+                    .state
+                    .intern(&updates)
+                    .map_err(|_| "names too many origins")?;
+                for row in &updates.rows {
+                    let merged = self.state.merge_row(&updates, row, &numbers);
+                    merged.map_err(|_| "has too many keys")?;
+                }
+                self.state.complete(&updates, &numbers);
+            }
+            (Kind::Log, body) => {
+                let section = decode_log(body).map_err(|error| error.0)?;
+                let merged = self
+                    .state
+                    .merge_section(&section)
+                    .map_err(|_| "has too many logs")?;
+                if merged.is_err() {
+                    let waiting: usize = self.deferred.iter().map(Bytes::len).sum();
+                    if waiting > DEFERRED_BYTES_MAX {
+                        return Err("continues entries that are missing");
+                    }
+                    self.deferred.push(record.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges what waited, as long as that helps.
+    fn finish(&mut self) {
+        loop {
+            let waiting = std::mem::take(&mut self.deferred);
+            let before = waiting.len();
+            for record in waiting {
+                if let Err(reason) = self.record(&record) {
+                    self.put_aside(Generation(0), reason, &record);
+                }
+            }
+            if self.deferred.len() == before {
+                break;
+            }
+        }
+        for record in std::mem::take(&mut self.deferred) {
+            self.put_aside(Generation(0), "continues entries that are missing", &record);
+        }
+    }
+
+    fn put_aside(&mut self, generation: Generation, reason: &str, bytes: &[u8]) {
+        let digest = blake3::hash(bytes).to_hex();
+        let name = format!("{}-{}", generation.file_name(), &digest[..16]);
+        let folder = self.dir.join(QUARANTINE);
+        let kept = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(&name), bytes));
+        let kept = match kept {
+            Ok(()) => format!("kept as {QUARANTINE}/{name}"),
+            Err(error) => format!("not kept: {error}"),
+        };
+        let place = format!("{}: {reason}; {kept}", generation.file_name());
+        tracing::error!(%place, "the grid's journal is damaged");
+        self.report.quarantined.push(place);
+    }
+}

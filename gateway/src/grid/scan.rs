@@ -1,0 +1,138 @@
+//! Walking over everything in slices while clients go on writing.
+//!
+//! What is not durable is left out: our own component of a counter that is dirty, or whose flush
+//! is not on disk yet. So a scan says nothing that a crash could take back. Whoever uses one
+//! must let a flush that began after the scan's end come to disk and reach the reader too: that
+//! flush holds what was left out, under a version above the scan's epoch.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::counter::{OriginId, SiteId, flag};
+use super::keyspace::CounterRef;
+use super::record::{CounterRows, Part};
+use super::state::State;
+use super::{Epoch, LogPosition, RECORD_BYTES_MAX};
+
+/// Counters looked at under the lock at a time: some hundred microseconds.
+const VISITS_PER_SLICE: usize = 2048;
+
+/// What the reader of a scan already has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Have(pub(super) HashMap<OriginId, Epoch>);
+
+impl Have {
+    fn lacks(&self, origin: OriginId, version: u64) -> bool {
+        self.0.get(&origin).is_none_or(|epoch| version > epoch.0)
+    }
+}
+
+/// What of our own a scan may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// Only what is on disk.
+    Durable,
+    /// Everything that a flush has taken: for the disk itself.
+    Sealed,
+}
+
+/// Where a scan over the counters stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CounterCursor {
+    at: Option<CounterRef>,
+    ended: bool,
+}
+
+/// Where a scan over the logs stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LogCursor {
+    log: usize,
+    have: LogPosition,
+}
+
+impl State {
+    /// Collects what `have` lacks, until `rows` might take `bytes_max` or the slice is over.
+    /// False at the end.
+    pub(super) fn scan_slice(
+        &self,
+        cursor: &mut CounterCursor,
+        (have, show): (&Have, Show),
+        rows: &mut CounterRows,
+        bytes_max: usize,
+    ) -> bool {
+        let settled_to = match show {
+            Show::Durable => self.durable_epoch,
+            Show::Sealed => self.epoch,
+        };
+        for _ in 0..VISITS_PER_SLICE {
+            if cursor.ended || rows.bytes_max() >= bytes_max {
+                break;
+            }
+            match self.keys.following(cursor.at) {
+                None => cursor.ended = true,
+                Some(at) => {
+                    cursor.at = Some(at);
+                    self.collect(at, have, settled_to, rows);
+                }
+            }
+        }
+        !cursor.ended
+    }
+
+    fn collect(&self, at: CounterRef, have: &Have, settled_to: Epoch, rows: &mut CounterRows) {
+        let counter = self.keys.counter(at);
+        let dirty = counter.has(flag::DIRTY);
+        let settled = !dirty && counter.own.version <= settled_to.0;
+        let own = Part {
+            origin: OriginId::OWN,
+            component: counter.own,
+        };
+        let own = (settled && own.component.version > 0).then_some(own);
+        let others = self.keys.others(at);
+        let others = others.map(|(origin, component)| Part { origin, component });
+        let parts: Vec<_> = own
+            .into_iter()
+            .chain(others)
+            .filter(|part| have.lacks(part.origin, part.component.version))
+            .collect();
+        if parts.is_empty() {
+            return;
+        }
+        // Likewise for presence: while it is ours and not on disk, nothing is said about it.
+        let unsettled = dirty || (counter.site == SiteId::OWN && !settled);
+        let hlc = if unsettled { 0 } else { counter.hlc };
+        let presence = (hlc, counter.site, counter.has(flag::PRESENT));
+        rows.push(self.keys.key_of(at), presence, parts);
+    }
+
+    /// The next stretch of the next log, none at the end.
+    pub(super) fn scan_logs(&self, cursor: &mut LogCursor, show: Show) -> Option<Bytes> {
+        while let Some(log) = self.logs.get(cursor.log) {
+            let to = match show {
+                Show::Durable => log.durable,
+                Show::Sealed => log.position(),
+            };
+            if let Some((record, have)) = log.section_after(cursor.have, to, RECORD_BYTES_MAX) {
+                cursor.have = have;
+                return Some(record);
+            }
+            *cursor = LogCursor {
+                log: cursor.log + 1,
+                have: LogPosition::default(),
+            };
+        }
+        None
+    }
+
+    /// Up to where everything of each origin is held here.
+    pub(super) fn completeness(&self, show: Show) -> Vec<(OriginId, Epoch)> {
+        let (own, others) = match show {
+            Show::Durable => (self.durable_epoch, &self.durable_watermarks),
+            Show::Sealed => (self.epoch, &self.watermarks),
+        };
+        let others = others.iter().map(|(origin, epoch)| (*origin, *epoch));
+        std::iter::once((OriginId::OWN, own))
+            .chain(others)
+            .collect()
+    }
+}

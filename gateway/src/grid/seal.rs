@@ -1,0 +1,201 @@
+//! First half of a flush: everything that changed gets its version and becomes records.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::clock::now_ms;
+use super::counter::{OriginId, SiteId, flag};
+use super::keyspace::CounterRef;
+use super::record::{CounterRows, Part};
+use super::state::{LogId, State};
+use super::{Epoch, LogPosition, Ticket};
+
+/// Counters sealed under the lock at a time.
+const SLICE: usize = 512;
+/// Bytes of a log that are copied under the lock at a time.
+const LOG_SLICE_BYTES: usize = 256 << 10;
+
+/// What one flush writes, and what is true once it is on disk.
+#[derive(Debug, Default)]
+pub(super) struct Sealed {
+    /// The epoch, if anything of ours changed.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) ticket: Ticket,
+    /// Records of peers.
+    pub(super) queue: Vec<Bytes>,
+    pub(super) counters: Vec<Bytes>,
+    pub(super) logs: Vec<Bytes>,
+    pub(super) positions: Vec<(LogId, LogPosition)>,
+    pub(super) watermarks: HashMap<OriginId, Epoch>,
+}
+
+impl Sealed {
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.epoch.is_none() && self.queue.is_empty()
+    }
+
+    /// What goes to the journal.
+    pub(super) fn records(&self) -> Vec<Bytes> {
+        let records = self.queue.iter().chain(&self.logs).chain(&self.counters);
+        records.cloned().collect()
+    }
+}
+
+/// What is held at one moment.
+#[derive(Debug)]
+pub(super) struct Whole {
+    epoch: Epoch,
+    positions: Vec<(LogId, LogPosition)>,
+    watermarks: HashMap<OriginId, Epoch>,
+}
+
+/// Everything that changed, as it stood when the flush began.
+struct Changes {
+    counters: Vec<CounterRef>,
+    logs: Vec<(LogId, LogPosition, bool)>,
+    hlc: u64,
+}
+
+/// Takes everything that changed since the last flush. Only one may run at a time.
+pub(super) fn seal(state: &Mutex<State>) -> Sealed {
+    let (mut sealed, changes) = state.lock().begin_flush();
+    let Some(epoch) = sealed.epoch else {
+        return sealed;
+    };
+    let mut rows = CounterRows::default();
+    for slice in changes.counters.chunks(SLICE) {
+        let mut state = state.lock();
+        for at in slice {
+            state.seal_counter(*at, epoch, changes.hlc, &mut rows);
+        }
+    }
+    for (id, target, own) in changes.logs {
+        if own {
+            seal_log(state, id, target, &mut sealed.logs);
+        }
+    }
+    let origins = state.lock().origins.clone();
+    sealed.counters = rows.encode(&origins, &[(OriginId::OWN, epoch)]);
+    sealed
+}
+
+/// Copies the new entries of one of our logs.
+fn seal_log(state: &Mutex<State>, id: LogId, target: LogPosition, records: &mut Vec<Bytes>) {
+    loop {
+        let mut state = state.lock();
+        let log = &mut state.logs[id.0];
+        let Some((record, reached)) = log.section_after(log.sealed, target, LOG_SLICE_BYTES) else {
+            return;
+        };
+        log.sealed = reached;
+        records.push(record);
+    }
+}
+
+impl State {
+    fn begin_flush(&mut self) -> (Sealed, Changes) {
+        let own_site = self.origins.site(SiteId::OWN).clone();
+        let mut logs = Vec::new();
+        for id in std::mem::take(&mut self.dirty_logs) {
+            let log = &mut self.logs[id.0];
+            log.dirty = false;
+            logs.push((id, log.position(), log.name.site == own_site));
+        }
+        self.queue_bytes = 0;
+        let changes = Changes {
+            counters: std::mem::take(&mut self.dirty),
+            hlc: self.clock.tick(now_ms()),
+            logs,
+        };
+        let own_logs = changes.logs.iter().any(|(_, _, own)| *own);
+        let changed = own_logs || !changes.counters.is_empty();
+        if changed {
+            self.epoch = self.epoch.next();
+        }
+        let sealed = Sealed {
+            epoch: changed.then_some(self.epoch),
+            ticket: self.ticket,
+            queue: std::mem::take(&mut self.queue),
+            positions: changes.logs.iter().map(|(id, to, _)| (*id, *to)).collect(),
+            watermarks: self.watermarks.clone(),
+            ..Sealed::default()
+        };
+        self.ticket = Ticket(self.ticket.0 + 1);
+        (sealed, changes)
+    }
+
+    fn seal_counter(&mut self, at: CounterRef, epoch: Epoch, hlc: u64, rows: &mut CounterRows) {
+        let counter = self.keys.counter_mut(at);
+        counter.set(flag::DIRTY, false);
+        counter.own.version = epoch.0;
+        counter.hlc = hlc;
+        counter.site = SiteId::OWN;
+        let own = Part {
+            origin: OriginId::OWN,
+            component: counter.own,
+        };
+        let present = counter.has(flag::PRESENT);
+        rows.push(self.keys.key_of(at), (hlc, SiteId::OWN, present), [own]);
+    }
+
+    /// The epoch's flush is on disk.
+    pub(super) fn settle(&mut self, sealed: Sealed) -> Epoch {
+        self.settle_positions(sealed.positions, sealed.watermarks);
+        if let Some(epoch) = sealed.epoch {
+            self.durable_epoch = epoch;
+            let flushed = super::Flushed {
+                epoch,
+                counters: sealed.counters,
+                logs: sealed.logs,
+            };
+            self.remember(Arc::new(flushed));
+        }
+        self.durable_epoch
+    }
+
+    fn settle_positions(
+        &mut self,
+        positions: Vec<(LogId, LogPosition)>,
+        watermarks: HashMap<OriginId, Epoch>,
+    ) {
+        self.durable_watermarks = watermarks;
+        for (id, position) in positions {
+            let log = &mut self.logs[id.0];
+            let before = log.bytes();
+            log.sealed = log.sealed.max_of(&position);
+            log.set_durable(position);
+            self.log_bytes = self.log_bytes + log.bytes() - before;
+        }
+    }
+
+    /// Everything as it stands now.
+    pub(super) fn whole(&self) -> Whole {
+        let logs = self.logs.iter().enumerate();
+        Whole {
+            epoch: self.epoch,
+            positions: logs.map(|(id, log)| (LogId(id), log.position())).collect(),
+            watermarks: self.watermarks.clone(),
+        }
+    }
+
+    /// All that `whole` stands for is on disk: after a replay, or written anew.
+    pub(super) fn settle_whole(&mut self, whole: Whole) -> Epoch {
+        self.settle_positions(whole.positions, whole.watermarks);
+        self.durable_epoch = whole.epoch;
+        self.forget_recent();
+        self.durable_epoch
+    }
+
+    /// Nothing is dirty: what replaying touched came from the disk.
+    pub(super) fn settle_replayed(&mut self) {
+        let whole = self.whole();
+        self.settle_whole(whole);
+        for id in std::mem::take(&mut self.dirty_logs) {
+            self.logs[id.0].dirty = false;
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Everything that the grid's lock protects.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::clock::HybridClock;
+use super::counter::{OriginId, flag};
+use super::keyspace::{CounterRef, Keyspace};
+use super::log::Log;
+use super::origins::Origins;
+use super::{EntryId, Epoch, Flushed, LogName, Origin, Ticket};
+
+/// Place of a log in [`State::logs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LogId(pub(super) usize);
+
+/// What clients see behind a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Hash,
+    Log(LogId),
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OpError {
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    #[error("ERR increment or decrement would overflow")]
+    Overflow,
+    #[error("OOM command not allowed when used memory > 'memory_bytes_max'.")]
+    OutOfMemory,
+    #[error("MISCONF strait cannot write its journal and refuses writes until it can: {0}")]
+    Refused(Arc<str>),
+    #[error("ERR names longer than 65535 bytes are not supported")]
+    NameTooLong,
+    #[error("READONLY the log belongs to site {0}: add to it there")]
+    OthersLog(String),
+    #[error("ERR the name starts with that of site {0}: it is kept for its logs")]
+    OthersName(String),
+    #[error("ERR The ID specified in XADD is equal or smaller than the target stream top item")]
+    IdTooSmall,
+    #[error("ERR The stream has exhausted the last possible ID, unable to add more items")]
+    IdsExhausted,
+    #[error("ERR entries longer than 786432 bytes are not supported")]
+    EntryTooLong,
+}
+
+/// Figures that the lock protects.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) writes: u64,
+    pub(super) applied: u64,
+    pub(super) gaps: u64,
+    /// Components of ours that came from a peer newer than we had them: our disk lost something.
+    pub(super) own_from_peers: u64,
+}
+
+/// The grid in memory.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(super) keys: Keyspace,
+    pub(super) origins: Arc<Origins>,
+    pub(super) logs: Vec<Log>,
+    pub(super) log_ids: HashMap<LogName, LogId>,
+    /// Logs by the place of the name under which clients see them here.
+    pub(super) logs_by_name: HashMap<u32, LogId>,
+    pub(super) dirty: Vec<CounterRef>,
+    pub(super) dirty_logs: Vec<LogId>,
+    /// Records of peers that the journal does not hold yet.
+    pub(super) queue: Vec<Bytes>,
+    pub(super) queue_bytes: usize,
+    pub(super) watermarks: HashMap<OriginId, Epoch>,
+    pub(super) durable_watermarks: HashMap<OriginId, Epoch>,
+    /// The last epoch that was given to counters.
+    pub(super) epoch: Epoch,
+    /// The last epoch on disk.
+    pub(super) durable_epoch: Epoch,
+    pub(super) recent: VecDeque<Arc<Flushed>>,
+    pub(super) recent_bytes: usize,
+    /// Stands for the next flush to begin.
+    pub(super) ticket: Ticket,
+    pub(super) clock: HybridClock,
+    /// Names that clients see.
+    pub(super) visible: u64,
+    /// Why writes are refused.
+    pub(super) refused: Option<Arc<str>>,
+    pub(super) memory_bytes_max: usize,
+    pub(super) log_bytes: usize,
+    /// Trimmed entries of new logs stay until every peer has them.
+    pub(super) keep_trimmed: bool,
+    pub(super) tally: Tally,
+}
+
+impl State {
+    pub(super) fn new(own: Origin, memory_bytes_max: usize, keep_trimmed: bool) -> Self {
+        Self {
+            keys: Keyspace::new(),
+            origins: Arc::new(Origins::new(own)),
+            logs: Vec::new(),
+            log_ids: HashMap::new(),
+            logs_by_name: HashMap::new(),
+            dirty: Vec::new(),
+            dirty_logs: Vec::new(),
+            queue: Vec::new(),
+            queue_bytes: 0,
+            watermarks: HashMap::new(),
+            durable_watermarks: HashMap::new(),
+            epoch: Epoch(0),
+            durable_epoch: Epoch(0),
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            ticket: Ticket(1),
+            clock: HybridClock::default(),
+            visible: 0,
+            refused: None,
+            memory_bytes_max,
+            log_bytes: 0,
+            keep_trimmed,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Memory taken by data and its indexes.
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.bytes() + self.log_bytes + self.queue_bytes + self.recent_bytes
+    }
+
+    /// Cap on [`State::bytes`].
+    pub(crate) fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max
+    }
+
+    /// Whether a client may write now.
+    pub(crate) fn check_writable(&self) -> Result<(), OpError> {
+        if let Some(reason) = &self.refused {
+            return Err(OpError::Refused(reason.clone()));
+        }
+        if self.bytes() > self.memory_bytes_max {
+            return Err(OpError::OutOfMemory);
+        }
+        Ok(())
+    }
+
+    /// What clients see behind the name at `place`.
+    pub(crate) fn kind_at(&self, place: u32) -> Option<Kind> {
+        let counter = self.keys.names.at(place);
+        if counter.has(flag::PRESENT) {
+            return Some(Kind::Counter);
+        }
+        if counter.has(flag::HASH) && self.keys.hashes.get(&place).is_some_and(|h| h.live > 0) {
+            return Some(Kind::Hash);
+        }
+        if !counter.has(flag::LOG) {
+            return None;
+        }
+        let id = *self.logs_by_name.get(&place)?;
+        self.logs[id.0].exists().then_some(Kind::Log(id))
+    }
+
+    /// What clients see behind `key`.
+    pub(crate) fn kind(&self, key: &[u8]) -> Option<Kind> {
+        self.kind_at(self.keys.find(key)?)
+    }
+
+    /// Number of names that clients see.
+    pub(crate) fn visible(&self) -> u64 {
+        self.visible
+    }
+
+    /// Counts the name at `place` in or out after what stands behind it may have come or gone.
+    pub(super) fn recount(&mut self, place: u32) {
+        let visible = self.kind_at(place).is_some();
+        let counter = self.keys.names.at_mut(place);
+        if counter.has(flag::VISIBLE) != visible {
+            counter.set(flag::VISIBLE, visible);
+            self.visible = if visible {
+                self.visible + 1
+            } else {
+                self.visible - 1
+            };
+        }
+    }
+
+    /// The log at `id`.
+    pub(crate) fn log(&self, id: LogId) -> &Log {
+        &self.logs[id.0]
+    }
+
+    /// The log named `name`, new if need be; none when memory for names is used up.
+    pub(super) fn find_or_create_log(&mut self, name: &LogName) -> Option<LogId> {
+        if let Some(id) = self.log_ids.get(name) {
+            return Some(*id);
+        }
+        let own = name.site == *self.origins.site(super::counter::SiteId::OWN);
+        let place = self.keys.find_or_create(&shown_name(name, own))?;
+        Arc::make_mut(&mut self.origins).intern_site(&name.site)?;
+        let id = LogId(self.logs.len());
+        let floor = if own && self.keep_trimmed {
+            EntryId::MIN
+        } else {
+            EntryId::MAX
+        };
+        self.logs.push(Log::new(name.clone(), floor));
+        self.log_ids.insert(name.clone(), id);
+        self.show_log(place, id);
+        self.keys.names.at_mut(place).set(flag::LOG, true);
+        Some(id)
+    }
+
+    /// Lets clients see a new log under the name at `place`, unless one that exists is there.
+    fn show_log(&mut self, place: u32, id: LogId) {
+        match self.logs_by_name.get(&place).copied() {
+            Some(known) if self.logs[known.0].exists() => {}
+            known => {
+                // Somebody may wait for a log that had this name only by guess.
+                let waiters = known.map(|known| self.logs[known.0].take_waiters());
+                self.logs[id.0].add_waiters(waiters.unwrap_or_default());
+                self.logs_by_name.insert(place, id);
+            }
+        }
+    }
+
+    /// Queues a peer's record, merged in full, for the journal: the flush that will hold it, and
+    /// how many bytes wait for that.
+    pub(super) fn enqueue(&mut self, record: Bytes) -> (Ticket, usize) {
+        self.tally.applied += 1;
+        self.queue_bytes += record.len();
+        self.queue.push(record);
+        (self.ticket, self.queue_bytes)
+    }
+
+    /// Lists a log for the next flush.
+    pub(super) fn mark_log(&mut self, id: LogId) {
+        let log = &mut self.logs[id.0];
+        if !log.dirty {
+            log.dirty = true;
+            self.dirty_logs.push(id);
+        }
+    }
+
+    /// Changes a log and keeps the books: memory, names, the next flush.
+    pub(super) fn with_log<T>(&mut self, id: LogId, change: impl FnOnce(&mut Log) -> T) -> T {
+        let log = &mut self.logs[id.0];
+        let (bytes, existed) = (log.bytes(), log.exists());
+        let result = change(log);
+        self.log_bytes = self.log_bytes + log.bytes() - bytes;
+        if log.exists() != existed {
+            let own = log.name.site == *self.origins.site(super::counter::SiteId::OWN);
+            let name = shown_name(&log.name, own);
+            if let Some(place) = self.keys.find(&name) {
+                self.recount(place);
+            }
+        }
+        self.mark_log(id);
+        result
+    }
+}
+
+/// What clients call a log here.
+pub(crate) fn shown_name(log: &LogName, own: bool) -> Vec<u8> {
+    if own {
+        return log.name.to_vec();
+    }
+    [log.site.as_ref().as_bytes(), b".", &log.name].concat()
+}

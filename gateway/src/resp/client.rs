@@ -1,0 +1,132 @@
+//! Who is connected.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+/// Number of a client, never used twice by a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ClientId(pub(super) u64);
+
+/// What `CLIENT LIST` shows of a client.
+#[derive(Clone, Debug)]
+pub(super) struct ClientInfo {
+    pub(super) id: ClientId,
+    pub(super) address: SocketAddr,
+    pub(super) local_address: SocketAddr,
+    pub(super) since: Instant,
+    pub(super) name: String,
+    pub(super) lib_name: String,
+    pub(super) lib_version: String,
+    pub(super) resp: u8,
+}
+
+impl ClientInfo {
+    /// One line of `CLIENT LIST`.
+    pub(super) fn line(&self) -> String {
+        let mut line = String::new();
+        // Writing to a string cannot fail.
+        writeln!(
+            line,
+            "id={} addr={} laddr={} name={} age={} db=0 resp={} lib-name={} lib-ver={}",
+            self.id.0,
+            self.address,
+            self.local_address,
+            self.name,
+            self.since.elapsed().as_secs(),
+            self.resp,
+            self.lib_name,
+            self.lib_version,
+        )
+        .unwrap_or_default();
+        line
+    }
+}
+
+/// All connected clients.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    list: Mutex<BTreeMap<ClientId, ClientInfo>>,
+    last: AtomicU64,
+}
+
+impl Clients {
+    /// Registers a client until the returned guard is dropped; none when there are too many.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        local_address: SocketAddr,
+        max: usize,
+    ) -> Option<Entered> {
+        let mut list = self.list.lock();
+        if list.len() >= max {
+            return None;
+        }
+        let id = ClientId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let info = ClientInfo {
+            id,
+            address,
+            local_address,
+            since: Instant::now(),
+            name: String::new(),
+            lib_name: String::new(),
+            lib_version: String::new(),
+            resp: 2,
+        };
+        list.insert(id, info);
+        Some(Entered {
+            id,
+            clients: self.clone(),
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.lock().len()
+    }
+
+    /// Clients that ever connected.
+    pub(super) fn total(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// `CLIENT LIST`.
+    pub(super) fn lines(&self) -> String {
+        self.list.lock().values().map(ClientInfo::line).collect()
+    }
+}
+
+/// A client's place in the list.
+#[derive(Debug)]
+pub(super) struct Entered {
+    id: ClientId,
+    clients: Arc<Clients>,
+}
+
+impl Entered {
+    pub(super) fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Changes what is shown of the client.
+    pub(super) fn update(&self, change: impl FnOnce(&mut ClientInfo)) {
+        if let Some(info) = self.clients.list.lock().get_mut(&self.id) {
+            change(info);
+        }
+    }
+
+    /// What is shown of the client.
+    pub(super) fn info(&self) -> Option<ClientInfo> {
+        self.clients.list.lock().get(&self.id).cloned()
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.clients.list.lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,77 @@
+//! Hashes: sets of counters under one key.
+
+use super::super::glob;
+use super::super::parse::Args;
+use super::keys::{ScanArgs, VISITS_MAX};
+use super::{Context, Next, Outcome, integer};
+
+pub(super) fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let by = integer(args.get(3))?;
+    let value = context.state.add_field(args.get(1), args.get(2), by)?;
+    context.replies.integer(value);
+    Ok(Next::Go)
+}
+
+pub(super) fn hget(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match context.state.get_field(args.get(1), args.get(2))? {
+        Some(value) => context.replies.bulk_integer(value),
+        None => context.replies.null(),
+    }
+    Ok(Next::Go)
+}
+
+pub(super) fn hmget(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    context.replies.array(args.len() - 2);
+    for field in args.from(2) {
+        match context.state.get_field(args.get(1), field)? {
+            Some(value) => context.replies.bulk_integer(value),
+            None => context.replies.null(),
+        }
+    }
+    Ok(Next::Go)
+}
+
+pub(super) fn hgetall(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let len = context.state.fields_len(args.get(1))?;
+    context.replies.map(len as usize);
+    let replies = &mut *context.replies;
+    context
+        .state
+        .fields(args.get(1), 0, u64::MAX, |field, value| {
+            replies.bulk(field);
+            replies.bulk_integer(value);
+        })?;
+    Ok(Next::Go)
+}
+
+pub(super) fn hlen(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let len = context.state.fields_len(args.get(1))?;
+    context.replies.count(len);
+    Ok(Next::Go)
+}
+
+pub(super) fn hscan(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let scan = ScanArgs::parse(args, 2, false)?;
+    let mut found = Vec::new();
+    let visits = scan.count.min(VISITS_MAX);
+    let next = context
+        .state
+        .fields(args.get(1), scan.cursor, visits, |field, value| {
+            if scan
+                .pattern
+                .is_none_or(|pattern| glob::matches(pattern, field))
+            {
+                found.push((field.to_vec(), value));
+            }
+        })?;
+    context.replies.array(2);
+    context
+        .replies
+        .bulk(next.unwrap_or(0).to_string().as_bytes());
+    context.replies.array(found.len() * 2);
+    for (field, value) in found {
+        context.replies.bulk(&field);
+        context.replies.bulk_integer(value);
+    }
+    Ok(Next::Go)
+}

@@ -1,0 +1,161 @@
+//! Commands: what there is, and how one is found and checked before it runs.
+
+mod connection;
+mod counters;
+mod hashes;
+mod keys;
+mod logs;
+mod read;
+mod table;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+pub(super) use read::BlockingRead;
+pub(super) use table::REDIS_VERSION;
+
+use super::client::Entered;
+use super::number::parse_i64;
+use super::parse::Args;
+use super::reply::Replies;
+use super::server::Shared;
+use crate::grid::{OpError, State};
+use table::Command;
+
+/// Everything that a command may touch. The grid's lock is held.
+pub(super) struct Context<'a> {
+    pub(super) server: &'a Shared,
+    pub(super) state: &'a mut State,
+    pub(super) session: &'a mut Session,
+    pub(super) replies: &'a mut Replies,
+    pub(super) now_ms: u64,
+}
+
+/// What the server remembers of a client between commands.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) entered: Entered,
+    pub(super) authenticated: bool,
+    /// The command found last: pipelines repeat themselves.
+    last: Option<&'static Command>,
+}
+
+impl Session {
+    pub(super) fn new(entered: Entered, authenticated: bool) -> Self {
+        Self {
+            entered,
+            authenticated,
+            last: None,
+        }
+    }
+}
+
+/// What follows a command.
+#[derive(Debug)]
+pub(super) enum Next {
+    Go,
+    Close,
+    Later(Later),
+}
+
+/// The part of a command that must not hold the lock.
+#[derive(Debug)]
+pub(super) enum Later {
+    Info(Vec<String>),
+    Wait {
+        sites: usize,
+        timeout: Option<Duration>,
+    },
+    Read(BlockingRead),
+}
+
+/// A command's error reply.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct CommandError(Cow<'static, str>);
+
+impl From<OpError> for CommandError {
+    fn from(error: OpError) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+/// What a command gives: its replies are written already, unless it failed.
+type Outcome = Result<Next, CommandError>;
+
+const SYNTAX: CommandError = CommandError(Cow::Borrowed("ERR syntax error"));
+const NOT_INTEGER: CommandError =
+    CommandError(Cow::Borrowed("ERR value is not an integer or out of range"));
+
+fn fail<T>(text: impl Into<Cow<'static, str>>) -> Result<T, CommandError> {
+    Err(CommandError(text.into()))
+}
+
+fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    parse_i64(text).ok_or(NOT_INTEGER)
+}
+
+/// Carries out one command.
+pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
+    if args.len() == 0 {
+        return Next::Go;
+    }
+    let before = context.replies.bytes.len();
+    match find(context.session, args).and_then(|command| {
+        if !context.session.authenticated && !command.before_auth {
+            return fail("NOAUTH Authentication required.");
+        }
+        (command.run)(context, args)
+    }) {
+        Ok(next) => next,
+        Err(error) => {
+            // Whatever the command had begun to reply.
+            context.replies.bytes.truncate(before);
+            context.replies.error(&error.to_string());
+            Next::Go
+        }
+    }
+}
+
+fn find(session: &mut Session, args: Args<'_>) -> Result<&'static Command, CommandError> {
+    let name = args.get(0);
+    let command = match session.last {
+        Some(last) if name.eq_ignore_ascii_case(last.name.as_bytes()) => last,
+        Some(_) | None => match table::find(name) {
+            Some(command) => command,
+            None => return Err(unknown(args)),
+        },
+    };
+    session.last = Some(command);
+    if command.accepts(args.len()) {
+        Ok(command)
+    } else {
+        Err(wrong_number(command.name))
+    }
+}
+
+fn wrong_number(name: &str) -> CommandError {
+    CommandError(format!("ERR wrong number of arguments for '{name}' command").into())
+}
+
+fn unknown(args: Args<'_>) -> CommandError {
+    let quoted =
+        |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(128)]).into_owned();
+    let mut list = String::new();
+    for arg in args.from(1) {
+        if list.len() >= 128 {
+            break;
+        }
+        list += &format!("'{}' ", quoted(arg));
+    }
+    let name = quoted(args.get(0));
+    CommandError(format!("ERR unknown command '{name}', with args beginning with: {list}").into())
+}
+
+fn unknown_subcommand(args: Args<'_>) -> CommandError {
+    let subcommand = args.get(1);
+    let subcommand = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
+    let command = args.get(0).to_ascii_uppercase();
+    let command = String::from_utf8_lossy(&command);
+    CommandError(format!("ERR unknown subcommand '{subcommand}'. Try {command} HELP.").into())
+}

@@ -1,0 +1,142 @@
+//! `XREAD`, which may wait for what is not there yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::super::parse::Args;
+use super::super::reply::{Protocol, Replies};
+use super::connection::timeout;
+use super::logs::{entries, parse_id};
+use super::{CommandError, Context, Later, Next, Outcome, SYNTAX, fail, integer};
+use crate::grid::{EntryId, State};
+
+/// An `XREAD`: which logs, each after which entry, and how long it waits for one.
+#[derive(Debug)]
+pub(in crate::resp) struct BlockingRead {
+    logs: Vec<(Vec<u8>, EntryId)>,
+    count: Option<usize>,
+    /// None: for ever.
+    pub(in crate::resp) timeout: Option<Duration>,
+}
+
+impl BlockingRead {
+    /// Writes the reply if one of the logs has something new.
+    pub(in crate::resp) fn try_read(
+        &self,
+        state: &State,
+        replies: &mut Replies,
+    ) -> Result<bool, CommandError> {
+        let mut ready = Vec::new();
+        for (key, after) in &self.logs {
+            let Some(id) = state.find_log(key)? else {
+                continue;
+            };
+            let log = state.log(id);
+            let start = after
+                .next()
+                .filter(|start| log.range(*start, EntryId::MAX).next().is_some());
+            ready.extend(start.map(|start| (key, log, start)));
+        }
+        if ready.is_empty() {
+            return Ok(false);
+        }
+        replies.map_or_pairs(ready.len());
+        for (key, log, start) in ready {
+            if replies.protocol == Protocol::Resp2 {
+                replies.array(2);
+            }
+            replies.bulk(key);
+            entries(replies, log.range(start, EntryId::MAX), self.count)?;
+        }
+        Ok(true)
+    }
+
+    /// Has `woken` notified when one of the logs gets an entry.
+    pub(in crate::resp) fn register(
+        &self,
+        state: &mut State,
+        woken: &Arc<Notify>,
+    ) -> Result<(), CommandError> {
+        for (key, _) in &self.logs {
+            state.wait_for_entry(key, woken)?;
+        }
+        Ok(())
+    }
+}
+
+/// `XREAD [COUNT count] [BLOCK ms] STREAMS key… id…`.
+pub(super) fn xread(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (mut count, mut block, mut place) = (None, None, 1);
+    let first = loop {
+        let more = args.len().saturating_sub(place + 1);
+        if more == 0 {
+            return Err(SYNTAX);
+        }
+        if args.is(place, "BLOCK") {
+            block = Some(timeout(args.get(place + 1))?);
+        } else if args.is(place, "COUNT") {
+            let value = integer(args.get(place + 1))?;
+            count = usize::try_from(value).ok().filter(|count| *count > 0);
+        } else if args.is(place, "STREAMS") {
+            break place + 1;
+        } else if args.is(place, "GROUP") {
+            return fail(
+                "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+            );
+        } else {
+            return Err(SYNTAX);
+        }
+        place += 2;
+    };
+    let logs = positions(context.state, args, first)?;
+    let read = BlockingRead {
+        logs,
+        count,
+        timeout: block.flatten(),
+    };
+    if read.try_read(context.state, context.replies)? {
+        return Ok(Next::Go);
+    }
+    if block.is_some() {
+        return Ok(Next::Later(Later::Read(read)));
+    }
+    context.replies.null_array();
+    Ok(Next::Go)
+}
+
+/// The keys from place `first` on, each with the id that stands as far behind it as all keys do.
+fn positions(
+    state: &State,
+    args: Args<'_>,
+    first: usize,
+) -> Result<Vec<(Vec<u8>, EntryId)>, CommandError> {
+    let given = args.len() - first;
+    if !given.is_multiple_of(2) {
+        return fail(
+            "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be \
+             specified.",
+        );
+    }
+    let pairs = args
+        .from(first)
+        .zip(args.from(first + given / 2))
+        .take(given / 2);
+    let mut logs = Vec::with_capacity(given / 2);
+    for (key, id) in pairs {
+        let log = state.find_log(key)?;
+        let after = match id {
+            b"$" => log.map_or(EntryId::MIN, |id| state.log(id).position().last),
+            b">" => {
+                return fail(
+                    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP \
+                     <group> <consumer> option.",
+                );
+            }
+            id => parse_id(id, 0)?,
+        };
+        logs.push((key.to_vec(), after));
+    }
+    Ok(logs)
+}

@@ -1,0 +1,135 @@
+//! The table of commands.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::super::parse::Args;
+use super::{Context, Outcome, connection, counters, hashes, keys, logs, read};
+
+/// The Redis whose behaviour is followed.
+pub(in crate::resp) const REDIS_VERSION: &str = "7.0.15";
+
+/// One command.
+pub(super) struct Command {
+    /// In lower case.
+    pub(super) name: &'static str,
+    /// Arguments, the name included; negative: at least so many.
+    pub(super) arity: i32,
+    pub(super) flags: &'static [&'static str],
+    /// First and last key and the step between them, as `COMMAND` shows it.
+    pub(super) keys: (i32, i32, i32),
+    /// Allowed before `AUTH`.
+    pub(super) before_auth: bool,
+    pub(super) run: fn(&mut Context<'_>, Args<'_>) -> Outcome,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Command {
+    /// Whether so many arguments are right.
+    pub(super) fn accepts(&self, args: usize) -> bool {
+        let needed = self.arity.unsigned_abs() as usize;
+        args == needed || (self.arity < 0 && args > needed)
+    }
+}
+
+const READ: &[&str] = &["readonly", "fast"];
+const SCAN: &[&str] = &["readonly"];
+const WRITE: &[&str] = &["write", "denyoom", "fast"];
+const DELETE: &[&str] = &["write"];
+const OTHER: &[&str] = &["noscript", "loading", "stale", "fast"];
+
+type Run = fn(&mut Context<'_>, Args<'_>) -> Outcome;
+type Row = (
+    &'static str,
+    i32,
+    &'static [&'static str],
+    (i32, i32, i32),
+    Run,
+);
+
+const ONE: (i32, i32, i32) = (1, 1, 1);
+const ALL: (i32, i32, i32) = (1, -1, 1);
+const NONE: (i32, i32, i32) = (0, 0, 0);
+
+const ROWS: &[Row] = &[
+    ("auth", -2, OTHER, NONE, connection::auth),
+    ("client", -2, OTHER, NONE, connection::client),
+    ("command", -1, OTHER, NONE, connection::command),
+    ("config", -2, OTHER, NONE, connection::config),
+    ("dbsize", 1, READ, NONE, keys::dbsize),
+    ("decr", 2, WRITE, ONE, counters::decr),
+    ("decrby", 3, WRITE, ONE, counters::decrby),
+    ("del", -2, DELETE, ALL, keys::del),
+    ("echo", 2, OTHER, NONE, connection::echo),
+    ("exists", -2, READ, ALL, keys::exists),
+    ("get", 2, READ, ONE, counters::get),
+    ("hello", -1, OTHER, NONE, connection::hello),
+    ("hget", 3, READ, ONE, hashes::hget),
+    ("hgetall", 2, SCAN, ONE, hashes::hgetall),
+    ("hincrby", 4, WRITE, ONE, hashes::hincrby),
+    ("hlen", 2, READ, ONE, hashes::hlen),
+    ("hmget", -3, READ, ONE, hashes::hmget),
+    ("hscan", -3, SCAN, ONE, hashes::hscan),
+    ("incr", 2, WRITE, ONE, counters::incr),
+    ("incrby", 3, WRITE, ONE, counters::incrby),
+    ("info", -1, OTHER, NONE, connection::info),
+    ("mget", -2, READ, ALL, counters::mget),
+    ("ping", -1, OTHER, NONE, connection::ping),
+    ("quit", -1, OTHER, NONE, connection::quit),
+    ("reset", 1, OTHER, NONE, connection::reset),
+    ("scan", -2, SCAN, NONE, keys::scan),
+    ("select", 2, OTHER, NONE, connection::select),
+    ("set", -3, WRITE, ONE, counters::set),
+    ("type", 2, READ, ONE, keys::type_of),
+    ("unlink", -2, DELETE, ALL, keys::del),
+    ("wait", 3, OTHER, NONE, connection::wait),
+    ("xadd", -5, WRITE, ONE, logs::xadd),
+    ("xinfo", -2, SCAN, (2, 2, 1), logs::xinfo),
+    ("xlen", 2, READ, ONE, logs::xlen),
+    ("xrange", -4, SCAN, ONE, logs::xrange),
+    ("xread", -4, SCAN, NONE, read::xread),
+    ("xrevrange", -4, SCAN, ONE, logs::xrevrange),
+    ("xtrim", -4, DELETE, ONE, logs::xtrim),
+];
+
+static TABLE: LazyLock<HashMap<&'static [u8], Command>> = LazyLock::new(|| {
+    let command = |(name, arity, flags, keys, run): Row| {
+        let before_auth = ["auth", "hello", "quit", "reset"].contains(&name);
+        (
+            name.as_bytes(),
+            Command {
+                name,
+                arity,
+                flags,
+                keys,
+                before_auth,
+                run,
+            },
+        )
+    };
+    ROWS.iter().copied().map(command).collect()
+});
+
+/// No command's name is longer.
+const NAME_BYTES_MAX: usize = 16;
+
+/// The command of that name, in whatever case.
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
+    let mut lower = [0; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    TABLE.get(&*lower)
+}
+
+/// All commands, by name.
+pub(super) fn all() -> impl ExactSizeIterator<Item = &'static Command> {
+    let mut commands: Vec<_> = TABLE.values().collect();
+    commands.sort_by_key(|command| command.name);
+    commands.into_iter()
+}

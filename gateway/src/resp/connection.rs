@@ -1,0 +1,239 @@
+//! One client's connection.
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::client::Entered;
+use super::commands::{self, BlockingRead, Context, Later, Next, Session};
+use super::info;
+use super::parse::{Parsed, Parser};
+use super::reply::Replies;
+use super::server::Shared;
+use crate::grid::{Epoch, now_ms};
+
+/// Room made in the buffer for each read.
+const READ_BYTES: usize = 32 << 10;
+/// Commands go on under one hold of the lock until the replies are this long: then they are
+/// written, however slowly the client reads, before the next command is looked at.
+const REPLY_BYTES_HIGH: usize = 256 << 10;
+/// A buffer that one large command or reply has grown is given back above this.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// While a command blocks, no more than this is read ahead.
+const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
+
+/// What to do after a round of commands.
+enum Round {
+    /// The buffer holds no whole command; this many bytes are needed.
+    Read(usize),
+    /// Write the replies, then go on with what the buffer holds.
+    Write,
+    Later(Later),
+    Close,
+}
+
+/// A client's connection and all that belongs to it.
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    session: Session,
+    parser: Parser,
+    replies: Replies,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream, entered: Entered) -> Self {
+        let session = Session::new(entered, shared.config.password.is_none());
+        Self {
+            shared,
+            stream,
+            session,
+            parser: Parser::default(),
+            replies: Replies::default(),
+            buffer: Vec::with_capacity(READ_BYTES),
+        }
+    }
+
+    /// Serves the client until it leaves.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let mut needed = 1;
+        loop {
+            while self.buffer.len() < needed {
+                self.buffer.reserve(READ_BYTES);
+                if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                    return Ok(());
+                }
+            }
+            let round = self.commands();
+            self.write().await?;
+            needed = match round {
+                Round::Read(needed) => needed,
+                Round::Write => 0,
+                Round::Later(later) => {
+                    if !self.later(later).await? {
+                        return Ok(());
+                    }
+                    self.write().await?;
+                    0
+                }
+                Round::Close => return self.stream.shutdown().await,
+            };
+        }
+    }
+
+    /// Carries out the commands in the buffer under one hold of the lock.
+    fn commands(&mut self) -> Round {
+        let mut done = 0;
+        let now_ms = now_ms();
+        let mut state = self.shared.grid.lock();
+        let round = loop {
+            let rest = &self.buffer[done..];
+            match self.parser.parse(rest, self.session.authenticated) {
+                Ok(Parsed::Incomplete(needed)) => break Round::Read(needed),
+                Err(error) => {
+                    self.replies.error(&error.to_string());
+                    break Round::Close;
+                }
+                Ok(Parsed::Command(length)) => {
+                    let args = self.parser.args(rest);
+                    let mut context = Context {
+                        server: &self.shared,
+                        state: &mut state,
+                        session: &mut self.session,
+                        replies: &mut self.replies,
+                        now_ms,
+                    };
+                    let next = commands::run(&mut context, args);
+                    done += length;
+                    match next {
+                        Next::Go if self.replies.bytes.len() < REPLY_BYTES_HIGH => {}
+                        Next::Go => break Round::Write,
+                        Next::Close => break Round::Close,
+                        Next::Later(later) => break Round::Later(later),
+                    }
+                }
+            }
+        };
+        drop(state);
+        self.buffer.drain(..done);
+        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        round
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        self.stream.write_all(&self.replies.bytes).await?;
+        self.replies.bytes.clear();
+        if self.replies.bytes.capacity() > BUFFER_BYTES_KEPT {
+            self.replies.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Does what could not be done under the lock; false when the client left meanwhile.
+    async fn later(&mut self, later: Later) -> io::Result<bool> {
+        match later {
+            Later::Info(sections) => {
+                let text = info::render(&self.shared, &sections);
+                self.replies.verbatim(&text);
+                Ok(true)
+            }
+            Later::Wait { sites, timeout } => self.wait(sites, timeout).await,
+            Later::Read(read) => self.blocking_read(read).await,
+        }
+    }
+
+    /// `WAIT`: until so many sites hold everything written so far, or time is up.
+    async fn wait(&mut self, sites: usize, timeout: Option<Duration>) -> io::Result<bool> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut acked = self.shared.grid.acked();
+        let grid = self.shared.grid.clone();
+        let flushed = tokio::task::spawn_blocking(move || grid.flush()).await;
+        let epoch = match flushed {
+            Ok(Ok(epoch)) => epoch,
+            Ok(Err(_)) | Err(_) => Epoch(u64::MAX),
+        };
+        loop {
+            let held = acked
+                .borrow_and_update()
+                .values()
+                .filter(|acked| **acked >= epoch)
+                .count();
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if held >= sites || over {
+                self.replies.count(held as u64);
+                return Ok(true);
+            }
+            tokio::select! {
+                changed = acked.changed() => if changed.is_err() { return Ok(false) },
+                () = at(deadline) => {}
+                left = client_left(&mut self.stream, &mut self.buffer) => {
+                    left?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// `XREAD BLOCK`: until one of the logs has something new, or time is up.
+    async fn blocking_read(&mut self, read: BlockingRead) -> io::Result<bool> {
+        let deadline = read.timeout.map(|timeout| Instant::now() + timeout);
+        let woken = Arc::new(Notify::new());
+        loop {
+            let found = {
+                let mut state = self.shared.grid.lock();
+                match read.try_read(&state, &mut self.replies) {
+                    Ok(false) => read.register(&mut state, &woken).map(|()| false),
+                    found => found,
+                }
+            };
+            match found {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => {
+                    self.replies.error(&error.to_string());
+                    return Ok(true);
+                }
+            }
+            tokio::select! {
+                () = woken.notified() => {}
+                () = at(deadline) => {
+                    self.replies.null_array();
+                    return Ok(true);
+                }
+                left = client_left(&mut self.stream, &mut self.buffer) => {
+                    left?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// Done at `deadline`; never, if there is none.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+/// Done when the client has closed its end. What it sends meanwhile is kept for later.
+async fn client_left(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
+    while buffer.len() < READ_AHEAD_BYTES_MAX {
+        buffer.reserve(READ_BYTES);
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+    // It is still there and impatient; what it sends stays with the kernel.
+    pending().await
+}

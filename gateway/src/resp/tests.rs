@@ -1,0 +1,276 @@
+//! The server over loopback: a Redis client, and bytes as they are.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::grid::{Epoch, Flusher, Grid, GridConfig};
+
+struct Site {
+    grid: Arc<Grid>,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    done: tokio::task::JoinHandle<()>,
+}
+
+impl Site {
+    async fn start(password: Option<&str>) -> Self {
+        let config = GridConfig {
+            dir: None,
+            site: "east".parse().unwrap(),
+            incarnation: 1,
+            flush_interval: Duration::from_millis(5),
+            memory_bytes_max: 1 << 30,
+            keep_trimmed_for_peers: false,
+        };
+        let grid = Arc::new(Grid::open(config).unwrap().0);
+        let config = RespConfig {
+            password: password.map(str::to_owned),
+            clients_max: 4,
+        };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(any, grid.clone(), config, Arc::new(NoInfo))
+            .await
+            .unwrap();
+        let address = server.local_addr();
+        let (stop, stopped) = oneshot::channel();
+        let done = tokio::spawn(server.serve(async move { drop(stopped.await) }));
+        Self {
+            grid,
+            address,
+            stop: Some(stop),
+            done,
+        }
+    }
+
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        self.done.await.unwrap();
+    }
+
+    async fn client(&self) -> Raw {
+        Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+}
+
+struct Raw(TcpStream);
+
+impl Raw {
+    /// Sends text (inline commands, or arrays as they are) and reads as much as is expected.
+    async fn expect(&mut self, sent: &str, reply: &str) {
+        self.0.write_all(sent.as_bytes()).await.unwrap();
+        let mut got = vec![0; reply.len()];
+        let read = tokio::time::timeout(Duration::from_secs(5), self.0.read_exact(&mut got));
+        let whole = read.await.is_ok_and(|read| read.is_ok());
+        let got = String::from_utf8_lossy(&got).into_owned();
+        assert!(
+            whole && got == reply,
+            "{sent:?} gave {got:?}, not {reply:?}"
+        );
+    }
+
+    async fn closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0; 8]).await, Ok(0) | Err(_))
+    }
+}
+
+#[tokio::test]
+async fn a_redis_client_works() -> redis::RedisResult<()> {
+    use redis::AsyncCommands;
+    let site = Site::start(Some("secret")).await;
+    for protocol in ["", "&protocol=resp3"] {
+        let url = format!(
+            "redis://:secret@{}/?{}",
+            site.address,
+            protocol.trim_start_matches('&')
+        );
+        let mut client = redis::Client::open(url)?
+            .get_multiplexed_async_connection()
+            .await?;
+        let _: i64 = client.del(&["hits", "by", "clicks"]).await?;
+        assert_eq!(client.incr::<_, _, i64>("hits", 5).await?, 5);
+        assert_eq!(client.get::<_, Option<i64>>("hits").await?, Some(5));
+        assert_eq!(client.hincr::<_, _, _, i64>("by", "a", 2).await?, 2);
+        let all: std::collections::HashMap<String, i64> = client.hgetall("by").await?;
+        assert_eq!(all["a"], 2);
+        let id: String = client.xadd("clicks", "*", &[("path", "/")]).await?;
+        let read: redis::streams::StreamReadReply = client.xread(&["clicks"], &["0"]).await?;
+        assert_eq!(read.keys[0].ids[0].id, id);
+        let range: redis::streams::StreamRangeReply = client.xrange_all("clicks").await?;
+        assert_eq!(
+            range.ids[0].map["path"],
+            redis::Value::BulkString(b"/".to_vec())
+        );
+        let mut keys = client.scan::<String>().await?;
+        let mut count = 0;
+        while let Some(key) = keys.next_item().await {
+            key?;
+            count += 1;
+        }
+        assert_eq!(count, 3);
+    }
+    site.stop().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn pipelines_inline_commands_and_errors() {
+    let site = Site::start(None).await;
+    let mut client = site.client().await;
+    client
+        .expect(
+            "INCR a\r\nINCRBY a 41\r\nGET a\r\nGET b\r\n",
+            ":1\r\n:42\r\n$2\r\n42\r\n$-1\r\n",
+        )
+        .await;
+    client.expect("HELLO\r\n", "*14\r\n").await;
+    let mut client = site.client().await;
+    client
+        .expect(
+            "NO such\r\n",
+            "-ERR unknown command 'NO', with args beginning with: 'such' \r\n",
+        )
+        .await;
+    client
+        .expect(
+            "GET\r\n",
+            "-ERR wrong number of arguments for 'get' command\r\n",
+        )
+        .await;
+    client
+        .expect(
+            "HGET a f\r\n",
+            "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+        )
+        .await;
+    client
+        .expect("SET a 1 EX 5\r\n", "-ERR syntax error\r\n")
+        .await;
+    client
+        .expect(
+            "SET a x\r\n",
+            "-ERR value is not an integer or out of range\r\n",
+        )
+        .await;
+    client
+        .expect(
+            "*3\r\n$-2\r\n",
+            "-ERR Protocol error: invalid bulk length\r\n",
+        )
+        .await;
+    assert!(client.closed().await);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_the_password() {
+    let site = Site::start(Some("secret")).await;
+    let mut client = site.client().await;
+    client
+        .expect("GET a\r\n", "-NOAUTH Authentication required.\r\n")
+        .await;
+    client
+        .expect(
+            "AUTH wrong\r\n",
+            "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+        )
+        .await;
+    client.expect("AUTH other secret\r\n", "-WRONGPASS").await;
+    let mut client = site.client().await;
+    client
+        .expect("AUTH default secret\r\nGET a\r\n", "+OK\r\n$-1\r\n")
+        .await;
+    client
+        .expect(
+            "RESET\r\nGET a\r\n",
+            "+RESET\r\n-NOAUTH Authentication required.\r\n",
+        )
+        .await;
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_blocking_read_wakes_and_forgets_who_left() {
+    let site = Site::start(None).await;
+    let (mut reader, mut writer) = (site.client().await, site.client().await);
+    reader
+        .expect("XREAD BLOCK 20 STREAMS l $\r\n", "*-1\r\n")
+        .await;
+    reader
+        .0
+        .write_all(b"XREAD BLOCK 0 STREAMS l other $ $\r\nPING\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    writer.expect("XADD l 5-1 f v\r\n", "$3\r\n5-1\r\n").await;
+    let entry = "*1\r\n*2\r\n$1\r\nl\r\n*1\r\n*2\r\n$3\r\n5-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n";
+    reader.expect("", &format!("{entry}+PONG\r\n")).await;
+    reader
+        .0
+        .write_all(b"XREAD BLOCK 0 STREAMS l $\r\n")
+        .await
+        .unwrap();
+    drop(reader);
+    for _ in 0..100 {
+        if writer_sees(&mut writer).await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(writer_sees(&mut writer).await, 1);
+    site.stop().await;
+}
+
+/// Connected clients, by `CLIENT LIST`.
+async fn writer_sees(client: &mut Raw) -> usize {
+    client.0.write_all(b"CLIENT LIST\r\n").await.unwrap();
+    let mut bytes = vec![0; 4096];
+    let length = client.0.read(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes[..length])
+        .matches("id=")
+        .count()
+}
+
+#[tokio::test]
+async fn wait_counts_sites_that_hold_everything() {
+    let site = Site::start(None).await;
+    let flusher = Flusher::spawn(site.grid.clone()).unwrap();
+    let mut client = site.client().await;
+    client
+        .expect("INCR a\r\nWAIT 1 20\r\n", ":1\r\n:0\r\n")
+        .await;
+    let epoch = site.grid.flush().unwrap();
+    assert!(epoch > Epoch(0));
+    site.grid.set_peer_acked(&"west".parse().unwrap(), epoch);
+    client.expect("WAIT 1 0\r\n", ":1\r\n").await;
+    client
+        .expect("INCR a\r\nWAIT 1 20\r\n", ":2\r\n:0\r\n")
+        .await;
+    site.stop().await;
+    tokio::task::spawn_blocking(move || flusher.stop())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn clients_too_many_are_turned_away() {
+    let site = Site::start(None).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = site.client().await;
+        client.expect("PING\r\n", "+PONG\r\n").await;
+        clients.push(client);
+    }
+    let mut fifth = site.client().await;
+    fifth
+        .expect("", "-ERR max number of clients reached\r\n")
+        .await;
+    assert!(fifth.closed().await);
+    drop(clients);
+    site.stop().await;
+}
