@@ -14,6 +14,7 @@ mod decoder;
 mod encoder;
 mod history;
 mod link;
+mod similarity;
 mod wire;
 
 pub use decoder::{DecodeError, Decoder, Decoding};

@@ -6,6 +6,7 @@ use super::scan::{Found, Match, Novel};
 use super::streams::OpenPiece;
 use crate::chunker::{CHUNK_BYTES_MIN, Chunker, OpenChunk};
 use crate::history::{Extent, Index, Ledger, Position, Threads};
+use crate::similarity::{Sampler, Similar};
 
 /// Novel ranges with less than this between them are appended as one with what is between, so that
 /// the next version finds this one in one piece.
@@ -30,6 +31,8 @@ pub(super) struct Append<'a> {
     pub(super) ledger: &'a mut Ledger,
     pub(super) index: &'a mut Index,
     pub(super) threads: &'a mut Threads,
+    pub(super) sampler: &'a Sampler,
+    pub(super) similar: &'a mut Similar,
 }
 
 impl Append<'_> {
@@ -51,6 +54,9 @@ impl Append<'_> {
                         unindexed = piece.range.end;
                         if let Some(whole) = whole {
                             self.index.insert(fingerprint, whole);
+                        }
+                        if let Some(features) = piece.features {
+                            self.similar.insert(features, here);
                         }
                     }
                     None if last => {
@@ -77,14 +83,12 @@ impl Append<'_> {
             .chunker
             .next_cut(&mut open, &self.raw[from..stretch.end])
         {
-            let fingerprint = self.chunker.fingerprint(&self.raw[from..from + len]);
-            self.index.insert(
-                fingerprint,
-                Extent {
-                    at: at.after(from - range.start),
-                    len,
-                },
-            );
+            let (chunk, here) = (&self.raw[from..from + len], at.after(from - range.start));
+            self.index
+                .insert(self.chunker.fingerprint(chunk), Extent { at: here, len });
+            if let Some(features) = self.sampler.sample(chunk) {
+                self.similar.insert(features, here);
+            }
             from += len;
         }
     }

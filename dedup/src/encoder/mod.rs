@@ -6,6 +6,7 @@ mod bases;
 mod courses;
 mod floor;
 mod in_flight;
+mod level;
 mod scan;
 mod streams;
 
@@ -20,12 +21,15 @@ use self::append::Append;
 use self::bases::Choice;
 use self::floor::Floor;
 use self::in_flight::{Flight, InFlight};
+pub use self::level::Level;
+use self::level::Leveller;
 use self::scan::{Found, Scan};
 use self::streams::Streams;
 use crate::BatchId;
-use crate::chunker::Chunker;
+use crate::chunker::{Chunker, ChunkerKey};
 use crate::history::{Extent, HistoryId, Index, Ledger, Position, Threads};
 use crate::link::Link;
+use crate::similarity::{Sampler, Similar};
 use crate::wire::batch::{self, Head};
 use crate::wire::hello::{Held, Hello, Refused};
 use crate::wire::plan::{Plan, Run};
@@ -69,15 +73,6 @@ pub struct EncodeStats {
     pub level: i32,
 }
 
-/// How hard to compress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// As hard as the link's drain rate leaves time for.
-    Adaptive,
-    /// Always this zstd level, 1..=19.
-    Fixed(i32),
-}
-
 /// Why a peer's hello was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -99,37 +94,39 @@ pub enum HelloError {
 #[derive(Debug)]
 pub struct Encoder {
     link: Arc<Link>,
-    chunker: Option<Chunker>,
+    cutting: Option<Cutting>,
     history: (HistoryId, u64),
     /// The peer is known to have `history`.
     confirmed: bool,
     generation: u64,
     index: Index,
     threads: Threads,
+    similar: Similar,
     aligner: Aligner,
     streams: Streams,
     in_flight: InFlight,
     encoded: u64,
     floor: Floor,
-    level: Level,
+    level: Leveller,
 }
 
 impl Encoder {
     pub(crate) fn new(link: Arc<Link>) -> Self {
         Self {
             link,
-            chunker: None,
+            cutting: None,
             history: (HistoryId::random(), 0),
             confirmed: false,
             generation: 0,
             index: Index::default(),
             threads: Threads::default(),
+            similar: Similar::default(),
             aligner: Aligner::default(),
             streams: Streams::default(),
             in_flight: InFlight::default(),
             encoded: 0,
             floor: Floor::default(),
-            level: Level::Adaptive,
+            level: Leveller::default(),
         }
     }
 
@@ -144,9 +141,9 @@ impl Encoder {
         let mut stream = self.streams.take(id.stream, id.seq);
         let link = self.link.clone();
         let mut ledger = link.sent();
-        let chunker = self
-            .chunker
-            .get_or_insert_with(|| Chunker::new(link.settle_key()));
+        let Cutting { chunker, sampler } = self
+            .cutting
+            .get_or_insert_with(|| Cutting::new(link.settle_key()));
         let scan = Scan {
             raw,
             lane,
@@ -154,6 +151,8 @@ impl Encoder {
             ledger: &ledger,
             index: &self.index,
             threads: &self.threads,
+            sampler,
+            similar: &self.similar,
             in_flight: &self.in_flight,
             literal: literal || lost.is_some(),
         };
@@ -191,12 +190,15 @@ impl Encoder {
                 let start = ledger.tail();
                 let appends = append::ranges(&found);
                 let (index, threads) = (&mut self.index, &mut self.threads);
+                let similar = &mut self.similar;
                 stream.open = Append {
                     raw,
                     chunker,
                     ledger: &mut ledger,
                     index,
                     threads,
+                    sampler,
+                    similar,
                 }
                 .run(&found, &appends);
                 stream.tail.push(Extent {
@@ -229,7 +231,7 @@ impl Encoder {
     }
 
     fn finish(&mut self, options: EncodeOptions, raw: &[u8], draft: Draft) -> Encoded {
-        let level = self.level_for(raw.len(), draft.literal_len);
+        let level = self.level.choose(draft.literal_len, draft.prefix.len());
         let plan = Plan {
             runs: draft.runs(),
             appends: draft.appends.clone(),
@@ -280,13 +282,6 @@ impl Encoder {
         }
     }
 
-    fn level_for(&self, _raw: usize, _literals: usize) -> i32 {
-        match self.level {
-            Level::Adaptive => 3,
-            Level::Fixed(level) => level,
-        }
-    }
-
     /// Stops referring to the oldest history when it outgrows what either end may keep.
     fn make_room(&mut self) {
         let mut ledger = self.link.sent();
@@ -333,6 +328,7 @@ impl Encoder {
                 self.confirmed = false;
                 self.index.clear();
                 self.threads.clear();
+                self.similar.clear();
                 self.streams.clear();
             }
         }
@@ -348,11 +344,29 @@ impl Encoder {
     }
 
     /// The rate at which the link drains, for [`Level::Adaptive`]; `None` when nothing is queued.
-    pub fn handle_drain(&mut self, _bytes_per_s: Option<f64>) {}
+    pub fn handle_drain(&mut self, bytes_per_s: Option<f64>) {
+        self.level.handle_drain(bytes_per_s);
+    }
 
     /// Sets how hard to compress.
     pub fn set_level(&mut self, level: Level) {
-        self.level = level;
+        self.level.set(level);
+    }
+}
+
+/// What follows from the deployment's key.
+#[derive(Debug)]
+struct Cutting {
+    chunker: Chunker,
+    sampler: Sampler,
+}
+
+impl Cutting {
+    fn new(key: ChunkerKey) -> Self {
+        Self {
+            chunker: Chunker::new(key),
+            sampler: Sampler::new(key),
+        }
     }
 }
 

@@ -13,11 +13,14 @@ use super::in_flight::InFlight;
 use super::streams::OpenPiece;
 use crate::chunker::{Chunker, Fingerprint, OpenChunk};
 use crate::history::{Extent, Index, Ledger, Position, Threads};
+use crate::similarity::{Sampler, Similar, SuperFeatures};
 
 /// A shorter match is not worth its reference.
 const RUN_BYTES_MIN: usize = 32;
 /// A shorter detour of an earlier version is not worth following.
 const DETOUR_BYTES_MIN: usize = 12;
+/// Window in which two chunks that are much alike are aligned, in bytes.
+const ALIKE_WINDOW_BYTES: usize = 8 << 10;
 /// Windows in which the way back is sought after an edit, in bytes.
 const WINDOWS: [usize; 2] = [768, 8 << 10];
 
@@ -35,7 +38,7 @@ impl Match {
 }
 
 /// A chunk, or the piece of one, that is new to history.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Novel {
     pub(crate) range: Range<usize>,
     /// Of the whole chunk; `None` while its end has not been seen.
@@ -44,6 +47,7 @@ pub(crate) struct Novel {
     pub(crate) earlier: Option<Extent>,
     /// Where it would stand in history by the course most trusted.
     pub(crate) guess: Option<Position>,
+    pub(crate) features: Option<SuperFeatures>,
 }
 
 /// What a scan found.
@@ -58,6 +62,23 @@ pub(crate) struct Found {
     sure: bool,
 }
 
+/// What became of a chunk that is like one in history.
+enum Alike {
+    /// The two meet, and the batch is matched up to here.
+    Aligned(usize),
+    /// They have no stretch in common, but one may serve to compress the other.
+    Guess(Position),
+}
+
+impl Alike {
+    fn position(self) -> Option<Position> {
+        match self {
+            Self::Aligned(_) => None,
+            Self::Guess(position) => Some(position),
+        }
+    }
+}
+
 /// What a scan looks at.
 pub(crate) struct Scan<'a> {
     pub(crate) raw: &'a [u8],
@@ -66,6 +87,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) index: &'a Index,
     pub(crate) threads: &'a Threads,
+    pub(crate) sampler: &'a Sampler,
+    pub(crate) similar: &'a Similar,
     pub(crate) in_flight: &'a InFlight,
     /// Look for nothing: everything is novel.
     pub(crate) literal: bool,
@@ -90,7 +113,7 @@ impl Scan<'_> {
                 .or_else(|| self.find_back(&mut found, aligner, at));
             at = match met {
                 Some(end) => end,
-                None => self.next_chunk(&mut found, at),
+                None => self.next_chunk(&mut found, aligner, at),
             };
         }
         found.courses.advance(self.raw.len());
@@ -151,16 +174,7 @@ impl Scan<'_> {
                 }
             })
         })?;
-        if met.begin > at {
-            let gap = Novel {
-                range: at..met.begin,
-                fingerprint: None,
-                earlier: None,
-                guess: None,
-            };
-            self.push_novel(found, gap);
-        }
-        self.push(found, met.begin, met.extent);
+        self.meet(found, at, met);
         Some(met.end())
     }
 
@@ -191,7 +205,7 @@ impl Scan<'_> {
         &held[..held.len().min(max).min(horizon.since(here))]
     }
 
-    fn next_chunk(&self, found: &mut Found, at: usize) -> usize {
+    fn next_chunk(&self, found: &mut Found, aligner: &mut Aligner, at: usize) -> usize {
         let rest = &self.raw[at..];
         let piece = found.open.take();
         let mut open = piece
@@ -214,9 +228,8 @@ impl Scan<'_> {
                 found,
                 Novel {
                     range: at..self.raw.len(),
-                    fingerprint: None,
                     earlier,
-                    guess: None,
+                    ..Novel::default()
                 },
             );
             return self.raw.len();
@@ -233,16 +246,69 @@ impl Scan<'_> {
         if let Some(end) = self.look_up(found, fingerprint, at, len, earlier_len) {
             return end;
         }
-        self.push_novel(
-            found,
-            Novel {
-                range: at..at + len,
-                fingerprint: Some(fingerprint),
-                earlier,
-                guess: None,
-            },
-        );
-        at + len
+        let features = self.sampler.sample(chunk);
+        let alike = features
+            .filter(|_| !self.literal)
+            .and_then(|features| self.meet_alike(found, aligner, features, at));
+        match alike {
+            Some(Alike::Aligned(end)) => end,
+            guess => {
+                let guess = guess.and_then(Alike::position);
+                let range = at..at + len;
+                let fingerprint = Some(fingerprint);
+                self.push_novel(
+                    found,
+                    Novel {
+                        range,
+                        fingerprint,
+                        earlier,
+                        guess,
+                        features,
+                    },
+                );
+                at + len
+            }
+        }
+    }
+
+    /// Looks for a chunk much like the one at `at`, and goes on from there if the two meet.
+    fn meet_alike(
+        &self,
+        found: &mut Found,
+        aligner: &mut Aligner,
+        features: SuperFeatures,
+        at: usize,
+    ) -> Option<Alike> {
+        let candidates = self
+            .similar
+            .find(features)
+            .filter_map(|here| self.near(aligner, here, at, ALIKE_WINDOW_BYTES, true));
+        let met = candidates.reduce(|best, next| {
+            if next.extent.len > best.extent.len {
+                next
+            } else {
+                best
+            }
+        });
+        let Some(met) = met else {
+            return self.similar.find(features).next().map(Alike::Guess);
+        };
+        self.meet(found, at, met);
+        Some(Alike::Aligned(met.end()))
+    }
+
+    /// Takes a match that lies ahead, with what stands before it as novel.
+    fn meet(&self, found: &mut Found, at: usize, met: Match) {
+        if met.begin > at {
+            self.push_novel(
+                found,
+                Novel {
+                    range: at..met.begin,
+                    ..Novel::default()
+                },
+            );
+        }
+        self.push(found, met.begin, met.extent);
     }
 
     fn look_up(
@@ -288,7 +354,9 @@ impl Scan<'_> {
     }
 
     fn push_novel(&self, found: &mut Found, mut novel: Novel) {
-        novel.guess = found.courses.main(novel.range.start);
+        novel.guess = novel
+            .guess
+            .or_else(|| found.courses.main(novel.range.start));
         found.courses.missed(novel.range.len());
         found.sure = false;
         found.novel.push(novel);
