@@ -133,7 +133,7 @@ pub struct ClassReport {
 /// How far a peer is behind in what we send it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamReport {
-    /// The stream's name, such as `grid`.
+    /// The stream's name: `counters` or `logs`.
     pub stream: String,
     /// Age of the oldest change that the peer has not confirmed as durable; 0 if there
     /// is none.

@@ -93,7 +93,7 @@ fn west() -> LinkReport {
             received_bytes: 900,
         }],
         streams: vec![StreamReport {
-            stream: "grid".to_owned(),
+            stream: "counters".to_owned(),
             lag_s: 0.08,
             lag_records: 2,
             lag_bytes: 3000,

@@ -195,7 +195,7 @@ impl Table {
     fn field(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
         let mut line = String::new();
         // Writing to a string cannot fail.
-        let _written = write!(line, "  {name:<9}{value}");
+        let _written = write!(line, "  {name:<13}{value}");
         self.line(format_args!("{line}"));
     }
 }

@@ -159,15 +159,19 @@ fn write<T>(
         };
         let mut family = out.encode_descriptor(metric.name, metric.help, None, kind)?;
         for (labels, thing) in things {
-            if let Some(value) = (metric.value)(thing) {
-                write_value(family.encode_family(labels)?, metric.kind, value)?;
+            match (metric.value)(thing) {
+                None => {}
+                Some(value) if labels.is_empty() => write_value(&mut family, metric.kind, value)?,
+                Some(value) => {
+                    write_value(&mut family.encode_family(labels)?, metric.kind, value)?;
+                }
             }
         }
     }
     Ok(())
 }
 
-fn write_value(mut out: MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
+fn write_value(out: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
     match (kind, value) {
         (Kind::Counter, Value::Whole(n)) => out.encode_counter::<NoLabelSet, _, u64>(&n, None),
         (Kind::Counter, Value::Real(x)) => out.encode_counter::<NoLabelSet, _, u64>(&x, None),
@@ -197,7 +201,7 @@ mod tests {
             "strait_link_phase{site=\"east\",link=\"west\",phase=\"down\"} 0",
             "strait_link_rtt_seconds{site=\"east\",link=\"west\"} 0.1015",
             "strait_class_wire_bytes_total{site=\"east\",link=\"west\",class=\"bulk\"} 1000000",
-            "strait_stream_lag_seconds{site=\"east\",link=\"west\",stream=\"grid\"} 0.08",
+            "strait_stream_lag_seconds{site=\"east\",link=\"west\",stream=\"counters\"} 0.08",
             "strait_grid_writes_total{site=\"east\"} 42",
             "strait_build_info{site=\"east\",version=\"0.1.0\",incarnation=\"00000000000000ff\"} 1",
         ] {
