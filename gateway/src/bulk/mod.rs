@@ -29,3 +29,6 @@ pub use figures::BulkFigures;
 pub use message::Cost;
 pub use room::Bulk;
 pub use store::BulkConfig;
+
+#[cfg(test)]
+mod tests;

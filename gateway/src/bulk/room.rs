@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,6 +39,7 @@ pub(super) struct Room {
     pub(super) counters: Counters,
     pub(super) receiving: Receiving,
     pub(super) serving: Semaphore,
+    closed: AtomicBool,
     sites: HashMap<SiteName, Site>,
 }
 
@@ -65,6 +67,7 @@ impl Bulk {
             counters: Counters::default(),
             receiving: Receiving::default(),
             serving: Semaphore::new(SERVING_MAX),
+            closed: AtomicBool::new(false),
             sites: sites.collect(),
         };
         Ok((
@@ -81,7 +84,7 @@ impl Bulk {
         let Ok(site) = self.room.site(site) else {
             return;
         };
-        if fresh {
+        if fresh && !self.room.closed.load(Ordering::SeqCst) {
             let old = site.session.lock().replace(Session::start(&site.link));
             if let Some(old) = old {
                 old.end();
@@ -115,6 +118,18 @@ impl Bulk {
             }
         }
         batch.ack();
+    }
+
+    /// Ends all that is under way, so that no thread waits for a peer any more.
+    /// [`Bulk::serve_control`] does this when it is told to stop.
+    pub fn close(&self) {
+        self.room.closed.store(true, Ordering::SeqCst);
+        for site in self.room.sites.values() {
+            let session = site.session.lock().take();
+            if let Some(session) = session {
+                session.end();
+            }
+        }
     }
 
     /// Counts since the start.

@@ -86,6 +86,11 @@ impl Gateway {
         }
     }
 
+    /// The same gateway, with another wait for a link that is down.
+    pub fn with_wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
     /// Sends what `from` gives, up to its end. `check` has the last word on what was
     /// read before the peer keeps it. `progress` is called now and then, from another thread.
     pub fn push(

@@ -52,7 +52,7 @@ pub(super) struct Asked<'a> {
 
 impl Bulk {
     /// Serves commands on a Unix socket at `path`, replacing what an earlier run left
-    /// there, until `shutdown`; then removes it.
+    /// there, until `shutdown`; then removes it and ends all transfers.
     pub async fn serve_control(
         self: Arc<Self>,
         path: &Path,
@@ -63,6 +63,7 @@ impl Bulk {
             () = accept(&self.room, &listener) => {}
             () = shutdown => {}
         }
+        self.close();
         std::fs::remove_file(path)
     }
 }

@@ -1,0 +1,284 @@
+//! Two rooms on one machine with a real link between them.
+
+mod hostile;
+mod transfers;
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use strait_transport::{
+    BatchRef, Congestion, Decode, Decoding, Encode, EncodedBatch, Identity, LinkEvent, LinkEvents,
+    LinkHandle, Node, NodeConfig, PeerConfig, Seq, SiteName, StreamId,
+};
+
+use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
+use super::location::Location;
+use super::store::FileMeta;
+use super::{Bulk, BulkConfig};
+use crate::streams::StreamOpen;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Batches as they are.
+struct Plain;
+
+impl Encode for Plain {
+    fn encode(&mut self, batch: BatchRef<'_>) -> EncodedBatch {
+        EncodedBatch {
+            bytes: batch.raw.clone(),
+            literal_bytes: batch.raw.len() as u64,
+            level: 0,
+        }
+    }
+
+    fn handle_acked(&mut self, _stream: StreamId, _seq: Seq) {}
+
+    fn handle_hello(&mut self, _hello: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Decode for Plain {
+    fn hello(&mut self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn decode(&mut self, wire: Bytes) -> Decoding {
+        Decoding::Ready(wire)
+    }
+}
+
+fn site(name: &str) -> SiteName {
+    name.parse().unwrap()
+}
+
+fn place(text: &str) -> Location {
+    text.parse().unwrap()
+}
+
+/// A node with one peer.
+struct End {
+    node: Node,
+    link: LinkHandle,
+    events: LinkEvents,
+}
+
+/// Keys of two ends; the address of the one that is dialed.
+struct Wires {
+    east: tempfile::TempDir,
+    west: tempfile::TempDir,
+    west_address: SocketAddr,
+}
+
+impl Wires {
+    fn new() -> Self {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (east, west) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for dir in [&east, &west] {
+            Identity::generate()
+                .unwrap()
+                .save(&dir.path().join("key"))
+                .unwrap();
+        }
+        Self {
+            east,
+            west,
+            west_address: free.local_addr().unwrap(),
+        }
+    }
+
+    async fn east(&self) -> End {
+        let dialed = vec![self.west_address.to_string()];
+        bind(
+            "east",
+            &self.east,
+            "127.0.0.1:0".parse().unwrap(),
+            "west",
+            &self.west,
+            dialed,
+        )
+        .await
+    }
+
+    async fn west(&self) -> End {
+        bind(
+            "west",
+            &self.west,
+            self.west_address,
+            "east",
+            &self.east,
+            Vec::new(),
+        )
+        .await
+    }
+}
+
+async fn bind(
+    own: &str,
+    own_dir: &tempfile::TempDir,
+    listen: SocketAddr,
+    peer: &str,
+    peer_dir: &tempfile::TempDir,
+    addresses: Vec<String>,
+) -> End {
+    let identity = |dir: &tempfile::TempDir| Identity::load(&dir.path().join("key")).unwrap();
+    let config = NodeConfig {
+        site: site(own),
+        incarnation: 1,
+        identity: identity(own_dir),
+        listen,
+        peers: vec![PeerConfig {
+            site: site(peer),
+            key: identity(peer_dir).public_key(),
+            addresses,
+            rate_bits_s: None,
+            congestion: Congestion::Strait,
+        }],
+    };
+    let (node, mut links) = Node::bind(config, |_| (Box::new(Plain), Box::new(Plain)))
+        .await
+        .unwrap();
+    let (link, events) = links.remove(0);
+    End { node, link, events }
+}
+
+/// A gateway with this room alone.
+struct Gate {
+    node: Node,
+    bulk: Arc<Bulk>,
+    socket: PathBuf,
+    files: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Gate {
+    fn start(end: End, bytes_max: Option<u64>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join("bulk");
+        let config = BulkConfig {
+            dir: files.clone(),
+            bytes_max,
+        };
+        let End { node, link, events } = end;
+        let links = HashMap::from([(link.site().clone(), link.clone())]);
+        let bulk = Arc::new(Bulk::new(&config, links).unwrap().0);
+        tokio::spawn(pump(bulk.clone(), link.site().clone(), events));
+        let socket = dir.path().join("strait.sock");
+        let (serving, path) = (bulk.clone(), socket.clone());
+        tokio::spawn(async move { serving.serve_control(&path, std::future::pending()).await });
+        Self {
+            node,
+            bulk,
+            socket,
+            files,
+            _dir: dir,
+        }
+    }
+
+    /// Runs a command; commands block.
+    async fn run<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(Gateway) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        while !self.socket.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let gateway = Gateway::new(&self.socket, PATIENCE);
+        tokio::task::spawn_blocking(move || command(gateway))
+            .await
+            .unwrap()
+    }
+
+    async fn push(&self, to: &str, from: impl Read + Send + 'static) -> Result<Moved, ClientError> {
+        let to = place(to);
+        let push = move |gateway: Gateway| {
+            gateway.push(&to, PushedFile::default(), from, |_| Ok(()), |_| {})
+        };
+        self.run(push).await
+    }
+
+    async fn pull(&self, from: &str) -> Result<Vec<u8>, ClientError> {
+        let from = place(from);
+        self.run(move |gateway| {
+            let mut bytes = Collected::default();
+            gateway.pull(&from, &mut bytes).map(|_| bytes.0)
+        })
+        .await
+    }
+
+    async fn stop(self) {
+        self.bulk.close();
+        self.node.close().await;
+    }
+
+    fn unfinished(&self) -> usize {
+        std::fs::read_dir(self.files.join(super::path::PARTIAL_DIR))
+            .unwrap()
+            .count()
+    }
+
+    /// Until nothing is under way here.
+    async fn idle(&self) {
+        let idle = async {
+            loop {
+                let figures = self.bulk.figures();
+                if figures.sending + figures.receiving == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, idle).await.unwrap();
+    }
+}
+
+async fn pump(bulk: Arc<Bulk>, site: SiteName, mut events: LinkEvents) {
+    while let Some(event) = events.next().await {
+        match event {
+            LinkEvent::Up { fresh, .. } => bulk.handle_up(&site, fresh),
+            LinkEvent::Down { .. } => bulk.handle_down(&site),
+            LinkEvent::Batch(batch) => {
+                let open = StreamOpen::decode(&batch.open).unwrap();
+                bulk.handle_batch(&site, &open, batch);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Collected(Vec<u8>);
+
+impl Sink for Collected {
+    fn begin(&mut self, _length: u64, _meta: FileMeta) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Bytes without any pattern, the same for the same seed.
+fn noise(seed: u8, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new_keyed(&[seed; 32])
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+async fn two_gates(west_bytes_max: Option<u64>) -> (Gate, Gate) {
+    let wires = Wires::new();
+    let (east, west) = (wires.east().await, wires.west().await);
+    (Gate::start(east, None), Gate::start(west, west_bytes_max))
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
