@@ -16,11 +16,15 @@ pub(super) enum LogFormat {
 
 /// What is logged unless asked otherwise. The QUIC library's warnings are about single
 /// packets of strangers.
-const FILTER: &str = "info,quinn=error,quinn_proto=error,rustls=error";
+pub(super) const FILTER: &str = "info,quinn=error,quinn_proto=error,rustls=error";
 
-pub(super) fn start(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
+/// What is logged while the command itself tells a story.
+pub(super) const QUIET_FILTER: &str = "error";
+
+/// Starts the log with `filter`, or with `default` where that says nothing.
+pub(super) fn start(filter: Option<&str>, default: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = match filter.map(str::trim) {
-        None | Some("") => EnvFilter::new(FILTER),
+        None | Some("") => EnvFilter::new(default),
         Some(text) => EnvFilter::try_new(text)
             .with_context(|| format!("STRAIT_LOG: {text:?} is no log filter, try \"debug\""))?,
     };

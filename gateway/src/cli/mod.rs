@@ -106,7 +106,10 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
-    let result = logging::start(globals.log.as_deref(), globals.log_format)
+    // The demo tells its own story.
+    let told = matches!(command, Command::Demo(_));
+    let filter = if told { logging::QUIET_FILTER } else { logging::FILTER };
+    let result = logging::start(globals.log.as_deref(), filter, globals.log_format)
         .and_then(|()| dispatch(&globals, command));
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,7 +21,7 @@ use crate::bulk::{Bulk, BulkConfig};
 use crate::codec::{LinkDecoder, LinkEncoder};
 use crate::config::{CompressionLevel, Config};
 use crate::datadir::DataDir;
-use crate::grid::{Digest, Grid, GridConfig};
+use crate::grid::{Digest, Flusher, Grid, GridConfig};
 use crate::observe;
 use crate::replicate::{self, Floors, Rooms};
 use crate::resp::{self, RespConfig};
@@ -37,6 +37,7 @@ const TASKS_END_MAX: Duration = Duration::from_secs(3);
 pub struct Gateway {
     parts: Arc<Parts>,
     node: Node,
+    flusher: Flusher,
     /// What serves clients; ends when told to.
     servers: JoinSet<()>,
     /// One task for each link; ends with the node.
@@ -115,6 +116,7 @@ impl Gateway {
         });
         let http = observe::Server::bind(parts.config.listen.http, parts.clone()).await?;
         let mut gateway = Self {
+            flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,
             http_address: http.local_addr(),
             parts,
             node,
@@ -177,6 +179,12 @@ impl Gateway {
         }
         self.node.close().await;
         join_all(&mut self.links).await;
+        let flusher = self.flusher;
+        blocking(move || {
+            flusher.stop();
+            Ok(())
+        })
+        .await?;
         flushed.context("the last writes did not reach the disk")?;
         info!("stopped");
         Ok(())
@@ -267,7 +275,7 @@ fn open_data(grid: GridConfig, store: StoreConfig) -> anyhow::Result<(Arc<Grid>,
     let (grid, recovery) = Grid::open(grid)?;
     info!("grid: {recovery}");
     let (store, recovery) = Store::open(store)?;
-    info!("history: {recovery}");
+    info!("{recovery}");
     Ok((Arc::new(grid), store))
 }
 

@@ -110,7 +110,7 @@ impl Driver {
             Ok(End::Command) if self.link.lock().paused => (Phase::Paused, "paused".into(), None),
             Ok(End::Command) => (Phase::Closed, "closed".into(), None),
             Ok(End::Broken(reason)) => {
-                tracing::warn!(%site, %reason, "link down");
+                tracing::debug!(%site, %reason, "link down");
                 (Phase::Connecting, reason, None)
             }
             Err(error) => {
@@ -300,7 +300,7 @@ impl Driver {
         info: PeerInfo,
         callers: &mut Receiver<Caller>,
     ) -> End {
-        tracing::info!(site = %self.link.site, address = %info.address, "link up");
+        tracing::debug!(site = %self.link.site, address = %info.address, "link up");
         self.link.lock().up(generation, info);
         self.link.event.notify_one();
         self.link.encode.notify_one();

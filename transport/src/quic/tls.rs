@@ -47,9 +47,16 @@ impl PinnedKeys {
 }
 
 /// The peer's key is not among the pinned ones.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("unknown key {0}")]
+#[derive(Clone, Copy, thiserror::Error)]
+#[error("unknown key {0}: it is not paired with this site")]
 struct UnknownKey(PublicKey);
+
+// rustls shows what we found by its debug form alone, and people read it in the log.
+impl fmt::Debug for UnknownKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// The key that a finished handshake proved.
 pub(crate) fn peer_key(connection: &quinn::Connection) -> Option<PublicKey> {
