@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::history::{Absent, HistoryId, Ledger, Position};
+use crate::history::{Absent, Position};
 use crate::link::Link;
-use crate::wire::batch::{self, DIGEST_BYTES, Head};
+use crate::wire::batch::{self, DIGEST_BYTES, Head, Identity};
 use crate::wire::hello::{Held, Hello};
 use crate::wire::plan::Plan;
 use crate::wire::{self, Malformed, Reader, Side, Source, body};
@@ -77,7 +77,24 @@ impl From<Malformed> for DecodeError {
 pub struct Decoder {
     link: Arc<Link>,
     generation: u64,
-    history: Option<(HistoryId, u64)>,
+}
+
+/// How a batch's history stands to the one we hold.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    Same,
+    /// A new one, of which we hold what is below the fork.
+    New(Identity),
+}
+
+impl Standing {
+    /// Whether what ends at `end` may be read from the history we hold.
+    fn holds(self, end: Position) -> bool {
+        match self {
+            Self::Same => true,
+            Self::New(identity) => end <= identity.fork,
+        }
+    }
 }
 
 /// Why a batch can't be rebuilt from what we hold.
@@ -103,7 +120,6 @@ impl Decoder {
         Self {
             link,
             generation: 0,
-            history: None,
         }
     }
 
@@ -117,10 +133,12 @@ impl Decoder {
         let mut ledger = self.link.received();
         let tail = ledger.tail();
         ledger.truncate(tail);
-        let held = self.history.map(|(id, epoch)| Held {
+        ledger.flush();
+        let oldest = ledger.oldest();
+        let held = ledger.identity().map(|(id, epoch)| Held {
             id,
             epoch,
-            oldest: ledger.oldest(),
+            oldest,
             tail,
         });
         let capacity_bytes = self.link.history_bytes_max();
@@ -147,10 +165,10 @@ impl Decoder {
         }
         let digest: [u8; DIGEST_BYTES] = reader.array()?;
         let head = Head::read(&mut reader)?;
-        let fresh = self.check(&head)?;
-        match self.rebuild(&head, &digest, reader.rest(), fresh) {
+        let standing = self.check(&head)?;
+        match self.rebuild(&head, &digest, reader.rest(), standing) {
             Ok((raw, plan)) => {
-                self.keep(&head, &plan, &raw, fresh)?;
+                self.keep(&head, &plan, &raw, standing)?;
                 Ok(Decoding::Ready(raw.into()))
             }
             Err(Unresolved::Absent(Absent::InFlight)) => Ok(Decoding::Waiting),
@@ -159,22 +177,33 @@ impl Decoder {
         }
     }
 
-    /// Whether the batch begins a new history.
-    fn check(&self, head: &Head) -> Result<bool, DecodeError> {
+    /// How the batch's history stands to the one we hold.
+    fn check(&self, head: &Head) -> Result<Standing, DecodeError> {
         if head.generation != self.generation {
             return Err(DecodeError::Stale {
                 theirs: head.generation,
                 ours: self.generation,
             });
         }
-        let fresh = head.identity.is_some() && head.identity != self.history;
-        if self.history.is_none() && !fresh {
-            return Err(DecodeError::UnknownHistory);
-        }
-        let tail = if fresh {
-            Position(0)
-        } else {
-            self.link.received().tail()
+        let ledger = self.link.received();
+        let standing = match (head.identity, ledger.identity()) {
+            (None, None) => return Err(DecodeError::UnknownHistory),
+            (None, Some(_)) => Standing::Same,
+            (Some(named), Some(held)) if (named.id, named.epoch) == held => Standing::Same,
+            (Some(named), held) => {
+                let parent = held == named.epoch.checked_sub(1).map(|epoch| (named.id, epoch));
+                let kept = named.fork >= ledger.oldest() && named.fork <= ledger.tail();
+                let fork = if parent && kept {
+                    named.fork
+                } else {
+                    Position(0)
+                };
+                Standing::New(Identity { fork, ..named })
+            }
+        };
+        let tail = match standing {
+            Standing::Same => ledger.tail(),
+            Standing::New(identity) => identity.fork,
         };
         if head.start.since(tail) > AHEAD_BYTES_MAX {
             return Err(DecodeError::Position {
@@ -182,7 +211,7 @@ impl Decoder {
                 tail: tail.0,
             });
         }
-        Ok(fresh)
+        Ok(standing)
     }
 
     fn rebuild(
@@ -190,11 +219,11 @@ impl Decoder {
         head: &Head,
         digest: &[u8; DIGEST_BYTES],
         body: &[u8],
-        fresh: bool,
+        standing: Standing,
     ) -> Result<(Vec<u8>, Plan), Unresolved> {
         let mut prefix = Vec::new();
         for base in &head.bases {
-            self.read(*base, fresh, &mut prefix)?;
+            self.read(*base, standing, &mut prefix)?;
         }
         let body_len = head.plan_len + head.literal_len;
         let decompressed;
@@ -210,7 +239,7 @@ impl Decoder {
         }
         let (plan_bytes, literals) = body.split_at(head.plan_len);
         let plan = Plan::read(plan_bytes, head.start, head.raw_len, head.literal_len)?;
-        let raw = self.put_together(&plan, literals, head.raw_len, fresh)?;
+        let raw = self.put_together(&plan, literals, head.raw_len, standing)?;
         if batch::digest(head, plan_bytes, &raw) != *digest {
             let refers = !head.bases.is_empty() || !plan.runs.is_empty();
             return Err(mismatch(refers, DecodeError::Digest));
@@ -223,7 +252,7 @@ impl Decoder {
         plan: &Plan,
         literals: &[u8],
         raw_len: usize,
-        fresh: bool,
+        standing: Standing,
     ) -> Result<Vec<u8>, Unresolved> {
         let mut raw = Vec::with_capacity(raw_len);
         let mut rest = literals;
@@ -233,15 +262,15 @@ impl Decoder {
                 .ok_or(Malformed("literals end early"))?;
             raw.extend_from_slice(now);
             rest = after;
-            self.read(run.source, fresh, &mut raw)?;
+            self.read(run.source, standing, &mut raw)?;
         }
         raw.extend_from_slice(rest);
         Ok(raw)
     }
 
-    fn read(&self, source: Source, fresh: bool, out: &mut Vec<u8>) -> Result<(), Absent> {
+    fn read(&self, source: Source, standing: Standing, out: &mut Vec<u8>) -> Result<(), Absent> {
         match source.side {
-            Side::Same if fresh && source.extent.len > 0 => Err(Absent::InFlight),
+            Side::Same if !standing.holds(source.extent.end()) => Err(Absent::InFlight),
             Side::Same => self.link.received().read(source.extent, out),
             // What we sent is confirmed before it is referred to: if it is not here, it is gone.
             Side::Reverse => self
@@ -258,7 +287,7 @@ impl Decoder {
         head: &Head,
         plan: &Plan,
         raw: &[u8],
-        fresh: bool,
+        standing: Standing,
     ) -> Result<(), DecodeError> {
         let mut appended = Vec::with_capacity(plan.append_len());
         for range in &plan.appends {
@@ -266,9 +295,14 @@ impl Decoder {
         }
         let bytes_max = self.link.history_bytes_max();
         let mut ledger = self.link.received();
-        if fresh {
-            *ledger = Ledger::default();
-            self.history = head.identity;
+        match standing {
+            Standing::Same => {}
+            Standing::New(Identity {
+                id,
+                epoch,
+                fork: Position(0),
+            }) => ledger.reset(id, epoch),
+            Standing::New(Identity { epoch, fork, .. }) => ledger.fork(epoch, fork),
         }
         let tail = ledger.tail();
         ledger

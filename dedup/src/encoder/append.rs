@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::scan::{Found, Match, Novel};
 use super::streams::OpenPiece;
 use crate::chunker::{CHUNK_BYTES_MIN, Chunker, OpenChunk};
-use crate::history::{Extent, Index, Ledger, Position, Threads};
+use crate::history::{ChunkNote, Extent, Index, Ledger, Position, Threads};
 use crate::similarity::{Sampler, Similar};
 
 /// Novel ranges with less than this between them are appended as one with what is between, so that
@@ -52,11 +52,12 @@ impl Append<'_> {
                     Some(fingerprint) => {
                         self.cut(unindexed..piece.range.start, range, at);
                         unindexed = piece.range.end;
-                        if let Some(whole) = whole {
-                            self.index.insert(fingerprint, whole);
-                        }
-                        if let Some(features) = piece.features {
-                            self.similar.insert(features, here);
+                        if let Some(extent) = whole {
+                            self.enter(ChunkNote {
+                                extent,
+                                fingerprint,
+                                features: piece.features,
+                            });
                         }
                     }
                     None if last => {
@@ -70,6 +71,12 @@ impl Append<'_> {
             self.cut(unindexed..range.end, range, at);
         }
         open
+    }
+
+    /// Enters the chunks of what stands in history at `at` already.
+    pub(super) fn enter_again(&mut self, at: Position) {
+        let all = 0..self.raw.len();
+        self.cut(all.clone(), &all, at);
     }
 
     /// Cuts a stretch that no scan has cut, and enters its whole chunks.
@@ -91,6 +98,14 @@ impl Append<'_> {
             }
             from += len;
         }
+    }
+
+    fn enter(&mut self, chunk: ChunkNote) {
+        self.index.insert(chunk.fingerprint, chunk.extent);
+        if let Some(features) = chunk.features {
+            self.similar.insert(features, chunk.extent.at);
+        }
+        self.ledger.note(chunk);
     }
 
     /// Remembers whence the stream came to what is appended, and where it goes on after.

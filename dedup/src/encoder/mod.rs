@@ -30,7 +30,7 @@ use crate::chunker::{Chunker, ChunkerKey};
 use crate::history::{Extent, HistoryId, Index, Ledger, Position, Threads};
 use crate::link::Link;
 use crate::similarity::{Sampler, Similar};
-use crate::wire::batch::{self, Head};
+use crate::wire::batch::{self, Head, Identity};
 use crate::wire::hello::{Held, Hello, Refused};
 use crate::wire::plan::{Plan, Run};
 use crate::wire::{self, Side, Source, body};
@@ -95,7 +95,7 @@ pub enum HelloError {
 pub struct Encoder {
     link: Arc<Link>,
     cutting: Option<Cutting>,
-    history: (HistoryId, u64),
+    history: Identity,
     /// The peer is known to have `history`.
     confirmed: bool,
     generation: u64,
@@ -112,10 +112,21 @@ pub struct Encoder {
 
 impl Encoder {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self {
+        let (id, epoch) = {
+            let mut ledger = link.sent();
+            if ledger.identity().is_none() {
+                ledger.reset(HistoryId::random(), 0);
+            }
+            ledger.identity().unwrap_or((HistoryId([0; 16]), 0))
+        };
+        let mut encoder = Self {
             link,
             cutting: None,
-            history: (HistoryId::random(), 0),
+            history: Identity {
+                id,
+                epoch,
+                fork: Position(0),
+            },
             confirmed: false,
             generation: 0,
             index: Index::default(),
@@ -127,6 +138,45 @@ impl Encoder {
             encoded: 0,
             floor: Floor::default(),
             level: Leveller::default(),
+        };
+        encoder.recover();
+        encoder
+    }
+
+    /// Rebuilds the tables from what the disk knows.
+    fn recover(&mut self) {
+        let link = self.link.clone();
+        let mut ledger = link.sent();
+        let (chunks, uncut) = ledger.recovered();
+        if chunks.is_empty() && uncut.is_empty() {
+            return;
+        }
+        let Cutting { chunker, sampler } = self
+            .cutting
+            .get_or_insert_with(|| Cutting::new(link.settle_key()));
+        for chunk in chunks {
+            self.index.insert(chunk.fingerprint, chunk.extent);
+            if let Some(features) = chunk.features {
+                self.similar.insert(features, chunk.extent.at);
+            }
+        }
+        for extent in uncut {
+            let mut raw = Vec::new();
+            if ledger.read(extent, &mut raw).is_ok() {
+                let (index, threads, similar) =
+                    (&mut self.index, &mut self.threads, &mut self.similar);
+                let raw = raw.as_slice();
+                Append {
+                    raw,
+                    chunker,
+                    ledger: &mut ledger,
+                    index,
+                    threads,
+                    sampler,
+                    similar,
+                }
+                .enter_again(extent.at);
+            }
         }
     }
 
@@ -314,33 +364,74 @@ impl Encoder {
         self.in_flight.clear();
         let link = self.link.clone();
         let mut ledger = link.sent();
-        match hello.held.filter(|held| self.agrees(held, &ledger)) {
-            Some(held) => {
-                ledger.truncate(held.tail);
-                ledger.evict_below(held.oldest);
+        match self.common(hello.held, &ledger) {
+            Common::Up(tail) => {
+                ledger.truncate(tail);
                 self.confirmed = true;
-                self.index.retain(ledger.oldest(), ledger.tail());
-                self.streams.roll_back(ledger.oldest(), ledger.tail());
             }
-            None => {
-                *ledger = Ledger::default();
-                self.history = (self.history.0, self.history.1 + 1);
+            Common::Fork(tail) => {
+                let epoch = self.history.epoch + 1;
+                ledger.fork(epoch, tail);
+                self.history = Identity {
+                    epoch,
+                    fork: tail,
+                    ..self.history
+                };
                 self.confirmed = false;
-                self.index.clear();
-                self.threads.clear();
-                self.similar.clear();
-                self.streams.clear();
+            }
+            Common::ForkAgain => {
+                ledger.truncate(self.history.fork);
+                self.confirmed = false;
+            }
+            Common::Nothing => {
+                let id = HistoryId::random();
+                ledger.reset(id, 0);
+                self.history = Identity {
+                    id,
+                    epoch: 0,
+                    fork: Position(0),
+                };
+                self.confirmed = false;
             }
         }
+        if let Some(held) = hello.held.filter(|_| ledger.tail() > Position(0)) {
+            ledger.evict_below(held.oldest);
+        }
+        self.index.retain(ledger.oldest(), ledger.tail());
+        self.streams.roll_back(ledger.oldest(), ledger.tail());
         self.floor.restart(hello.capacity_bytes, ledger.oldest());
         Ok(())
     }
 
-    /// Whether what the receiver holds is a beginning of our history.
-    fn agrees(&self, held: &Held, ledger: &Ledger) -> bool {
-        (held.id, held.epoch) == self.history
-            && held.tail <= ledger.tail()
-            && held.tail >= ledger.oldest()
+    /// What we and the receiver have in common.
+    fn common(&self, held: Option<Held>, ledger: &Ledger) -> Common {
+        let Identity { id, epoch, fork } = self.history;
+        let kept = |tail: Position| tail >= ledger.oldest() && tail <= ledger.tail();
+        let some = |tail: Position| tail > Position(0) && kept(tail);
+        match held {
+            Some(held) if held.id != id => Common::Nothing,
+            Some(held) if held.epoch == epoch && kept(held.tail) => Common::Up(held.tail),
+            // We lost our newest bytes: positions past our tail are assigned anew.
+            Some(Held {
+                epoch: theirs,
+                oldest,
+                tail,
+                ..
+            }) if theirs == epoch
+                && tail > ledger.tail()
+                && oldest <= ledger.tail()
+                && some(ledger.tail()) =>
+            {
+                Common::Fork(ledger.tail())
+            }
+            // It has not yet heard of our fork.
+            Some(held)
+                if Some(held.epoch) == epoch.checked_sub(1) && held.tail >= fork && some(fork) =>
+            {
+                Common::ForkAgain
+            }
+            Some(_) | None => Common::Nothing,
+        }
     }
 
     /// The rate at which the link drains, for [`Level::Adaptive`]; `None` when nothing is queued.
@@ -352,6 +443,17 @@ impl Encoder {
     pub fn set_level(&mut self, level: Level) {
         self.level.set(level);
     }
+}
+
+/// How far our history and the receiver's are the same.
+enum Common {
+    /// The receiver holds ours up to here.
+    Up(Position),
+    /// The receiver holds ours whole, up to here, and more that we lost.
+    Fork(Position),
+    /// The receiver holds what our history forked from.
+    ForkAgain,
+    Nothing,
 }
 
 /// What follows from the deployment's key.

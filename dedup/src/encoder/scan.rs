@@ -12,7 +12,7 @@ use super::courses::Courses;
 use super::in_flight::InFlight;
 use super::streams::OpenPiece;
 use crate::chunker::{Chunker, Fingerprint, OpenChunk};
-use crate::history::{Extent, Index, Ledger, Position, Threads};
+use crate::history::{Extent, Held, Index, Ledger, Position, Threads};
 use crate::similarity::{Sampler, Similar, SuperFeatures};
 
 /// A shorter match is not worth its reference.
@@ -189,7 +189,7 @@ impl Scan<'_> {
         let back = if sure { 0 } else { window / 2 };
         let from = expected.before(back).max(self.ledger.oldest());
         let new = &self.raw[at..self.raw.len().min(at + window)];
-        let common = aligner.align(new, self.held_after(from, window))?;
+        let common = aligner.align(new, &self.held_after(from, window))?;
         let (here, begin) = (from.after(common.old_at), at + common.new_at);
         let len = self.equal_after(here, begin);
         Some(Match {
@@ -199,10 +199,11 @@ impl Scan<'_> {
     }
 
     /// The bytes of history from `here` on that may be referred to, at most `max`, of one segment.
-    fn held_after(&self, here: Position, max: usize) -> &[u8] {
+    fn held_after(&self, here: Position, max: usize) -> Held<'_> {
         let horizon = self.in_flight.horizon(self.lane, here, self.ledger.tail());
-        let held = self.ledger.following(here);
-        &held[..held.len().min(max).min(horizon.since(here))]
+        self.ledger
+            .following(here)
+            .first(max.min(horizon.since(here)))
     }
 
     fn next_chunk(&self, found: &mut Found, aligner: &mut Aligner, at: usize) -> usize {
@@ -371,7 +372,7 @@ impl Scan<'_> {
         while equal < rest.len() {
             let held = self.ledger.following(here.after(equal));
             let compared = held.len().min(rest.len() - equal);
-            let now = common_prefix(held, &rest[equal..]);
+            let now = common_prefix(&held, &rest[equal..]);
             equal += now;
             if now < compared || compared == 0 {
                 break;

@@ -97,10 +97,6 @@ impl Index {
             extent.end() <= bad.at || extent.at >= bad.end()
         });
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.table.clear();
-    }
 }
 
 #[cfg(test)]

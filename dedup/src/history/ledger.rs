@@ -1,32 +1,43 @@
-//! One direction's history in memory: an append-only log of bytes by position.
+//! One direction's history: an append-only log of bytes by position, the newest in memory and all
+//! of it on disk, where there is one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 
-use super::{Extent, Position};
+use super::cold::Cold;
+use super::disk::Disk;
+use super::{ChunkNote, Extent, HistoryId, Position};
 
-/// Granularity of memory: the log grows and is evicted by segments.
-const SEGMENT_BYTES: usize = 1 << 20;
+/// Granularity of memory: the log grows and is evicted by blocks.
+pub(super) const BLOCK_BYTES: usize = 1 << 20;
+/// History is written to disk in stretches of this size, aligned.
+const WRITE_BYTES: u64 = 64 << 10;
 
 /// The bytes of one direction of a link.
 ///
-/// The contiguous part, `oldest..tail`, lies in fixed-size segments so that a position finds its
-/// bytes by division. At a receiver, what arrives before its predecessors stands `ahead` until the
-/// gap closes.
+/// The contiguous part, `oldest..tail`, lies in fixed-size blocks so that a position finds its bytes
+/// by division. The newest blocks are in memory, `base..tail`; older ones are read from disk, if
+/// there is one. At a receiver, what arrives before its predecessors stands `ahead` until the gap
+/// closes.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Position of the first byte of the first segment: a multiple of the segment's size.
+    identity: Option<(HistoryId, u64)>,
+    /// Position of the first byte of the first block in memory: a multiple of the block's size.
     base: Position,
     oldest: Position,
     tail: Position,
-    segments: VecDeque<Vec<u8>>,
+    blocks: VecDeque<Vec<u8>>,
     ahead: BTreeMap<Position, Vec<u8>>,
     ahead_bytes: usize,
+    cold: Option<Cold>,
+    /// What is below is on disk.
+    written: Position,
 }
 
 /// Why bytes of history can't be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absent {
-    /// Before the oldest byte kept.
+    /// Before the oldest byte kept, or damaged on disk.
     Evicted,
     /// In a gap, or past the end: still in flight.
     InFlight,
@@ -36,7 +47,51 @@ pub(crate) enum Absent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overlap;
 
+/// Bytes of history: in memory, or just read from disk.
+#[derive(Debug)]
+pub(crate) enum Held<'a> {
+    Hot(&'a [u8]),
+    Cold(bytes::Bytes),
+}
+
+impl Deref for Held<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Hot(bytes) => bytes,
+            Self::Cold(bytes) => bytes,
+        }
+    }
+}
+
+impl Held<'_> {
+    /// At most the first `len` bytes.
+    pub(crate) fn first(self, len: usize) -> Self {
+        match self {
+            Self::Hot(bytes) => Self::Hot(&bytes[..bytes.len().min(len)]),
+            Self::Cold(bytes) => Self::Cold(bytes.slice(..bytes.len().min(len))),
+        }
+    }
+}
+
 impl Ledger {
+    /// The history on `disk`, with at most `memory_bytes_max` of it read ahead in memory.
+    pub(crate) fn on_disk(disk: Disk, memory_bytes_max: u64) -> Self {
+        let (oldest, tail, identity) = (disk.oldest(), disk.tail(), disk.identity());
+        let mut ledger = Self::default();
+        ledger.identity = (tail > oldest).then_some(identity);
+        (ledger.oldest, ledger.tail, ledger.written) = (oldest, tail, tail);
+        ledger.cold = Some(Cold::new(disk, memory_bytes_max));
+        ledger.warm_tail();
+        ledger
+    }
+
+    /// The history's identity and epoch; `None` while there is none.
+    pub(crate) fn identity(&self) -> Option<(HistoryId, u64)> {
+        self.identity
+    }
+
     pub(crate) fn oldest(&self) -> Position {
         self.oldest
     }
@@ -46,40 +101,111 @@ impl Ledger {
         self.tail
     }
 
-    /// Bytes of memory held.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        let segments = self.segments.iter().map(Vec::capacity).sum::<usize>();
-        (segments + self.ahead_bytes) as u64
+    /// Bytes of history held, wherever.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        (self.tail.since(self.oldest) + self.ahead_bytes) as u64
+    }
+
+    /// The chunks that the disk knows, and the stretches whose chunks it does not.
+    pub(crate) fn recovered(&self) -> (Vec<ChunkNote>, Vec<Extent>) {
+        self.cold.as_ref().map_or_else(Default::default, |cold| {
+            let uncut = cold.disk.uncut().into_iter();
+            let extent = |(at, end): (Position, Position)| Extent {
+                at,
+                len: end.since(at),
+            };
+            (cold.disk.chunks().collect(), uncut.map(extent).collect())
+        })
+    }
+
+    /// Remembers a chunk for the next start.
+    pub(crate) fn note(&mut self, chunk: ChunkNote) {
+        if let Some(cold) = &mut self.cold {
+            cold.disk.note(chunk);
+        }
+    }
+
+    /// Begins a new history at position 0.
+    pub(crate) fn reset(&mut self, id: HistoryId, epoch: u64) {
+        let mut cold = self.cold.take();
+        if let Some(cold) = &mut cold {
+            cold.reset(id, epoch);
+        }
+        *self = Self::default();
+        (self.identity, self.cold) = (Some((id, epoch)), cold);
+    }
+
+    /// Goes on with the same bytes up to `fork` under a new epoch.
+    pub(crate) fn fork(&mut self, epoch: u64, fork: Position) {
+        self.truncate(fork);
+        if let Some((id, _)) = self.identity {
+            self.identity = Some((id, epoch));
+        }
+        if let Some(cold) = &mut self.cold {
+            cold.disk.set_epoch(epoch);
+        }
     }
 
     /// Appends at the tail.
     pub(crate) fn append(&mut self, mut bytes: &[u8]) -> Position {
         let at = self.tail;
         while !bytes.is_empty() {
-            let room = SEGMENT_BYTES - self.tail.since(self.base) % SEGMENT_BYTES;
-            if room == SEGMENT_BYTES || self.segments.is_empty() {
-                self.open_segment();
+            let room = BLOCK_BYTES - self.tail.since(self.base) % BLOCK_BYTES;
+            if room == BLOCK_BYTES || self.blocks.is_empty() {
+                self.open_block();
             }
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            if let Some(segment) = self.segments.back_mut() {
-                segment.extend_from_slice(now);
+            if let Some(block) = self.blocks.back_mut() {
+                block.extend_from_slice(now);
             }
             self.tail = self.tail.after(now.len());
             bytes = rest;
         }
+        self.write_down(Position(self.tail.0 - self.tail.0 % WRITE_BYTES));
         at
     }
 
-    fn open_segment(&mut self) {
-        if self.segments.is_empty() {
-            let offset = self.tail.0 % SEGMENT_BYTES as u64;
+    fn open_block(&mut self) {
+        if self.blocks.is_empty() {
+            let offset = self.tail.0 % BLOCK_BYTES as u64;
             self.base = Position(self.tail.0 - offset);
-            // Positions below the tail in this segment are gone; zeros keep the division true.
-            self.segments.push_back(vec![0; offset as usize]);
-            self.oldest = self.oldest.max(self.tail);
+            // Positions below the tail in this block are gone; zeros keep the division true.
+            self.blocks.push_back(vec![0; offset as usize]);
+            self.oldest = self
+                .oldest
+                .max(if offset == 0 { self.oldest } else { self.tail });
         } else {
-            self.segments.push_back(Vec::new());
+            self.blocks.push_back(Vec::new());
         }
+    }
+
+    /// Writes what is in memory to disk, up to `to`, and lets go of the oldest blocks.
+    fn write_down(&mut self, to: Position) {
+        let Some(mut cold) = self.cold.take() else {
+            return;
+        };
+        while self.written < to {
+            let held = self.hot_after(self.written);
+            let now = &held[..held.len().min(to.since(self.written))];
+            if now.is_empty() || !cold.disk.append(self.written, now) {
+                break;
+            }
+            self.written = self.written.after(now.len());
+        }
+        while self.blocks.len() > cold.hot_blocks() {
+            self.blocks.pop_front();
+            self.base = self.base.after(BLOCK_BYTES);
+            if self.base > self.written {
+                // The disk is full or failing: what it has ends in a gap, and is no use.
+                self.oldest = self.oldest.max(self.base);
+            }
+        }
+        self.cold = Some(cold);
+    }
+
+    /// Writes all that is in memory to disk.
+    pub(crate) fn flush(&mut self) {
+        self.write_down(self.tail);
     }
 
     /// Puts `bytes` at a position the sender assigned, which may lie ahead of the tail.
@@ -142,31 +268,61 @@ impl Ledger {
         }
     }
 
-    /// The bytes from `at` to the end of its segment; empty outside the contiguous part.
-    pub(crate) fn following(&self, at: Position) -> &[u8] {
+    /// The bytes from `at` to the end of its block; empty outside the contiguous part, and where the
+    /// disk can't be read.
+    pub(crate) fn following(&self, at: Position) -> Held<'_> {
         if at < self.oldest || at >= self.tail {
-            return &[];
+            return Held::Hot(&[]);
         }
+        if at < self.base {
+            return self
+                .cold_block(at)
+                .map_or(Held::Hot(&[]), |(begin, block)| {
+                    Held::Cold(block.slice(block.len().min(at.since(begin))..))
+                });
+        }
+        Held::Hot(self.hot_after(at))
+    }
+
+    fn hot_after(&self, at: Position) -> &[u8] {
         let offset = at.since(self.base);
-        let segment = self.segments.get(offset / SEGMENT_BYTES);
-        segment
-            .and_then(|bytes| bytes.get(offset % SEGMENT_BYTES..))
+        let block = self.blocks.get(offset / BLOCK_BYTES);
+        block
+            .and_then(|bytes| bytes.get(offset % BLOCK_BYTES..))
             .unwrap_or(&[])
     }
 
-    /// The bytes of one segment that end just before `at`; empty outside the contiguous part.
-    pub(crate) fn preceding(&self, at: Position) -> &[u8] {
+    /// The bytes of one block that end just before `at`; empty outside the contiguous part.
+    pub(crate) fn preceding(&self, at: Position) -> Held<'_> {
         if at <= self.oldest || at > self.tail {
-            return &[];
+            return Held::Hot(&[]);
         }
-        let last = at.before(1).since(self.base);
-        let begin = self.oldest.since(Position(
-            self.base.0 + (last / SEGMENT_BYTES * SEGMENT_BYTES) as u64,
-        ));
-        let segment = self.segments.get(last / SEGMENT_BYTES);
-        segment
-            .and_then(|bytes| bytes.get(begin..=last % SEGMENT_BYTES))
-            .unwrap_or(&[])
+        let last = at.before(1);
+        if last < self.base {
+            return self
+                .cold_block(last)
+                .map_or(Held::Hot(&[]), |(begin, block)| {
+                    Held::Cold(block.slice(..block.len().min(at.since(begin))))
+                });
+        }
+        let last = last.since(self.base);
+        let block_base = self.base.after(last / BLOCK_BYTES * BLOCK_BYTES);
+        let begin = self.oldest.since(block_base);
+        let block = self.blocks.get(last / BLOCK_BYTES);
+        Held::Hot(
+            block
+                .and_then(|bytes| bytes.get(begin..=last % BLOCK_BYTES))
+                .unwrap_or(&[]),
+        )
+    }
+
+    /// The block on disk in which `at` lies, and where what is held of it begins.
+    fn cold_block(&self, at: Position) -> Option<(Position, bytes::Bytes)> {
+        let begin = Position(at.0 - at.0 % BLOCK_BYTES as u64);
+        let end = begin.after(BLOCK_BYTES).min(self.written);
+        let begin = begin.max(self.oldest);
+        let block = self.cold.as_ref()?.block(begin, end);
+        Some((begin, block))
     }
 
     /// Appends the extent's bytes to `out`; on an error `out` may have grown.
@@ -179,14 +335,19 @@ impl Ledger {
             return Err(Absent::Evicted);
         }
         while at < end {
-            let held = if at < self.tail {
+            let within = at < self.tail;
+            let held = if within {
                 self.following(at)
             } else {
-                self.following_ahead(at)
+                Held::Hot(self.following_ahead(at))
             };
             let take = held.len().min(end.since(at));
             if take == 0 {
-                return Err(Absent::InFlight);
+                return Err(if within {
+                    Absent::Evicted
+                } else {
+                    Absent::InFlight
+                });
             }
             out.extend_from_slice(&held[..take]);
             at = at.after(take);
@@ -204,21 +365,20 @@ impl Ledger {
     /// Lets go of everything below `floor`.
     pub(crate) fn evict_below(&mut self, floor: Position) {
         self.oldest = self.oldest.max(floor.min(self.tail));
-        while self.segments.len() > 1 && self.oldest.since(self.base) >= SEGMENT_BYTES {
-            self.segments.pop_front();
-            self.base = self.base.after(SEGMENT_BYTES);
+        while self.blocks.len() > 1 && self.oldest.since(self.base) >= BLOCK_BYTES {
+            self.blocks.pop_front();
+            self.base = self.base.after(BLOCK_BYTES);
+        }
+        if let Some(cold) = &mut self.cold {
+            cold.evict_below(self.oldest);
         }
     }
 
-    /// Evicts the oldest until at most `bytes_max` of memory are held, whatever the sender thinks.
+    /// Evicts the oldest until at most `bytes_max` are held, whatever the sender thinks.
     pub(crate) fn shrink_to(&mut self, bytes_max: u64) {
-        let over = self
-            .memory_bytes()
-            .saturating_sub(bytes_max)
-            .div_ceil(SEGMENT_BYTES as u64);
+        let over = self.held_bytes().saturating_sub(bytes_max);
         if over > 0 {
-            let floor = self.base.after(over as usize * SEGMENT_BYTES);
-            self.evict_below(floor);
+            self.evict_below(Position(self.oldest.0.saturating_add(over)));
         }
     }
 
@@ -231,16 +391,47 @@ impl Ledger {
         }
         self.tail = tail;
         self.oldest = self.oldest.min(tail);
-        if tail <= self.base {
-            self.segments.clear();
-            self.oldest = tail;
+        if tail > self.base {
+            let keep = tail.since(self.base);
+            self.blocks.truncate(keep.div_ceil(BLOCK_BYTES));
+            if let Some(last) = self.blocks.back_mut() {
+                last.truncate((keep - 1) % BLOCK_BYTES + 1);
+            }
+        } else {
+            self.blocks.clear();
+            if self.cold.is_none() {
+                self.oldest = tail;
+            }
+            self.warm_tail();
+        }
+        if let Some(cold) = &mut self.cold {
+            self.written = self.written.min(cold.truncate(tail));
+        }
+    }
+
+    /// Brings the block in which the tail lies into memory, where it is appended to.
+    fn warm_tail(&mut self) {
+        self.base = Position(self.tail.0 - self.tail.0 % BLOCK_BYTES as u64);
+        let begin = self.base.max(self.oldest);
+        if begin == self.tail {
             return;
         }
-        let keep = tail.since(self.base);
-        self.segments.truncate(keep.div_ceil(SEGMENT_BYTES));
-        if let Some(last) = self.segments.back_mut() {
-            last.truncate((keep - 1) % SEGMENT_BYTES + 1);
+        let mut block = vec![0; begin.since(self.base)];
+        let read = self
+            .cold
+            .as_ref()
+            .is_some_and(|cold| cold.disk.read(begin, self.tail, &mut block));
+        if read {
+            self.blocks.push_back(block);
+        } else {
+            self.oldest = self.tail;
         }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -273,14 +464,14 @@ mod tests {
         check(&ledger, 0, 5 << 20);
         ledger.evict_below(Position(2_500_000));
         check(&ledger, 2_500_000, 5 << 20);
-        assert!(ledger.memory_bytes() < 4 << 20);
+        assert!(ledger.held_bytes() < 4 << 20);
         let gone = Extent {
             at: Position(2_499_999),
             len: 1,
         };
         assert_eq!(ledger.read(gone, &mut Vec::new()), Err(Absent::Evicted));
         assert!(ledger.preceding(Position(2_500_000)).is_empty());
-        assert_eq!(ledger.preceding(Position(2_500_002)), bytes(2_500_000, 2));
+        assert_eq!(*ledger.preceding(Position(2_500_002)), bytes(2_500_000, 2));
         ledger.truncate(Position(3 << 20));
         check(&ledger, 2_500_000, 3 << 20);
         ledger.append(&bytes(3 << 20, 100));

@@ -1,13 +1,18 @@
 //! The bytes that both ends of a link hold, addressed by position.
 
+mod cold;
+mod disk;
 mod identity;
 mod index;
 mod ledger;
+mod segment;
 mod threads;
 
+pub(crate) use disk::{Disk, Repairs, replace};
 pub(crate) use identity::{HistoryId, fill_random};
 pub(crate) use index::Index;
-pub(crate) use ledger::{Absent, Ledger};
+pub(crate) use ledger::{Absent, Held, Ledger};
+pub(crate) use segment::{ChunkNote, SEGMENT_BYTES};
 pub(crate) use threads::Threads;
 
 /// A byte's place in a history, counted from the history's beginning.

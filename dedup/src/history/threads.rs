@@ -36,8 +36,4 @@ impl Threads {
         let (at, to) = self.slots[slot(from)];
         (at == from).then_some(to)
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.slots.fill((Position(u64::MAX), Position(0)));
-    }
 }

@@ -10,7 +10,7 @@ const SAMPLE_MASK: u64 = 0x3f << 58;
 
 /// Three digests of a chunk's features; any one in common makes two chunks alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SuperFeatures(pub(super) [u64; SUPER_FEATURES]);
+pub(crate) struct SuperFeatures(pub(crate) [u64; SUPER_FEATURES]);
 
 /// Samples features, under a key so that nobody can craft collisions.
 #[derive(Clone)]

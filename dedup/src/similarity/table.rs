@@ -49,10 +49,4 @@ impl Similar {
         }
         found.into_iter().map(Position)
     }
-
-    pub(crate) fn clear(&mut self) {
-        for slots in &mut self.slots {
-            slots.fill(0);
-        }
-    }
 }

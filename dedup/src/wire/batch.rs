@@ -18,6 +18,15 @@ const IDENTITY: u8 = 1 << 1;
 const FLOOR: u8 = 1 << 2;
 const KNOWN: u8 = COMPRESSED | IDENTITY | FLOOR;
 
+/// A history as a batch names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: HistoryId,
+    pub(crate) epoch: u64,
+    /// Up to here the epoch before had the same bytes.
+    pub(crate) fork: Position,
+}
+
 /// Everything of a batch but its digest and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -26,7 +35,7 @@ pub(crate) struct Head {
     /// The decoder's hello that the sender answered.
     pub(crate) generation: u64,
     /// The history, until the receiver is known to have it.
-    pub(crate) identity: Option<(HistoryId, u64)>,
+    pub(crate) identity: Option<Identity>,
     /// The sender refers to nothing below any more.
     pub(crate) floor: Option<Position>,
     /// Where the batch's appended bytes begin.
@@ -49,9 +58,10 @@ impl Head {
         }
         out.push(flags);
         put_varint(out, self.generation);
-        if let Some((id, epoch)) = self.identity {
-            out.extend_from_slice(&id.0);
-            put_varint(out, epoch);
+        if let Some(identity) = self.identity {
+            out.extend_from_slice(&identity.id.0);
+            put_varint(out, identity.epoch);
+            put_varint(out, identity.fork.0);
         }
         if let Some(floor) = self.floor {
             put_varint(out, floor.0);
@@ -81,7 +91,11 @@ impl Head {
         let generation = reader.varint()?;
         let identity = match flags & IDENTITY {
             0 => None,
-            _ => Some((HistoryId(reader.array()?), reader.varint()?)),
+            _ => Some(Identity {
+                id: HistoryId(reader.array()?),
+                epoch: reader.varint()?,
+                fork: Position(reader.varint()?),
+            }),
         };
         let floor = match flags & FLOOR {
             0 => None,
@@ -190,7 +204,11 @@ mod tests {
         Head {
             compressed: true,
             generation: 3,
-            identity: Some((HistoryId([9; 16]), 2)),
+            identity: Some(Identity {
+                id: HistoryId([9; 16]),
+                epoch: 2,
+                fork: Position(5),
+            }),
             floor: Some(Position(77)),
             start: Position(1 << 40),
             raw_len: 1 << 20,

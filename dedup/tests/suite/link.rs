@@ -32,10 +32,15 @@ impl Wire {
     pub(crate) fn new(memory_bytes_max: u64) -> Self {
         let (encoder, _) = memory_store(memory_bytes_max).link("receiver");
         let (_, decoder) = memory_store(memory_bytes_max).link("sender");
+        Self::between(encoder, decoder)
+    }
+
+    pub(crate) fn between(encoder: Encoder, decoder: Decoder) -> Self {
+        let flying = VecDeque::new();
         let mut wire = Self {
             encoder,
             decoder,
-            flying: VecDeque::new(),
+            flying,
             wire_bytes: 0,
             resent: 0,
         };

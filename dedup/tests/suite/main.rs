@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod link;
+mod restart;
 mod round_trip;
