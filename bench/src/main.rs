@@ -1,5 +1,6 @@
 //! Figures: `strait-bench <what>` measures one part of strait and prints JSON, a line per result.
 
+mod grid;
 mod ratio;
 
 use clap::{Parser, Subcommand};
@@ -15,10 +16,13 @@ struct Arguments {
 enum What {
     /// Bytes on the wire and speed of encoding and decoding, file after file over one history
     Ratio(ratio::Arguments),
+    /// The grid against redis-server: requests a second and bytes per counter
+    Grid(grid::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Ratio(arguments) => ratio::run(&arguments),
+        What::Grid(arguments) => grid::run(&arguments),
     }
 }

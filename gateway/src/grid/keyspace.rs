@@ -170,10 +170,12 @@ impl Keyspace {
 
     /// Likewise, to change it.
     pub(super) fn counter_mut(&mut self, at: CounterRef) -> &mut Counter {
-        match self.hashes.get_mut(&at.name) {
-            Some(hash) if at.is_field() => hash.fields.at_mut(at.field),
-            Some(_) | None => self.names.at_mut(at.name),
+        if at.is_field()
+            && let Some(hash) = self.hashes.get_mut(&at.name)
+        {
+            return hash.fields.at_mut(at.field);
         }
+        self.names.at_mut(at.name)
     }
 
     /// Key and field of a counter.

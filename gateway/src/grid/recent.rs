@@ -6,7 +6,7 @@ use super::state::State;
 use super::{Epoch, Flushed};
 
 const FLUSHES_MAX: usize = 1024;
-const BYTES_MAX: usize = 32 << 20;
+const BYTES_MAX: usize = 16 << 20;
 
 impl Flushed {
     fn bytes(&self) -> usize {
