@@ -110,6 +110,15 @@ impl Writer {
         }
     }
 
+    /// Lets the disk fail, or work again at once.
+    #[cfg(test)]
+    pub(super) fn break_disk(&mut self, broken: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.broken = broken;
+        }
+        self.failed_at = None;
+    }
+
     fn failed(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::is_poisoned)
     }
@@ -161,6 +170,13 @@ impl Writer {
 }
 
 impl Grid {
+    /// Rewrites the journal as if it had grown long.
+    #[cfg(test)]
+    pub(super) fn begin_rewrite_now(&self) {
+        let begun = self.writer.lock().begin_rewrite(&self.state, Show::Durable);
+        begun.expect("a test's disk works");
+    }
+
     /// Makes everything written so far durable and returns the epoch that holds it.
     /// Blocks for an fsync: not for tokio's threads.
     pub fn flush(&self) -> Result<Epoch, FlushError> {

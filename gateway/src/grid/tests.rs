@@ -390,3 +390,80 @@ fn a_full_grid_refuses_writes_and_still_deletes() {
     assert_eq!(refused, Some(OpError::OutOfMemory));
     assert_eq!(grid.lock().delete(&0_u32.to_le_bytes()), Ok(true));
 }
+
+#[test]
+fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("east", Some(dir.path().to_owned()));
+    let (grid, _) = Grid::open(config.clone()).unwrap();
+    grid.lock().add(b"hits", 1).unwrap();
+    let durable = grid.flush().unwrap();
+    // Confirmed in memory, then the disk is full.
+    grid.lock().add(b"hits", 1).unwrap();
+    append(&grid, "clicks", 1);
+    grid.writer.lock().break_disk(true);
+    assert!(grid.flush().is_err());
+    let refused = grid.lock().add(b"hits", 1);
+    assert!(refused.unwrap_err().to_string().starts_with("MISCONF"));
+    let record = CounterRecord::of(b"hits", 5);
+    assert!(matches!(
+        grid.apply(record.clone()),
+        Err(ApplyError::Refused(_))
+    ));
+    assert_eq!(
+        *grid.subscribe().borrow(),
+        durable,
+        "peers are shown nothing that is not on disk"
+    );
+    assert_eq!(grid.positions().watermark(&grid.origin()), durable);
+    assert!(grid.flush().is_err(), "still full");
+    grid.writer.lock().break_disk(false);
+    let epoch = grid.flush().unwrap();
+    assert!(epoch > durable);
+    assert_eq!(grid.lock().add(b"hits", 1), Ok(3));
+    grid.apply(record).unwrap();
+    let digest = grid.digest();
+    drop(grid);
+    let (grid, recovery) = Grid::open(config).unwrap();
+    assert_eq!(recovery.quarantined, Vec::<String>::new());
+    assert_eq!(grid.digest(), digest);
+    assert_eq!(grid.lock().get(b"hits"), Ok(Some(8)));
+}
+
+/// A record as another site would send it.
+struct CounterRecord;
+
+impl CounterRecord {
+    fn of(key: &[u8], value: i64) -> Bytes {
+        let west = grid("west");
+        west.lock().add(key, value).unwrap();
+        flush(&west).pop().unwrap()
+    }
+}
+
+#[test]
+fn a_journal_that_grows_is_rewritten_while_clients_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("east", Some(dir.path().to_owned()));
+    let (grid, _) = Grid::open(config.clone()).unwrap();
+    for round in 0..40_u32 {
+        for key in 0..2000_u32 {
+            grid.lock()
+                .add(&(key % (round + 1) * 7 + key).to_le_bytes(), 1)
+                .unwrap();
+        }
+        append(&grid, "clicks", round as u8);
+        if round == 10 {
+            grid.begin_rewrite_now();
+        }
+        grid.flush().unwrap();
+    }
+    assert_eq!(grid.stats().compactions_total, 1);
+    let files = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(files, 1, "the old file is gone");
+    let digest = grid.digest();
+    drop(grid);
+    let (grid, recovery) = Grid::open(config).unwrap();
+    assert_eq!(grid.digest(), digest);
+    assert!(recovery.quarantined.is_empty());
+}

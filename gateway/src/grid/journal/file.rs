@@ -42,6 +42,9 @@ pub(in crate::grid) struct Journal {
     /// A write or fsync of the current file failed: nobody knows what of it is on disk.
     poisoned: bool,
     written_total: u64,
+    /// Tests let the disk fail.
+    #[cfg(test)]
+    pub(in crate::grid) broken: bool,
 }
 
 impl Journal {
@@ -60,6 +63,8 @@ impl Journal {
             older,
             poisoned: false,
             written_total: 0,
+            #[cfg(test)]
+            broken: false,
         })
     }
 
@@ -89,6 +94,12 @@ impl Journal {
     }
 
     fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        if self.broken {
+            // Half of it reaches the disk, as when space runs out.
+            self.file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.file.write_all(bytes)?;
         self.len += bytes.len() as u64;
         self.written_total += bytes.len() as u64;

@@ -81,7 +81,8 @@ impl CounterRows {
     }
 
     fn key(&self, row: &Row) -> (&[u8], Option<&[u8]>) {
-        let (key, field) = self.text[row.text..row.text + row.text_len()].split_at(row.key_len as usize);
+        let (key, field) =
+            self.text[row.text..row.text + row.text_len()].split_at(row.key_len as usize);
         (key, row.field_len.map(|_| field))
     }
 
@@ -106,7 +107,10 @@ impl CounterRows {
             let text = |place: u32| self.key(&rows[place as usize]);
             a.0.cmp(&b.0).then_with(|| text(a.1).cmp(&text(b.1)))
         });
-        order.iter().map(|(_, place)| rows[*place as usize]).collect()
+        order
+            .iter()
+            .map(|(_, place)| rows[*place as usize])
+            .collect()
     }
 
     /// Encodes everything, in as many records as needed. The last one carries `complete`: whoever

@@ -260,7 +260,7 @@ pub(super) fn command(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         for name in args.from(2) {
             match table::find(name) {
                 Some(command) => describe(context, command),
-                None => context.replies.null_array(),
+                None => context.replies.null(),
             }
         }
     } else if args.is(1, "DOCS") {

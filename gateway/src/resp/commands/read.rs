@@ -115,7 +115,7 @@ fn positions(
     let given = args.len() - first;
     if !given.is_multiple_of(2) {
         return fail(
-            "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be \
+            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be \
              specified.",
         );
     }

@@ -1,5 +1,7 @@
 //! The server over loopback: a Redis client, and bytes as they are.
 
+mod same_as_redis;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
