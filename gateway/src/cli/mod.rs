@@ -108,7 +108,11 @@ pub fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
     // The demo tells its own story.
     let told = matches!(command, Command::Demo(_));
-    let filter = if told { logging::QUIET_FILTER } else { logging::FILTER };
+    let filter = if told {
+        logging::QUIET_FILTER
+    } else {
+        logging::FILTER
+    };
     let result = logging::start(globals.log.as_deref(), filter, globals.log_format)
         .and_then(|()| dispatch(&globals, command));
     match result {
