@@ -23,6 +23,12 @@ pub(crate) struct Flight {
     pub(crate) floor: Position,
 }
 
+impl Flight {
+    fn appended_len(&self) -> usize {
+        self.appends.iter().map(Range::len).sum()
+    }
+}
+
 /// Batches in flight, by id and by the history they append.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
@@ -38,7 +44,7 @@ fn lane_index(lane: u8) -> usize {
 
 impl InFlight {
     pub(crate) fn insert(&mut self, id: BatchId, flight: Flight) {
-        let len: usize = flight.appends.iter().map(Range::len).sum();
+        let len = flight.appended_len();
         if len > 0 {
             self.lanes[lane_index(flight.lane)].insert(flight.start, flight.start.after(len));
         }
@@ -48,7 +54,10 @@ impl InFlight {
 
     pub(crate) fn remove(&mut self, id: BatchId) -> Option<Flight> {
         let flight = self.batches.remove(&id)?;
-        self.lanes[lane_index(flight.lane)].remove(&flight.start);
+        // One that appended nothing shares its start with the next.
+        if flight.appended_len() > 0 {
+            self.lanes[lane_index(flight.lane)].remove(&flight.start);
+        }
         self.orders.remove(&flight.order);
         Some(flight)
     }
@@ -109,6 +118,19 @@ mod tests {
         assert_eq!(flying.horizon(1, Position(150), tail), Position(150));
         assert_eq!(flying.horizon(1, Position(200), tail), Position(300));
         assert_eq!(flying.horizon(0, Position(200), tail), Position(200));
+        // One that appended nothing stands where the next begins, and leaves it alone.
+        let id = BatchId { stream: 1, seq: 0 };
+        let empty = Flight {
+            lane: 2,
+            order: 4,
+            start: Position(100),
+            appends: Vec::new(),
+            sources: Vec::new(),
+            floor: Position(0),
+        };
+        flying.insert(id, empty);
+        flying.remove(id);
+        assert_eq!(flying.horizon(1, Position(0), tail), Position(100));
         flying.remove(BatchId { stream: 0, seq: 1 });
         assert_eq!(flying.horizon(1, Position(0), tail), Position(300));
         assert_eq!(flying.earliest(), Some(0));
