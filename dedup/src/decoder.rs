@@ -221,30 +221,45 @@ impl Decoder {
         body: &[u8],
         standing: Standing,
     ) -> Result<(Vec<u8>, Plan), Unresolved> {
-        let mut prefix = Vec::new();
-        for base in &head.bases {
-            self.read(*base, standing, &mut prefix)?;
-        }
-        let body_len = head.plan_len + head.literal_len;
+        let (plan_bytes, body) = body
+            .split_at_checked(head.plan_len)
+            .ok_or(Malformed("a plan cut short"))?;
+        let plan = Plan::read(plan_bytes, head.start, head.raw_len, head.literal_len)?;
         let decompressed;
-        let body = if head.compressed {
-            decompressed = body::decompress(body, &prefix, body_len)
-                .ok_or_else(|| mismatch(!head.bases.is_empty(), DecodeError::Compressed))?;
+        let literals = if head.compressed {
+            let prefix = self.prefix(head, &plan, standing)?;
+            decompressed = body::decompress(body, &prefix, head.literal_len)
+                .ok_or_else(|| mismatch(!prefix.is_empty(), DecodeError::Compressed))?;
             &decompressed
         } else {
             body
         };
-        if body.len() != body_len {
-            return Err(Malformed("a body of another length than declared").into());
+        if literals.len() != head.literal_len {
+            return Err(Malformed("literals of another length than declared").into());
         }
-        let (plan_bytes, literals) = body.split_at(head.plan_len);
-        let plan = Plan::read(plan_bytes, head.start, head.raw_len, head.literal_len)?;
         let raw = self.put_together(&plan, literals, head.raw_len, standing)?;
         if batch::digest(head, plan_bytes, &raw) != *digest {
             let refers = !head.bases.is_empty() || !plan.runs.is_empty();
             return Err(mismatch(refers, DecodeError::Digest));
         }
         Ok((raw, plan))
+    }
+
+    /// What the literals are compressed against: what follows from the runs, then what is named.
+    fn prefix(&self, head: &Head, plan: &Plan, standing: Standing) -> Result<Vec<u8>, Unresolved> {
+        let derived = plan.derived_bases().into_iter();
+        let derived = derived.map(|extent| Source {
+            side: Side::Same,
+            extent,
+        });
+        let mut prefix = Vec::new();
+        for base in derived.chain(head.bases.iter().copied()) {
+            if prefix.len().saturating_add(base.extent.len) > batch::BASE_BYTES_MAX {
+                return Err(Malformed("too many bytes of bases").into());
+            }
+            self.read(base, standing, &mut prefix)?;
+        }
+        Ok(prefix)
     }
 
     fn put_together(

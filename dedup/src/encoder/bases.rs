@@ -5,6 +5,7 @@ use super::streams::Tail;
 use std::ops::Range;
 
 use crate::history::{Extent, Position};
+use crate::wire::plan::between;
 
 /// Most bytes of bases for each byte of literals (rule H9).
 const BASES_PER_LITERAL: usize = 2;
@@ -14,6 +15,8 @@ const BASE_BYTES_FREE: usize = 64 << 10;
 const BASE_BYTES_MAX: usize = 3 << 20;
 /// Most ranges of a batch, within what the wire allows.
 const BASES_MAX: usize = 1000;
+/// Naming a base costs about five bytes: shorter literals don't get one.
+const NAMED_LITERAL_MIN: usize = 48;
 /// A gap in the old bytes that is this many times larger than in the new is not one edit.
 const GAP_RATIO_MAX: usize = 4;
 
@@ -32,39 +35,72 @@ pub(crate) struct Choice<'a> {
     pub(crate) horizon: &'a dyn Fn(Position) -> Position,
 }
 
+/// The bases of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Bases {
+    /// For each match, whether the history between the one before and it is a base.
+    pub(crate) derived: Vec<bool>,
+    /// The others, which the batch names.
+    pub(crate) named: Vec<Extent>,
+}
+
 impl Choice<'_> {
-    pub(crate) fn run(&self, literal_len: usize) -> Vec<Extent> {
+    pub(crate) fn run(&self, literal_len: usize) -> Bases {
         let mut left = (literal_len * BASES_PER_LITERAL + BASE_BYTES_FREE).min(BASE_BYTES_MAX);
-        let mut bases = Vec::new();
+        let mut bases = Bases {
+            derived: vec![false; self.matches.len()],
+            named: Vec::new(),
+        };
         if literal_len == 0 {
             return bases;
         }
-        let mut before: Option<(usize, Position)> = None;
-        let ends = self.matches.iter().map(Some).chain([None]);
-        for next in ends {
-            let begin = before.map_or(0, |(begin, _)| begin);
-            let end = next.map_or(self.raw_len, |next| next.begin);
-            if end > begin {
-                let from = before.map(|(_, at)| at);
-                let to = next.map(|next| next.extent.at);
-                self.around(end - begin, from, to, &mut left, &mut bases);
-                self.guessed(begin..end, [from, to], &mut left, &mut bases);
+        let mut before: Option<&Match> = None;
+        for (n, next) in self.matches.iter().map(Some).chain([None]).enumerate() {
+            let literal =
+                before.map_or(0, Match::end)..next.map_or(self.raw_len, |next| next.begin);
+            if !literal.is_empty() && self.derive(literal.len(), before, next, &mut left) {
+                bases.derived[n] = true;
+            } else if literal.len() >= NAMED_LITERAL_MIN {
+                let ends = [
+                    before.map(|found| found.extent.end()),
+                    next.map(|found| found.extent.at),
+                ];
+                self.beside(literal.len(), ends, &mut left, &mut bases.named);
+                self.guessed(literal, ends, &mut left, &mut bases.named);
             }
-            before = next.map(|next| (next.end(), next.extent.end()));
+            before = next;
         }
-        let bases = merge(bases);
         let room = left.min(literal_len.max(BASE_BYTES_FREE));
         // The stream's own tail goes last: nearest to the literals, cheapest to point at.
-        let tail = self.tail.newest(room);
+        let tail = self.tail.newest(room).into_iter();
         let tail = tail
-            .into_iter()
             .filter_map(|extent| self.clip(extent))
             .collect::<Vec<_>>();
-        subtract(bases, &tail)
-            .into_iter()
-            .chain(tail)
-            .take(BASES_MAX)
-            .collect()
+        let named = subtract(merge(bases.named), &tail).into_iter().chain(tail);
+        bases.named = named.take(BASES_MAX).collect();
+        bases
+    }
+
+    /// Whether the history between two matches is the base of the literals between them: an edit.
+    fn derive(
+        &self,
+        len: usize,
+        before: Option<&Match>,
+        next: Option<&Match>,
+        left: &mut usize,
+    ) -> bool {
+        let (Some(before), Some(next)) = (before, next) else {
+            return false;
+        };
+        let Some(base) = between(before.extent, next.extent) else {
+            return false;
+        };
+        let edit = before.extent.end() <= next.extent.at && base.len <= len * GAP_RATIO_MAX + 4096;
+        if !edit || base.len > *left || self.clip(base) != Some(base) {
+            return false;
+        }
+        *left -= base.len;
+        true
     }
 
     /// Where the literal would stand by the course most trusted, if its neighbours left that.
@@ -117,38 +153,20 @@ impl Choice<'_> {
         bases.push(extent);
     }
 
-    /// The history between what stands before and after a literal, or next to either.
-    fn around(
+    /// The history next to what stands before and after a literal.
+    fn beside(
         &self,
         len: usize,
-        after: Option<Position>,
-        before: Option<Position>,
+        [after, before]: [Option<Position>; 2],
         left: &mut usize,
         bases: &mut Vec<Extent>,
     ) {
         let reach = len + slack(len);
-        let mut add = |at: Position, end: Position| {
-            let extent = Extent {
-                at,
-                len: end.since(at).min(*left),
-            };
-            if let Some(extent) = self.clip(extent) {
-                *left -= extent.len;
-                bases.push(extent);
-            }
-        };
-        match (after, before) {
-            (Some(from), Some(to)) if from < to && to.since(from) <= len * GAP_RATIO_MAX + 4096 => {
-                add(from.before(64), to.after(64));
-            }
-            (from, to) => {
-                if let Some(from) = from {
-                    add(from.before(64), from.after(reach));
-                }
-                if let Some(to) = to {
-                    add(to.before(reach), to.after(64));
-                }
-            }
+        if let Some(at) = after {
+            self.add(at.before(64), at.after(reach), left, bases);
+        }
+        if let Some(at) = before {
+            self.add(at.before(reach), at.after(64), left, bases);
         }
     }
 

@@ -18,12 +18,12 @@ use bytes::Bytes;
 
 use self::align::Aligner;
 use self::append::Append;
-use self::bases::Choice;
+use self::bases::{Bases, Choice};
 use self::floor::Floor;
 use self::in_flight::{Flight, InFlight};
 pub use self::level::Level;
 use self::level::Leveller;
-use self::scan::{Found, Scan};
+use self::scan::Scan;
 use self::streams::Streams;
 use crate::BatchId;
 use crate::chunker::{Chunker, ChunkerKey};
@@ -214,13 +214,12 @@ impl Encoder {
         let tail = ledger.tail();
         let horizon = |at| self.in_flight.horizon(lane, at, tail);
         let literal_len = raw.len() - found.matches.iter().map(|m| m.extent.len).sum::<usize>();
+        let oldest = ledger.oldest();
         let bases = if scan.literal {
-            Vec::new()
+            Bases::default()
         } else {
-            let oldest = ledger.oldest();
-            let matches = &found.matches;
             Choice {
-                matches,
+                matches: &found.matches,
                 raw_len: raw.len(),
                 novel: &found.novel,
                 tail: &stream.tail,
@@ -229,8 +228,6 @@ impl Encoder {
             }
             .run(literal_len)
         };
-        let mut prefix = Vec::new();
-        let bases = read_bases(&ledger, bases, &mut prefix);
         let (start, appends) = match lost {
             Some(lost) => {
                 self.index_forget(&lost);
@@ -258,18 +255,21 @@ impl Encoder {
                 (start, appends)
             }
         };
+        let (plan, named, prefix) = lay_out(&ledger, &found.matches, appends, bases);
         drop(ledger);
-        stream.courses = found.courses.clone();
+        stream.courses = found.courses;
         self.streams.put(id.stream, stream);
-        let draft = Draft {
-            start,
-            appends,
-            found,
-            bases,
-            prefix,
-            literal_len,
-        };
-        self.finish(options, raw, draft)
+        self.finish(
+            options,
+            raw,
+            Draft {
+                start,
+                plan,
+                named,
+                prefix,
+                literal_len,
+            },
+        )
     }
 
     /// The peer could not resolve this batch: nothing refers to what it referred to again.
@@ -282,13 +282,9 @@ impl Encoder {
 
     fn finish(&mut self, options: EncodeOptions, raw: &[u8], draft: Draft) -> Encoded {
         let level = self.level.choose(draft.literal_len, draft.prefix.len());
-        let plan = Plan {
-            runs: draft.runs(),
-            appends: draft.appends.clone(),
-        };
-        let plan_bytes = plan.write(draft.start);
-        let body = draft.body(&plan_bytes, raw);
-        let compressed = body::compress(&body, &draft.prefix, level);
+        let plan_bytes = draft.plan.write(draft.start);
+        let literals = draft.literals(raw);
+        let compressed = body::compress(&literals, &draft.prefix, level);
         let floor = self.floor.announced(self.in_flight.earliest());
         let head = Head {
             compressed: compressed.is_some(),
@@ -300,13 +296,14 @@ impl Encoder {
             plan_len: plan_bytes.len(),
             literal_len: draft.literal_len,
             bases: if compressed.is_some() {
-                draft.bases.clone()
+                draft.named.clone()
             } else {
                 Vec::new()
             },
         };
         let digest = batch::digest(&head, &plan_bytes, raw);
-        let wire = batch::seal(&head, &digest, compressed.as_ref().unwrap_or(&body));
+        let body = compressed.as_ref().unwrap_or(&literals);
+        let wire = batch::seal(&head, &digest, &plan_bytes, body);
         let stats = EncodeStats {
             raw_bytes: raw.len() as u64,
             literal_bytes: draft.literal_len as u64,
@@ -320,7 +317,7 @@ impl Encoder {
             lane: options.lane,
             order: self.encoded,
             start: draft.start,
-            appends: draft.appends,
+            appends: draft.plan.appends,
             sources,
             floor,
         };
@@ -475,65 +472,83 @@ impl Cutting {
 /// A batch before it is compressed.
 struct Draft {
     start: Position,
-    appends: Vec<Range<usize>>,
-    found: Found,
-    bases: Vec<Source>,
+    plan: Plan,
+    named: Vec<Source>,
     prefix: Vec<u8>,
     literal_len: usize,
 }
 
 impl Draft {
-    fn runs(&self) -> Vec<Run> {
-        let mut after = 0;
-        let run = |found: &scan::Match| {
-            let literal_len = found.begin - after;
-            after = found.end();
-            Run {
-                literal_len,
-                source: Source {
-                    side: Side::Same,
-                    extent: found.extent,
-                },
-            }
-        };
-        self.found.matches.iter().map(run).collect()
-    }
-
-    /// Plan and literals, as they are compressed.
-    fn body(&self, plan: &[u8], raw: &[u8]) -> Vec<u8> {
-        let mut body = Vec::with_capacity(plan.len() + self.literal_len);
-        body.extend_from_slice(plan);
-        let mut after = 0;
-        for found in &self.found.matches {
-            body.extend_from_slice(&raw[after..found.begin]);
-            after = found.end();
+    fn literals(&self, raw: &[u8]) -> Vec<u8> {
+        let mut literals = Vec::with_capacity(self.literal_len);
+        let mut at = 0;
+        for run in &self.plan.runs {
+            literals.extend_from_slice(&raw[at..at + run.literal_len]);
+            at += run.literal_len + run.source.extent.len;
         }
-        body.extend_from_slice(&raw[after..]);
-        body
+        literals.extend_from_slice(&raw[at..]);
+        literals
     }
 
+    /// History that the batch refers to.
     fn sources(&self) -> Vec<Extent> {
-        let matches = self.found.matches.iter().map(|found| found.extent);
-        matches
-            .chain(self.bases.iter().map(|base| base.extent))
-            .collect()
+        let runs = self.plan.runs.iter().map(|run| run.source.extent);
+        let named = self.named.iter().map(|base| base.extent);
+        runs.chain(self.plan.derived_bases()).chain(named).collect()
     }
 }
 
-/// Reads the bases that can be read into `prefix`, and returns those.
-fn read_bases(ledger: &Ledger, bases: Vec<Extent>, prefix: &mut Vec<u8>) -> Vec<Source> {
-    let mut read = Vec::with_capacity(bases.len());
-    for extent in bases {
+/// Makes the plan and reads the bases, leaving out those that can't be read.
+fn lay_out(
+    ledger: &Ledger,
+    matches: &[scan::Match],
+    appends: Vec<Range<usize>>,
+    bases: Bases,
+) -> (Plan, Vec<Source>, Vec<u8>) {
+    let mut after = 0;
+    let runs = matches
+        .iter()
+        .zip(bases.derived.into_iter().chain(std::iter::repeat(false)));
+    let runs = runs.map(|(found, based)| {
+        let literal_len = found.begin - after;
+        after = found.end();
+        let source = Source {
+            side: Side::Same,
+            extent: found.extent,
+        };
+        Run {
+            literal_len,
+            source,
+            based,
+        }
+    });
+    let mut plan = Plan {
+        runs: runs.collect(),
+        appends,
+    };
+    let mut prefix = Vec::new();
+    if plan
+        .derived_bases()
+        .into_iter()
+        .any(|base| ledger.read(base, &mut prefix).is_err())
+    {
+        prefix.clear();
+        for run in &mut plan.runs {
+            run.based = false;
+        }
+    }
+    let mut named = Vec::with_capacity(bases.named.len());
+    for extent in bases.named {
         let before = prefix.len();
-        match ledger.read(extent, prefix) {
-            Ok(()) => read.push(Source {
+        match ledger.read(extent, &mut prefix) {
+            Ok(()) => named.push(Source {
                 side: Side::Same,
                 extent,
             }),
             Err(_) => prefix.truncate(before),
         }
     }
-    read
+    (plan, named, prefix)
 }
 
 impl From<Refused> for HelloError {

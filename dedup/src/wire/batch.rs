@@ -167,12 +167,13 @@ pub(crate) fn source(
     })
 }
 
-/// Puts a batch together: version, digest, head, body.
-pub(crate) fn seal(head: &Head, digest: &[u8; DIGEST_BYTES], body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 64 + head.bases.len() * 6);
+/// Puts a batch together: version, digest, head, plan, body.
+pub(crate) fn seal(head: &Head, digest: &[u8; DIGEST_BYTES], plan: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(plan.len() + body.len() + 64 + head.bases.len() * 6);
     out.push(VERSION);
     out.extend_from_slice(digest);
     head.write(&mut out);
+    out.extend_from_slice(plan);
     out.extend_from_slice(body);
     out
 }

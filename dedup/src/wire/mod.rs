@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod hello;
 pub(crate) mod plan;
+mod range;
 mod varint;
 
 pub(crate) use varint::{Reader, put_varint, put_zigzag};

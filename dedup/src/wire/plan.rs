@@ -1,20 +1,26 @@
-//! The plan of a batch: how literals and references interleave, and what is appended to history.
-//!
-//! Stored in columns, since numbers of one kind compress well together; it is compressed in one
-//! frame with the literals.
+//! The plan of a batch: how literals and references interleave, what literals are compressed against
+//! besides, and what is appended to history.
 
 use std::ops::Range;
 
 use super::batch::{side_bit, source};
-use super::{Malformed, Reader, Source, put_varint, put_zigzag};
+use super::range::{Model, NumberReader, Writer};
+use super::{Malformed, Side, Source};
 use crate::BATCH_BYTES_MAX;
-use crate::history::Position;
+use crate::history::{Extent, Position};
+
+/// Most runs in a batch: each is worth its while, so 32 bytes at least but for the last.
+pub(crate) const RUNS_MAX: usize = BATCH_BYTES_MAX / 8;
+/// Bytes that a derived base reaches into either run beside it.
+const MARGIN_BYTES: usize = 64;
 
 /// `literal_len` bytes of literals, then a reference. What follows the last run is literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) literal_len: usize,
     pub(crate) source: Source,
+    /// The literals before it have the history between the run before and this one as a base.
+    pub(crate) based: bool,
 }
 
 /// How a batch is put together.
@@ -25,41 +31,64 @@ pub(crate) struct Plan {
     pub(crate) appends: Vec<Range<usize>>,
 }
 
+/// The kinds of number in a plan, each with its own statistics.
+#[derive(Default)]
+struct Models {
+    count: Model,
+    literal_len: Model,
+    len: Model,
+    side: Model,
+    step: Model,
+    based: Model,
+    skip: Model,
+    append: Model,
+}
+
 impl Plan {
     pub(crate) fn append_len(&self) -> usize {
         self.appends.iter().map(Range::len).sum()
     }
 
+    /// The bases that follow from the runs alone.
+    pub(crate) fn derived_bases(&self) -> Vec<Extent> {
+        let mut bases: Vec<Extent> = Vec::new();
+        for pair in self.runs.windows(2).filter(|pair| pair[1].based) {
+            let Some(base) = between(pair[0].source.extent, pair[1].source.extent) else {
+                continue;
+            };
+            match bases.last_mut() {
+                Some(last) if base.at >= last.at && base.at <= last.end() => {
+                    last.len = base.end().max(last.end()).since(last.at);
+                }
+                Some(_) | None => bases.push(base),
+            }
+        }
+        bases
+    }
+
     /// `start` is where the batch appends: positions are written relative to it.
     pub(crate) fn write(&self, start: Position) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16 + self.runs.len() * 6);
-        put_varint(&mut out, self.runs.len() as u64);
-        for run in &self.runs {
-            put_varint(&mut out, run.literal_len as u64);
-        }
-        for run in &self.runs {
-            put_varint(
-                &mut out,
-                (run.source.extent.len as u64) << 1 | side_bit(run.source.side),
-            );
-        }
+        let (mut out, mut models) = (Writer::new(), Models::default());
+        out.number(&mut models.count, self.runs.len() as u64);
         let mut expected = start;
         for run in &self.runs {
-            expected = expected.after(run.literal_len);
-            put_zigzag(
-                &mut out,
-                run.source.extent.at.0.wrapping_sub(expected.0) as i64,
-            );
-            expected = run.source.extent.end();
+            let Source { side, extent } = run.source;
+            out.number(&mut models.literal_len, run.literal_len as u64);
+            out.number(&mut models.len, extent.len as u64);
+            out.number(&mut models.side, side_bit(side));
+            let step = extent.at.0.wrapping_sub(expected.after(run.literal_len).0) as i64;
+            out.number(&mut models.step, ((step << 1) ^ (step >> 63)) as u64);
+            out.number(&mut models.based, u64::from(run.based));
+            expected = extent.end();
         }
-        put_varint(&mut out, self.appends.len() as u64);
+        out.number(&mut models.count, self.appends.len() as u64);
         let mut after = 0;
         for range in &self.appends {
-            put_varint(&mut out, range.start.saturating_sub(after) as u64);
-            put_varint(&mut out, range.len() as u64);
+            out.number(&mut models.skip, range.start.saturating_sub(after) as u64);
+            out.number(&mut models.append, range.len() as u64);
             after = range.end;
         }
-        out
+        out.finish()
     }
 
     /// Reads a plan that puts together `raw_len` bytes with `literal_len` literals.
@@ -69,66 +98,86 @@ impl Plan {
         raw_len: usize,
         literal_len: usize,
     ) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
-        let runs = read_runs(&mut reader, bytes.len(), start)?;
+        let (mut reader, mut models) = (NumberReader::new(bytes), Models::default());
+        let runs = read_runs(&mut reader, &mut models, start, raw_len)?;
         let literals: usize = runs.iter().map(|run| run.literal_len).sum();
         let references: usize = runs.iter().map(|run| run.source.extent.len).sum();
         if literals > literal_len || references != raw_len - literal_len {
             return Err(Malformed("a plan of another length than the batch"));
         }
-        let appends = read_appends(&mut reader, bytes.len(), raw_len)?;
-        if !reader.rest().is_empty() {
-            return Err(Malformed("bytes after the plan"));
-        }
+        let appends = read_appends(&mut reader, &mut models, raw_len)?;
         Ok(Self { runs, appends })
     }
 }
 
-/// Each run takes three bytes at least, so the count is bounded by what is there.
+/// The history between two runs, and a little of either.
+pub(crate) fn between(before: Extent, after: Extent) -> Option<Extent> {
+    let at = before.end().before(MARGIN_BYTES.min(before.len));
+    let end = after.at.after(MARGIN_BYTES.min(after.len));
+    (end > at).then(|| Extent {
+        at,
+        len: end.since(at),
+    })
+}
+
 fn read_runs(
-    reader: &mut Reader<'_>,
-    bytes: usize,
+    reader: &mut NumberReader<'_>,
+    models: &mut Models,
     start: Position,
+    raw_len: usize,
 ) -> Result<Vec<Run>, Malformed> {
-    let count = reader.bounded(bytes / 3, "more runs than the plan holds")?;
-    let mut literal_lens = Vec::with_capacity(count);
+    let count = bounded(reader.number(&mut models.count)?, RUNS_MAX, "too many runs")?;
+    let mut runs = Vec::new();
+    let (mut expected, mut left) = (start, raw_len);
     for _ in 0..count {
-        literal_lens.push(reader.bounded(BATCH_BYTES_MAX, "a literal longer than a batch")?);
-    }
-    let mut lens = Vec::with_capacity(count);
-    for _ in 0..count {
-        lens.push(reader.bounded(BATCH_BYTES_MAX * 2 + 1, "a run longer than a batch")?);
-    }
-    let mut expected = start;
-    let mut runs = Vec::with_capacity(count);
-    for (literal_len, len) in literal_lens.into_iter().zip(lens) {
-        expected = expected.after(literal_len);
-        let at = Position(expected.0.wrapping_add(reader.zigzag()? as u64));
-        let source = source(len as u64 & 1, at, len >> 1, start)?;
+        let long = "a run longer than the batch";
+        let literal_len = bounded(reader.number(&mut models.literal_len)?, left, long)?;
+        left -= literal_len;
+        let len = bounded(reader.number(&mut models.len)?, left, long)?;
+        left -= len;
+        let side = reader.number(&mut models.side)?;
+        let step = reader.number(&mut models.step)?;
+        let step = (step >> 1) as i64 ^ -((step & 1) as i64);
+        let at = Position(expected.after(literal_len).0.wrapping_add(step as u64));
+        let based = reader.number(&mut models.based)? != 0;
+        let source = source(side, at, len, start)?;
         expected = source.extent.end();
         runs.push(Run {
             literal_len,
             source,
+            based: based && source.side == Side::Same,
         });
     }
     Ok(runs)
 }
 
 fn read_appends(
-    reader: &mut Reader<'_>,
-    bytes: usize,
+    reader: &mut NumberReader<'_>,
+    models: &mut Models,
     raw_len: usize,
 ) -> Result<Vec<Range<usize>>, Malformed> {
-    let count = reader.bounded(bytes / 2, "more appends than the plan holds")?;
-    let mut appends = Vec::with_capacity(count);
+    let count = bounded(
+        reader.number(&mut models.count)?,
+        RUNS_MAX,
+        "too many appends",
+    )?;
+    let mut appends = Vec::new();
     let mut after = 0;
     for _ in 0..count {
-        let begin = after + reader.bounded(raw_len - after, "an append past the batch")?;
-        let end = begin + reader.bounded(raw_len - begin, "an append past the batch")?;
+        let past = "an append past the batch";
+        let begin = after + bounded(reader.number(&mut models.skip)?, raw_len - after, past)?;
+        let end = begin + bounded(reader.number(&mut models.append)?, raw_len - begin, past)?;
         appends.push(begin..end);
         after = end;
     }
     Ok(appends)
+}
+
+fn bounded(number: u64, max: usize, what: &'static str) -> Result<usize, Malformed> {
+    usize::try_from(number)
+        .ok()
+        .filter(|number| *number <= max)
+        .ok_or(Malformed(what))
 }
 
 #[cfg(test)]
@@ -136,15 +185,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::history::Extent;
-    use crate::wire::Side;
 
     const START: Position = Position(1 << 33);
 
     prop_compose! {
-        fn any_run()(literal_len in 0usize..5000, len in 0usize..60_000, at in 0u64..1 << 32, reverse: bool) -> Run {
+        fn any_run()(literal_len in 0usize..5000, len in 0usize..60_000, at in 0u64..1 << 32, reverse: bool, based: bool) -> Run {
             let side = if reverse { Side::Reverse } else { Side::Same };
-            Run { literal_len, source: Source { side, extent: Extent { at: Position(at), len } } }
+            let source = Source { side, extent: Extent { at: Position(at), len } };
+            Run { literal_len, source, based: based && !reverse }
         }
     }
 
@@ -156,9 +204,8 @@ mod tests {
             let appends = vec![0..raw_len / 3, raw_len / 2..raw_len];
             let plan = Plan { runs, appends };
             let bytes = plan.write(START);
-            prop_assert_eq!(Plan::read(&bytes, START, raw_len, literal_len), Ok(plan.clone()));
+            prop_assert_eq!(Plan::read(&bytes, START, raw_len, literal_len), Ok(plan));
             prop_assert!(Plan::read(&bytes, START, raw_len + 1, literal_len).is_err());
-            prop_assert!(Plan::read(&bytes[..bytes.len() - 1], START, raw_len, literal_len).is_err());
         }
 
         #[test]
