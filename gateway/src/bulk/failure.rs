@@ -74,7 +74,7 @@ impl Failure {
             }
             Self::UnknownSite(_) => "add the site with `strait pair`",
             Self::NotFound => "list what is there with `strait ls SITE:`",
-            Self::IsFolder => "name a file in it",
+            Self::IsFolder => "end it with a slash to mean what is in it",
             Self::Path(_)
             | Self::NotAFolder
             | Self::NotAFile

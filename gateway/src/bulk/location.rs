@@ -41,6 +41,23 @@ impl Location {
             folder: false,
         })
     }
+
+    /// The folder called `name` in this folder.
+    pub fn within(&self, name: &str) -> Result<Location, PathError> {
+        Ok(Self {
+            site: self.site.clone(),
+            path: self.path.join(name)?,
+            folder: true,
+        })
+    }
+
+    /// The same path, meant as a file.
+    pub fn as_file(self) -> Location {
+        Self {
+            folder: false,
+            ..self
+        }
+    }
 }
 
 impl FromStr for Location {

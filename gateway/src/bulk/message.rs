@@ -30,16 +30,33 @@ pub(super) enum Message {
     },
     /// Send me this file, as this transfer.
     Pull { transfer: TransferId, path: String },
+    /// A question, answered with [`Message::Answer`].
+    Ask {
+        request: RequestId,
+        question: Question,
+    },
+    Answer {
+        request: RequestId,
+        outcome: Result<Answer, Failure>,
+    },
+}
+
+/// What can be asked about files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Question {
     /// What is in this folder, after the name `after`?
-    List {
-        request: RequestId,
-        path: String,
-        after: String,
-    },
-    Listed {
-        request: RequestId,
-        outcome: Result<Page, Failure>,
-    },
+    List { path: String, after: String },
+    /// Remove this file.
+    Remove { path: String },
+    /// Read this file and tell its length and digest.
+    Digest { path: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Page(Page),
+    Removed,
+    Digest { length: u64, digest: [u8; 32] },
 }
 
 /// The first batch of a stream of a file's bytes.
@@ -132,9 +149,10 @@ mod tests {
             more: true,
             unspeakable: u64::MAX,
         };
-        let message = Message::Listed {
+        let outcome = Ok(Answer::Page(page));
+        let message = Message::Answer {
             request: RequestId(u128::MAX),
-            outcome: Ok(page),
+            outcome,
         };
         let bytes = encode(&message);
         assert!(bytes.len() < ENCODED_BYTES_MAX);

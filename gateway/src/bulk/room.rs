@@ -24,7 +24,7 @@ const TRANSFERS_MAX: usize = 64;
 /// Files that a peer may be sending us at once. Beyond what an honest one does,
 /// since those it gave up may still be on their way.
 const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX;
-/// Pulls and listings that all peers together may have under way at once.
+/// Pulls and questions that all peers together may have under way at once.
 const SERVING_MAX: usize = 2 * TRANSFERS_MAX;
 
 /// Files of this site and their traffic. Used as `Arc<Bulk>`.
@@ -151,18 +151,14 @@ impl Bulk {
             Message::Failed { transfer, failure } => {
                 session.handle_verdict(transfer, Err(failure));
             }
-            Message::Listed { request, outcome } => session.handle_listed(request, outcome),
+            Message::Answer { request, outcome } => session.handle_answer(request, outcome),
             Message::Pull { transfer, path } => {
                 let (room, site, session) = (self.room.clone(), site.clone(), session.clone());
                 tokio::spawn(serve::serve_pull(room, site, session, transfer, path));
             }
-            Message::List {
-                request,
-                path,
-                after,
-            } => {
+            Message::Ask { request, question } => {
                 let (room, session) = (self.room.clone(), session.clone());
-                tokio::spawn(serve::serve_list(room, session, request, path, after));
+                tokio::spawn(serve::serve_question(room, session, request, question));
             }
         }
     }

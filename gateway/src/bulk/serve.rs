@@ -10,12 +10,12 @@ use tokio::task::spawn_blocking;
 use super::failure::Failure;
 use super::figures::{Counted, Direction};
 use super::incoming::{Incoming, Piece};
-use super::message::{Ending, Header, Message, RequestId};
+use super::message::{Answer, Ending, Header, Message, Question, RequestId};
 use super::outgoing::Outgoing;
 use super::read::{BatchReader, Snapshot};
 use super::room::Room;
 use super::session::Session;
-use super::store::{Page, Partial, Source, Trailer};
+use super::store::{Partial, Source, Store, Trailer};
 use crate::streams::TransferId;
 
 /// Batches read before the link takes them.
@@ -161,24 +161,45 @@ fn read_file(source: Source, batches: &mpsc::Sender<Bytes>) -> Result<Trailer, F
     Ok(trailer)
 }
 
-/// Lists a folder for the peer.
-pub(super) async fn serve_list(
+/// Answers the peer's question.
+pub(super) async fn serve_question(
     room: Arc<Room>,
     session: Arc<Session>,
     request: RequestId,
-    path: String,
-    after: String,
+    question: Question,
 ) {
     let outcome = async {
         let _permit = room.serving.try_acquire().map_err(|_| Failure::Busy)?;
-        let (path, store) = (path.parse()?, room.store.clone());
-        blocking(move || Ok(store.list(&path, &after)?)).await
+        let store = room.store.clone();
+        blocking(move || answer(&store, question)).await
     };
-    let outcome: Result<Page, Failure> = outcome.await;
+    let outcome = outcome.await;
+    // With the session the peer's interest has ended, too.
     session
-        .send(Message::Listed { request, outcome })
+        .send(Message::Answer { request, outcome })
         .await
         .ok();
+}
+
+/// Blocks.
+fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
+    match question {
+        Question::List { path, after } => Ok(Answer::Page(store.list(&path.parse()?, &after)?)),
+        Question::Remove { path } => {
+            store.remove(&path.parse()?)?;
+            Ok(Answer::Removed)
+        }
+        Question::Digest { path } => {
+            let source = store.open_file(&path.parse()?)?;
+            let snapshot = Snapshot::of(&source.file).map_err(Failure::io)?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(&source.file).map_err(Failure::io)?;
+            let (length, digest) = (hasher.count(), hasher.finalize());
+            snapshot.check(&source.file, &Trailer { length, digest })?;
+            let digest = *digest.as_bytes();
+            Ok(Answer::Digest { length, digest })
+        }
+    }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -12,15 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::Failure;
 use super::incoming::{Incoming, Part};
-use super::message::{self, Message, RequestId};
-use super::store::Page;
+use super::message::{self, Answer, Message, Question, RequestId};
 use crate::streams::{StreamOpen, TransferId};
 
 /// Messages that may wait for the link before whoever writes more has to wait.
 const MESSAGES_QUEUED_MAX: usize = 256;
-
-/// How a question about a listing is answered.
-pub(super) type Listed = Result<Page, Failure>;
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -36,7 +32,7 @@ struct Tables {
     incoming: HashMap<StreamId, mpsc::Sender<Part>>,
     /// Files that the peer was asked for and has not begun to send.
     pulls: HashMap<TransferId, oneshot::Sender<Result<Incoming, Failure>>>,
-    listings: HashMap<RequestId, oneshot::Sender<Listed>>,
+    questions: HashMap<RequestId, oneshot::Sender<Result<Answer, Failure>>>,
 }
 
 /// What the peer says about a file that goes there.
@@ -119,10 +115,13 @@ impl Session {
         self.tables.lock().pulls.remove(&transfer)
     }
 
-    pub(super) fn add_listing(&self, request: RequestId) -> oneshot::Receiver<Listed> {
+    /// Asks the peer, and waits for its answer.
+    pub(super) async fn ask(&self, question: Question) -> Result<Answer, Failure> {
+        let request = RequestId(rand::random());
         let (answer, answered) = oneshot::channel();
-        self.tables.lock().listings.insert(request, answer);
-        answered
+        self.tables.lock().questions.insert(request, answer);
+        self.send(Message::Ask { request, question }).await?;
+        answered.await.map_err(|_| Failure::SessionReset)?
     }
 
     pub(super) fn add_incoming(&self, stream: StreamId, queue: mpsc::Sender<Part>) {
@@ -166,8 +165,8 @@ impl Session {
         }
     }
 
-    pub(super) fn handle_listed(&self, request: RequestId, outcome: Listed) {
-        if let Some(answer) = self.tables.lock().listings.remove(&request) {
+    pub(super) fn handle_answer(&self, request: RequestId, outcome: Result<Answer, Failure>) {
+        if let Some(answer) = self.tables.lock().questions.remove(&request) {
             answer.send(outcome).ok();
         }
     }

@@ -4,17 +4,22 @@
 
 mod check_config;
 mod demo;
+mod display;
+mod far_tree;
 mod init;
 mod local_file;
+mod local_tree;
 mod logging;
 mod ls;
 mod output;
 mod pair;
 mod pull;
 mod push;
+mod rm;
 mod run;
 mod status;
 mod transfer;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +104,10 @@ enum Command {
     Pull(pull::Args),
     /// List the files at a peer site
     Ls(ls::Args),
+    /// Remove files at a peer site
+    Rm(rm::Args),
+    /// Compare files here with those at a peer site
+    Verify(verify::Args),
     /// Show two gateways at work over a bad link, all on this machine
     Demo(crate::demo::DemoArgs),
 }
@@ -140,6 +149,8 @@ fn dispatch(globals: &Globals, command: Command) -> anyhow::Result<()> {
         Command::Push(args) => push::run(globals, args),
         Command::Pull(args) => pull::run(globals, args),
         Command::Ls(args) => ls::run(globals, args),
+        Command::Rm(args) => rm::run(globals, args),
+        Command::Verify(args) => verify::run(globals, args),
         Command::Demo(args) => demo::run(args),
     }
 }

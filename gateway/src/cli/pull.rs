@@ -1,4 +1,4 @@
-//! `strait pull`: a peer's file to here.
+//! `strait pull`: a peer's file, or a folder with all that is in it, to here.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::Globals;
+use super::display::{Display, Meter};
+use super::far_tree::{self, FarFile};
 use super::local_file::{self, LocalFile};
-use super::transfer::{Meter, Options};
-use crate::bulk::Cost;
-use crate::bulk::control::client::{Moved, Sink};
+use super::transfer::Options;
+use crate::bulk::control::Progress;
+use crate::bulk::control::client::{Gateway, Sink};
 use crate::bulk::location::Location;
+use crate::bulk::printable;
 use crate::bulk::store::FileMeta;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which file: SITE:PATH
+    /// Which file; with a slash at its end, all files of a folder
     #[arg(value_name = "SITE:PATH")]
     from: Location,
     /// Where to, a file or a folder; `-` is standard output
@@ -26,61 +29,118 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
-    let failing = || format!("strait pull {}", args.from);
-    pull(globals, &args).with_context(failing)
-}
-
-fn pull(globals: &Globals, args: &Args) -> anyhow::Result<()> {
-    let (_, name) = args.from.path.split_last()?;
-    if args.from.folder {
-        bail!("that names a folder: name a file in it");
-    }
     let gateway = args.options.gateway(globals);
-    let standard_output = args.to == Path::new("-");
-    if standard_output && args.options.json {
-        bail!("--json and the file would mix on standard output: name a FILE");
-    }
-    let target = match standard_output {
-        true => args.to.clone(),
-        false => local_file::resolve(&args.to, name)?,
-    };
-    let file = match standard_output {
-        true => None,
-        false => Some(LocalFile::create(&target)?),
-    };
-    let meter = Meter::start(
-        &args.options,
-        args.from.to_string(),
-        target.display().to_string(),
-    );
-    let mut output = Output {
-        file,
-        meter,
-        meta: FileMeta::default(),
-        received_bytes: 0,
-    };
-    match gateway.pull(&args.from, &mut output) {
-        Ok(moved) => output.commit(&moved),
-        Err(error) => {
-            output.meter.clear();
-            Err(error.into())
+    let failing = || format!("pull {}", args.from);
+    match (args.from.folder, args.to == Path::new("-")) {
+        (true, true) => bail!("a folder cannot go to standard output: name a file in it"),
+        (true, false) => pull_folder(&gateway, &args),
+        (false, true) if args.options.json => {
+            bail!("--json and the file would mix on standard output: name a FILE")
+        }
+        (false, standard_output) => {
+            pull_one(&gateway, &args, standard_output).with_context(failing)
         }
     }
 }
 
-/// Where the bytes go, and what shows how many.
-struct Output {
-    /// Standard output, if none.
-    file: Option<LocalFile>,
-    meter: Meter,
-    meta: FileMeta,
-    received_bytes: u64,
+fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Result<()> {
+    let (_, name) = args.from.path.split_last()?;
+    let target = match standard_output {
+        true => args.to.clone(),
+        false => local_file::resolve(&args.to, name)?,
+    };
+    let display = Display::new(&args.options, 1, None);
+    let file = match standard_output {
+        true => None,
+        false => Some(LocalFile::create(&target)?),
+    };
+    pull(gateway, &args.from, &target, Output::new(file, &display))?;
+    display.finish(&format!("{} -> {}", args.from, target.display()));
+    Ok(())
 }
 
-impl Sink for Output {
+fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
+    let mut files = Vec::new();
+    let skipped = far_tree::list(gateway, &args.from, &args.to, &mut files)?;
+    let length = files.iter().map(|file| file.length).sum();
+    let display = Display::new(&args.options, files.len(), Some(length));
+    if skipped > 0 {
+        display.say(&format!(
+            "skipped {skipped} at {}: not plain files",
+            args.from
+        ));
+    }
+    let failed = args.options.for_each(&files, |file| {
+        let pulled = pull_far_file(gateway, file, &display);
+        if let Err(error) = &pulled {
+            display.say(&format!("strait pull: {}: {error:#}", file.from));
+        }
+        pulled.is_ok()
+    });
+    display.finish(&format!(
+        "{} files of {} -> {}",
+        files.len(),
+        args.from,
+        args.to.display()
+    ));
+    match failed {
+        0 => Ok(()),
+        failed => bail!("pull: {failed} of {} not fetched", files.len()),
+    }
+}
+
+fn pull_far_file(gateway: &Gateway, file: &FarFile, display: &Display) -> anyhow::Result<()> {
+    if let Some(folder) = file.local.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("making {}", printable(&folder.display().to_string())))?;
+    }
+    let (_, name) = file.from.path.split_last()?;
+    let target = local_file::resolve(&file.local, name)?;
+    let output = Output::new(Some(LocalFile::create(&target)?), display);
+    pull(gateway, &file.from, &target, output)
+}
+
+fn pull(
+    gateway: &Gateway,
+    from: &Location,
+    target: &Path,
+    mut output: Output<'_>,
+) -> anyhow::Result<()> {
+    let moved = gateway.pull(from, &mut output)?;
+    match output.file {
+        Some(file) => file.commit(output.meta)?,
+        None => io::stdout().flush()?,
+    }
+    output
+        .meter
+        .finish(&from.to_string(), &target.display().to_string(), &moved)?;
+    Ok(())
+}
+
+/// Where the bytes go, and what shows how many.
+struct Output<'a> {
+    /// Standard output, if none.
+    file: Option<LocalFile>,
+    meter: Meter<'a>,
+    meta: FileMeta,
+    so_far: Progress,
+}
+
+impl<'a> Output<'a> {
+    fn new(file: Option<LocalFile>, display: &'a Display) -> Self {
+        Self {
+            file,
+            meter: display.begin(),
+            meta: FileMeta::default(),
+            so_far: Progress::default(),
+        }
+    }
+}
+
+impl Sink for Output<'_> {
     fn begin(&mut self, length: u64, meta: FileMeta) -> io::Result<()> {
         self.meta = meta;
-        self.meter.show(Some(length));
+        self.meter.expect(length);
         Ok(())
     }
 
@@ -89,19 +149,8 @@ impl Sink for Output {
             Some(file) => file.write(bytes)?,
             None => io::stdout().write_all(bytes)?,
         }
-        self.received_bytes += bytes.len() as u64;
-        self.meter.update(self.received_bytes, Cost::default());
-        Ok(())
-    }
-}
-
-impl Output {
-    fn commit(self, moved: &Moved) -> anyhow::Result<()> {
-        match self.file {
-            Some(file) => file.commit(self.meta)?,
-            None => io::stdout().flush()?,
-        }
-        self.meter.finish(moved);
+        self.so_far.arrived_bytes += bytes.len() as u64;
+        self.meter.update(self.so_far);
         Ok(())
     }
 }

@@ -1,125 +1,108 @@
-//! `strait push`: files, or standard input, to a peer site.
+//! `strait push`: files, folders, or standard input, to a peer site.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::Globals;
-use super::transfer::{Meter, Options};
-use crate::bulk::control::client::{Gateway, Moved, PushedFile};
+use super::display::{Display, Meter};
+use super::local_tree::{self, Found, Item};
+use super::transfer::Options;
+use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
 use crate::bulk::location::Location;
 use crate::bulk::printable;
 use crate::bulk::read::Snapshot;
-use crate::bulk::store::{FileMeta, Mtime, Trailer};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files to send; `-` is standard input
+    /// Files and folders to send; `-` is standard input. A folder keeps its name, `DIR/` stands for what is in it
     #[arg(required = true, value_name = "FILE")]
-    files: Vec<String>,
-    /// Where to: SITE:PATH; with a slash at its end, a folder that keeps the files' names
+    files: Vec<PathBuf>,
+    /// Where to; with a slash at its end, or for several files, a folder that keeps their names
     #[arg(value_name = "SITE:PATH")]
     to: Location,
     #[command(flatten)]
     options: Options,
 }
 
-pub(super) fn run(globals: &Globals, mut args: Args) -> anyhow::Result<()> {
-    if args.files.len() > 1 {
-        args.to.folder = true;
+pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
+    let Found {
+        items,
+        errors,
+        skipped,
+    } = local_tree::expand(&args.files, &args.to);
+    let display = Display::new(&args.options, items.len(), total_length(&items));
+    for error in &errors {
+        display.say(&format!(
+            "strait push: {}",
+            printable(&format!("{error:#}"))
+        ));
+    }
+    for path in &skipped {
+        let path = path.display().to_string();
+        display.say(&format!("skipped {}: not a plain file", printable(&path)));
     }
     let gateway = args.options.gateway(globals);
-    let mut failed = 0;
-    for file in &args.files {
-        if let Err(error) = push_one(&gateway, &args, file) {
-            eprintln!("strait push: {}: {error:#}", printable(file));
-            failed += 1;
+    let failed = args.options.for_each(&items, |item| {
+        let pushed = push(&gateway, item, display.begin());
+        if let Err(error) = &pushed {
+            let local = item.local.display().to_string();
+            display.say(&format!("strait push: {}: {error:#}", printable(&local)));
         }
-    }
-    match failed {
+        pushed.is_ok()
+    });
+    display.finish(&label(&items, &args.to));
+    match failed + errors.len() {
         0 => Ok(()),
-        _ => bail!("{failed} of {} not sent", args.files.len()),
+        failed => bail!("push: {failed} of {} not sent", items.len() + errors.len()),
     }
 }
 
-fn push_one(gateway: &Gateway, args: &Args, file: &str) -> anyhow::Result<()> {
-    if file == "-" {
-        let to = args
-            .to
-            .of_file(None)
-            .context("standard input has no name: add one to the path")?;
-        return send(
-            gateway,
-            args,
-            &to,
-            PushedFile::default(),
-            io::stdin().lock(),
-            "-",
+fn push(gateway: &Gateway, item: &Item, mut meter: Meter<'_>) -> anyhow::Result<()> {
+    let moved = if item.is_standard_input() {
+        let (nothing, from) = (PushedFile::default(), io::stdin().lock());
+        gateway.push(
+            &item.to,
+            nothing,
+            from,
             |_| Ok(()),
-        );
-    }
-    let path = Path::new(file);
-    let name = path.file_name().and_then(|name| name.to_str());
-    let to = args.to.of_file(name)?;
-    let opened = open_plain(path)?;
-    let snapshot = Snapshot::of(&opened)?;
-    let pushed = PushedFile {
-        length: Some(snapshot.length()),
-        meta: meta(&opened.metadata()?),
+            |so_far| meter.update(so_far),
+        )?
+    } else {
+        push_file(gateway, item, &mut meter)?
     };
-    // One byte more than expected shows that it grows.
-    let from = (&opened).take(snapshot.length().saturating_add(1));
-    send(gateway, args, &to, pushed, from, file, |read| {
-        snapshot.check(&opened, read)
-    })
-}
-
-fn send(
-    gateway: &Gateway,
-    args: &Args,
-    to: &Location,
-    pushed: PushedFile,
-    from: impl Read,
-    name: &str,
-    check: impl FnOnce(&Trailer) -> Result<(), crate::bulk::Failure>,
-) -> anyhow::Result<()> {
-    let mut meter = Meter::start(&args.options, name.to_owned(), to.to_string());
-    meter.show(pushed.length);
-    let progress = |so_far: crate::bulk::control::Progress| {
-        meter.update(so_far.arrived_bytes, so_far.cost);
-    };
-    let moved: Moved = match gateway.push(to, pushed, from, check, progress) {
-        Ok(moved) => moved,
-        Err(error) => {
-            meter.clear();
-            return Err(anyhow::Error::new(error).context(to.to_string()));
-        }
-    };
-    meter.finish(&moved);
+    meter.finish(
+        &item.local.display().to_string(),
+        &item.to.to_string(),
+        &moved,
+    )?;
     Ok(())
 }
 
-fn open_plain(path: &Path) -> anyhow::Result<File> {
-    // Asked first: opening a pipe would wait for its other end.
-    let meta = std::fs::metadata(path)?;
-    if meta.is_dir() {
-        bail!("a folder: name the files in it");
-    }
-    if !meta.is_file() {
-        bail!("not a plain file: use `-` and redirect");
-    }
-    Ok(File::open(path)?)
+fn push_file(gateway: &Gateway, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
+    let (file, meta) = local_tree::open_plain(&item.local)?;
+    let snapshot = Snapshot::of(&file)?;
+    let pushed = PushedFile {
+        length: Some(snapshot.length()),
+        meta: local_tree::file_meta(&meta),
+    };
+    // One byte more than expected shows that it grows.
+    let from = (&file).take(snapshot.length().saturating_add(1));
+    let check = |read: &_| snapshot.check(&file, read);
+    let moved: Result<Moved, ClientError> =
+        gateway.push(&item.to, pushed, from, check, |so_far| meter.update(so_far));
+    Ok(moved?)
 }
 
-fn meta(of: &std::fs::Metadata) -> FileMeta {
-    FileMeta {
-        mode: Some(of.mode() & 0o777),
-        mtime: Some(Mtime {
-            seconds: of.mtime(),
-            nanos: u32::try_from(of.mtime_nsec()).unwrap_or(0),
-        }),
+/// `None` if one of them does not tell.
+fn total_length(items: &[Item]) -> Option<u64> {
+    items.iter().map(|item| item.length).sum()
+}
+
+fn label(items: &[Item], to: &Location) -> String {
+    match items {
+        [item] => format!("{} -> {}", item.local.display(), item.to),
+        items => format!("{} files -> {to}", items.len()),
     }
 }

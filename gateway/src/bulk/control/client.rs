@@ -170,6 +170,24 @@ impl Gateway {
         Ok(page)
     }
 
+    /// Removes a file.
+    pub fn remove(&self, file: &Location) -> Result<(), ClientError> {
+        let reply = receive(&self.ask(file, What::Remove)?)?;
+        let Reply::Removed = reply else {
+            return Err(unexpected(reply));
+        };
+        Ok(())
+    }
+
+    /// Length and digest of a file, read anew at its site.
+    pub fn digest(&self, file: &Location) -> Result<Trailer, ClientError> {
+        let reply = receive(&self.ask(file, What::Digest)?)?;
+        let Reply::Digest(sum) = reply else {
+            return Err(unexpected(reply));
+        };
+        sum.trailer().ok_or_else(incomprehensible)
+    }
+
     fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
         let socket = self.socket.clone();
         let stream = UnixStream::connect(&socket).map_err(|source| {
@@ -276,7 +294,9 @@ fn unexpected(reply: Reply) -> ClientError {
         | Reply::Done { .. }
         | Reply::File { .. }
         | Reply::Whole { .. }
-        | Reply::Listed(_) => incomprehensible(),
+        | Reply::Listed(_)
+        | Reply::Removed
+        | Reply::Digest(_) => incomprehensible(),
     }
 }
 

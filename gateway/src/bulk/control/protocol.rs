@@ -39,6 +39,9 @@ pub(super) enum What {
     List {
         after: String,
     },
+    Remove,
+    /// Length and digest of a file.
+    Digest,
 }
 
 /// How the bytes of a pushed file end.
@@ -79,6 +82,8 @@ pub(super) enum Reply {
         cost: Cost,
     },
     Listed(Page),
+    Removed,
+    Digest(Sum),
     /// It is over.
     Failed(Failure),
 }

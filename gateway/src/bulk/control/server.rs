@@ -19,8 +19,9 @@ use super::frame::{Frame, FrameCodec};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
 use super::{pull, push};
 use crate::bulk::failure::Failure;
-use crate::bulk::message::{Message, RequestId};
+use crate::bulk::message::{Answer, Question};
 use crate::bulk::room::{Bulk, Room, Site};
+use crate::bulk::store::Trailer;
 
 /// Commands that may be connected at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -133,27 +134,36 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
     match request.what {
         What::Push { length, meta } => push::push(client, &asked, length, meta).await,
         What::Pull => pull::pull(client, &asked).await,
-        What::List { after } => list(client, &asked, after).await,
+        What::List { after } => {
+            let path = asked.path.clone();
+            ask(client, &asked, Question::List { path, after }).await
+        }
+        What::Remove => {
+            let path = asked.path.clone();
+            ask(client, &asked, Question::Remove { path }).await
+        }
+        What::Digest => {
+            let path = asked.path.clone();
+            ask(client, &asked, Question::Digest { path }).await
+        }
     }
 }
 
-async fn list(client: &mut Client, asked: &Asked<'_>, after: String) -> Result<(), Failure> {
+async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Result<(), Failure> {
     let session = asked.site.session(asked.wait).await?;
-    let request = RequestId(rand::random());
-    let answered = session.add_listing(request);
-    let path = asked.path.clone();
-    session
-        .send(Message::List {
-            request,
-            path,
-            after,
-        })
-        .await?;
-    let page = tokio::select! {
-        page = answered => page.map_err(|_| Failure::SessionReset)??,
-        failure = asked.site.down_for(asked.wait) => return Err(failure),
+    let answer = tokio::select! {
+        answer = session.ask(question) => answer?,
+        failure = asked.site.down_for(asked.patience) => return Err(failure),
     };
-    client.reply(&Reply::Listed(page)).await
+    let reply = match answer {
+        Answer::Page(page) => Reply::Listed(page),
+        Answer::Removed => Reply::Removed,
+        Answer::Digest { length, digest } => {
+            let digest = blake3::Hash::from_bytes(digest);
+            Reply::Digest(Trailer { length, digest }.into())
+        }
+    };
+    client.reply(&reply).await
 }
 
 impl Client {

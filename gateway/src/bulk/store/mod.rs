@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +188,26 @@ impl Store {
                 mtime: Some(Mtime::of(&stat)),
             },
         })
+    }
+
+    /// Removes a file, for good once this returns. A link is removed, not what it leads to.
+    pub fn remove(&self, path: &SitePath) -> Result<(), StoreError> {
+        let (folder, name) = path.split_last()?;
+        let folder = self.shared.tree.open_folder(&folder)?;
+        let _one_at_a_time = self.shared.renames.lock();
+        let stat = tree::stat_at(&folder, name)?.ok_or(StoreError::NotFound)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            return Err(StoreError::IsFolder);
+        }
+        rustix::fs::unlinkat(&folder, name, AtFlags::empty())
+            .map_err(|errno| StoreError::io("removing", errno))?;
+        if kind == FileType::RegularFile {
+            self.shared
+                .usage
+                .release(u64::try_from(stat.st_size).unwrap_or(0));
+        }
+        rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
     }
 
     /// The next page of a listing, after the name `after` (`""` for the first).

@@ -265,6 +265,27 @@ fn listings_come_in_pages_and_hide_what_is_unfinished() {
     ));
 }
 
+#[test]
+fn removing_takes_files_and_links_and_gives_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    put(&store, "d/x", b"xyz").unwrap();
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
+    store.remove(&path("link")).unwrap();
+    assert!(outside.path().exists());
+    assert!(matches!(
+        store.remove(&path("d")),
+        Err(StoreError::IsFolder)
+    ));
+    store.remove(&path("d/x")).unwrap();
+    assert!(matches!(
+        store.remove(&path("d/x")),
+        Err(StoreError::NotFound)
+    ));
+    assert_eq!(store.bytes(), 0);
+}
+
 mod confinement {
     use super::*;
     use proptest::prelude::*;

@@ -8,8 +8,8 @@ use strait_transport::{Class, OutStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::bulk::Failure;
 use crate::bulk::message::{self, Cost, Ending, Header, Message};
+use crate::bulk::{Failure, store};
 use crate::streams::TransferId;
 
 /// A peer without manners: it sends what it is told, and shows what it hears.
@@ -163,22 +163,17 @@ async fn garbage_in_streams_harms_nobody() {
     }
     let request = message::RequestId(1);
     let (path, after) = (String::new(), String::new());
-    send(
-        &mut messages,
-        &Message::List {
-            request,
-            path,
-            after,
-        },
-        false,
-    )
-    .await;
+    let question = message::Question::List { path, after };
+    send(&mut messages, &Message::Ask { request, question }, false).await;
     loop {
         let message = tokio::time::timeout(PATIENCE, liar.heard.recv())
             .await
             .unwrap();
-        if let Some(Message::Listed { outcome, .. }) = message {
-            assert_eq!(outcome.unwrap().entries, []);
+        if let Some(Message::Answer { outcome, .. }) = message {
+            assert_eq!(
+                outcome.unwrap(),
+                message::Answer::Page(store::Page::default())
+            );
             break;
         }
     }

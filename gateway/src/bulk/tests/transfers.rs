@@ -84,6 +84,29 @@ async fn many_at_once_all_arrive() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_far_file_can_be_verified_and_removed() {
+    let (east, west) = two_gates(None).await;
+    let bytes = noise(3, 2_000_000);
+    let moved = east.push("west:d/f", io::Cursor::new(bytes)).await.unwrap();
+    let far = east
+        .run(|gateway| gateway.digest(&place("west:d/f")))
+        .await
+        .unwrap();
+    assert_eq!((far.length, far.digest), (moved.length, moved.digest));
+    east.run(|gateway| gateway.remove(&place("west:d/f")))
+        .await
+        .unwrap();
+    assert!(!west.files.join("d/f").exists());
+    let gone = east.run(|gateway| gateway.remove(&place("west:d/f"))).await;
+    assert!(matches!(gone, Err(ClientError::Failed(Failure::NotFound))));
+    let folder = east.run(|gateway| gateway.digest(&place("west:d"))).await;
+    assert!(matches!(
+        folder,
+        Err(ClientError::Failed(Failure::IsFolder))
+    ));
+}
+
 /// Gives some bytes, then fails.
 struct Broken(usize);
 
