@@ -1,8 +1,8 @@
 //! The grid against redis-server on the same machine: `redis-benchmark` asks both in turn.
 //!
 //! Needs `redis-server` and `redis-benchmark` (package redis-server) on the PATH. Both servers run
-//! as processes of their own, in memory durability: Redis without persistence, strait with its
-//! journal at the default interval.
+//! as processes of their own. In memory durability Redis runs without persistence and strait with
+//! its journal at the default interval; in disk durability Redis with `appendfsync always`.
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
 use strait::grid::{Flusher, Grid, GridConfig};
-use strait::resp::{NoInfo, RespConfig, Server};
+use strait::resp::{Durability, DurabilityRules, NoInfo, RespConfig, Server};
 
 /// What is measured.
 #[derive(Args, Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
     /// Counters loaded for the memory figure; 0 leaves it out
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 4_000_000)]
     memory_keys: u64,
     /// Only tests whose name contains this
     #[arg(long)]
@@ -38,14 +38,54 @@ pub(crate) struct Arguments {
     /// Serve a grid until standard input closes (what this command starts as its own subject)
     #[arg(long, hide = true)]
     serve: bool,
+    /// With `--serve`: every write is fsynced before its reply
+    #[arg(long, hide = true)]
+    disk: bool,
 }
 
-/// One test: its name, the pipeline's depth, the command.
-const TESTS: [(&str, u32, &[&str]); 4] = [
-    ("incr_p64", 64, &["INCR", "counter:__rand_int__"]),
-    ("xadd_p64", 64, &["XADD", "log", "*", "line", LINE]),
-    ("incr", 1, &["INCR", "counter:__rand_int__"]),
-    ("xadd", 1, &["XADD", "log", "*", "line", LINE]),
+/// One test.
+struct Test {
+    name: &'static str,
+    pipeline: u32,
+    /// Every write is fsynced before its reply, at both.
+    disk: bool,
+    command: &'static [&'static str],
+}
+
+const INCR: &[&str] = &["INCR", "counter:__rand_int__"];
+const XADD: &[&str] = &["XADD", "log", "*", "line", LINE];
+
+const TESTS: [Test; 5] = [
+    Test {
+        name: "incr_p64",
+        pipeline: 64,
+        disk: false,
+        command: INCR,
+    },
+    Test {
+        name: "xadd_p64",
+        pipeline: 64,
+        disk: false,
+        command: XADD,
+    },
+    Test {
+        name: "incr",
+        pipeline: 1,
+        disk: false,
+        command: INCR,
+    },
+    Test {
+        name: "xadd",
+        pipeline: 1,
+        disk: false,
+        command: XADD,
+    },
+    Test {
+        name: "incr_p64_disk",
+        pipeline: 64,
+        disk: true,
+        command: INCR,
+    },
 ];
 
 /// 100 bytes.
@@ -53,13 +93,16 @@ const LINE: &str = "012345678901234567890123456789012345678901234567890123456789
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.serve {
-        return serve();
+        return serve(arguments.disk);
     }
-    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| name.contains(only));
-    for (name, depth, command) in TESTS {
-        if wanted(name) {
-            compare(arguments, name, depth, command)?;
-        }
+    let wanted = |name: &str| {
+        arguments
+            .only
+            .as_deref()
+            .is_none_or(|only| name.contains(only))
+    };
+    for test in TESTS.iter().filter(|test| wanted(test.name)) {
+        compare(arguments, test)?;
     }
     if arguments.memory_keys > 0 && wanted("memory") {
         memory(arguments.memory_keys)?;
@@ -68,13 +111,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Runs one test against both and prints its line.
-fn compare(arguments: &Arguments, name: &str, depth: u32, command: &[&str]) -> Result<()> {
-    let requests = if depth > 1 { arguments.requests } else { arguments.requests / 8 };
+fn compare(arguments: &Arguments, test: &Test) -> Result<()> {
+    let requests = if test.pipeline > 1 {
+        arguments.requests
+    } else {
+        arguments.requests / 8
+    };
     let (mut ratios, mut figures) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds.max(1) {
         // Fresh servers each round: logs would grow without end.
-        let (strait, redis) = (Subject::strait()?, Subject::redis()?);
-        let ask = |subject: &Subject| benchmark(subject, requests, depth, arguments.keys, command);
+        let (strait, redis) = (Subject::strait(test.disk)?, Subject::redis(test.disk)?);
+        let ask = |subject: &Subject| benchmark(subject, requests, arguments.keys, test);
         let (ours, theirs) = (ask(&strait)?, ask(&redis)?);
         ratios.push(ours / theirs);
         figures.push((ours, theirs));
@@ -84,7 +131,7 @@ fn compare(arguments: &Arguments, name: &str, depth: u32, command: &[&str]) -> R
     let median = order[order.len() / 2];
     let (strait, redis) = figures[median];
     let line = json!({
-        "test": name,
+        "test": test.name,
         "strait": strait.round(),
         "redis": redis.round(),
         "ratio": rounded(ratios[median]),
@@ -100,18 +147,19 @@ fn rounded(ratio: f64) -> f64 {
 }
 
 /// Requests a second.
-fn benchmark(
-    subject: &Subject,
-    requests: u64,
-    depth: u32,
-    keys: u64,
-    command: &[&str],
-) -> Result<f64> {
+fn benchmark(subject: &Subject, requests: u64, keys: u64, test: &Test) -> Result<f64> {
     let port = subject.address.port().to_string();
     let output = Command::new("redis-benchmark")
         .args(["-h", "127.0.0.1", "-p", &port, "--csv", "-c", "50"])
-        .args(["-n", &requests.to_string(), "-P", &depth.to_string(), "-r", &keys.to_string()])
-        .args(command)
+        .args([
+            "-n",
+            &requests.to_string(),
+            "-P",
+            &test.pipeline.to_string(),
+            "-r",
+            &keys.to_string(),
+        ])
+        .args(test.command)
         .stderr(Stdio::null())
         .output()
         .context("cannot run redis-benchmark: install redis-server")?;
@@ -119,14 +167,17 @@ fn benchmark(
     let last = text.lines().last().unwrap_or_default();
     // "test","rps",latencies: the command itself may hold commas, the figures do not.
     let figures: Vec<&str> = last.rsplit("\",\"").collect();
-    let rate = figures.len().checked_sub(2).and_then(|place| figures.get(place));
+    let rate = figures
+        .len()
+        .checked_sub(2)
+        .and_then(|place| figures.get(place));
     let rate = rate.and_then(|rate| rate.trim_matches('"').parse().ok());
     rate.with_context(|| format!("redis-benchmark said: {text}"))
 }
 
 /// Memory that one more counter takes, from the processes' resident size.
 fn memory(keys: u64) -> Result<()> {
-    let (strait, redis) = (Subject::strait()?, Subject::redis()?);
+    let (strait, redis) = (Subject::strait(false)?, Subject::redis(false)?);
     let grown = |subject: &Subject| -> Result<f64> {
         let before = subject.resident_bytes()?;
         subject.load_counters(keys)?;
@@ -153,31 +204,53 @@ struct Subject {
 }
 
 impl Subject {
-    fn strait() -> Result<Self> {
+    fn strait(disk: bool) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(["grid", "--serve"])
+            .args(disk.then_some("--disk"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
         let stdout = process.stdout.take().context("no standard output")?;
         BufReader::new(stdout).read_line(&mut line)?;
-        let address = line.trim().parse().context("the grid did not say where it listens")?;
-        Ok(Self { process, address, _dir: None })
+        let address = line
+            .trim()
+            .parse()
+            .context("the grid did not say where it listens")?;
+        Ok(Self {
+            process,
+            address,
+            _dir: None,
+        })
     }
 
-    fn redis() -> Result<Self> {
+    fn redis(disk: bool) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
         let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--dir"])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+            ])
+            .args(["--appendonly", if disk { "yes" } else { "no" }])
+            .args(["--appendfsync", "always", "--dir"])
             .arg(dir.path())
             .stdout(Stdio::null())
             .spawn()
             .context("cannot run redis-server: install it")?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let subject = Self { process, address, _dir: Some(dir) };
+        let subject = Self {
+            process,
+            address,
+            _dir: Some(dir),
+        };
         for _ in 0..100 {
             if TcpStream::connect(address).is_ok() {
                 return Ok(subject);
@@ -234,7 +307,7 @@ impl Drop for Subject {
 }
 
 /// A gateway's grid and nothing else, on a port of its own, until standard input closes.
-fn serve() -> Result<()> {
+fn serve(disk: bool) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let config = GridConfig {
         dir: Some(dir.path().to_owned()),
@@ -247,9 +320,23 @@ fn serve() -> Result<()> {
     let (grid, _) = Grid::open(config)?;
     let grid = Arc::new(grid);
     let flusher = Flusher::spawn(grid.clone())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
-        let config = RespConfig { password: None, clients_max: 10_000 };
+        let otherwise = if disk {
+            Durability::Disk
+        } else {
+            Durability::Memory
+        };
+        let config = RespConfig {
+            password: None,
+            clients_max: 10_000,
+            durability: DurabilityRules {
+                otherwise,
+                ..DurabilityRules::default()
+            },
+        };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any, grid, config, Arc::new(NoInfo)).await?;
         println!("{}", server.local_addr());

@@ -11,7 +11,7 @@ use super::record::CounterRows;
 use super::scan::{CounterCursor, Have, LogCursor, Show};
 use super::seal::{Sealed, seal};
 use super::state::State;
-use super::{Epoch, FlushError, Grid, RECORD_BYTES_MAX};
+use super::{Epoch, FlushError, Grid, RECORD_BYTES_MAX, Ticket};
 
 /// A journal shorter than this is not worth rewriting.
 const REWRITE_BYTES_MIN: u64 = 64 << 20;
@@ -30,6 +30,15 @@ pub(super) struct Writer {
     rewritten_bytes: u64,
     failed_at: Option<Instant>,
     figures: FlushFigures,
+}
+
+/// How far flushes have come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Everything that this stands for is on disk.
+    pub(super) done: Ticket,
+    /// The last flush that failed. What it took may reach the disk later all the same.
+    pub(super) failed: Ticket,
 }
 
 /// Figures about flushes.
@@ -202,6 +211,9 @@ impl Grid {
         }
         if !records.is_empty() {
             if let Err(error) = writer.write(&records) {
+                let ticket = sealed.ticket;
+                self.progress
+                    .send_modify(|progress| progress.failed = ticket);
                 return Err(self.journal_failed(writer, &error));
             }
             writer.figures.flushes += 1;
@@ -231,7 +243,7 @@ impl Grid {
         if moved {
             self.epochs.send_replace(epoch);
         }
-        self.tickets.send_replace(ticket);
+        self.progress.send_modify(|progress| progress.done = ticket);
         epoch
     }
 
@@ -291,7 +303,8 @@ impl Grid {
         }
         let epoch = self.state.lock().settle_whole(whole);
         self.epochs.send_replace(epoch);
-        self.tickets.send_replace(sealed.ticket);
+        self.progress
+            .send_modify(|progress| progress.done = sealed.ticket);
         Ok(())
     }
 }

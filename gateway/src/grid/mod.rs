@@ -111,8 +111,8 @@ pub struct Grid {
     wake: flusher::Wake,
     /// The last durable epoch.
     epochs: watch::Sender<Epoch>,
-    /// The last flush that ended.
-    tickets: watch::Sender<Ticket>,
+    /// The last flushes that ended.
+    progress: watch::Sender<flush::Progress>,
     /// Up to which of our epochs each site holds everything.
     acked: watch::Sender<BTreeMap<SiteName, Epoch>>,
 }
@@ -136,7 +136,7 @@ impl Grid {
         };
         let grid = Self {
             epochs: watch::channel(state.durable_epoch).0,
-            tickets: watch::channel(Ticket::default()).0,
+            progress: watch::channel(flush::Progress::default()).0,
             acked: watch::channel(BTreeMap::new()).0,
             state: Mutex::new(state),
             writer: Mutex::new(flush::Writer::new(journal)),

@@ -7,6 +7,7 @@ use strait_transport::SiteName;
 use tokio::sync::watch;
 
 use super::counter::OriginId;
+use super::flush::Progress;
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::scan::{CounterCursor, Have, Show};
 use super::{
@@ -244,12 +245,31 @@ impl Grid {
         })
     }
 
-    /// Waits until what `ticket` stands for is fsynced.
+    /// Waits until what `ticket` stands for is fsynced, however long the disk refuses.
     pub async fn durable(&self, ticket: Ticket) {
-        let mut tickets = self.tickets.subscribe();
+        let mut progress = self.progress.subscribe();
         // An error would mean that the grid is gone, and with it whoever waits.
-        if tickets.wait_for(|done| *done >= ticket).await.is_err() {
+        if progress
+            .wait_for(|progress| progress.done >= ticket)
+            .await
+            .is_err()
+        {
             tracing::debug!("the grid closed while a peer waited for it");
+        }
+    }
+
+    /// Has what `ticket` stands for fsynced soon, together with what others write meanwhile, and
+    /// waits for that: the epoch that is durable then. An error if the disk refuses.
+    pub(crate) async fn commit(&self, ticket: Ticket) -> Result<Epoch, FlushError> {
+        let mut progress = self.progress.subscribe();
+        self.flush_soon();
+        let over = |progress: &Progress| progress.done >= ticket || progress.failed >= ticket;
+        let ended = progress.wait_for(over).await.map(|progress| *progress);
+        match ended {
+            Ok(progress) if progress.done >= ticket => Ok(*self.epochs.borrow()),
+            Ok(_) | Err(_) => Err(FlushError {
+                reason: "a write or fsync failed".to_owned(),
+            }),
         }
     }
 }

@@ -130,6 +130,11 @@ impl State {
         self.keys.bytes() + self.log_bytes + self.queue_bytes + self.recent_bytes
     }
 
+    /// Stands for the flush that will hold what was written just now.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     /// Cap on [`State::bytes`].
     pub(crate) fn memory_bytes_max(&self) -> usize {
         self.memory_bytes_max

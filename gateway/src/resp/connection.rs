@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Entered;
 use super::commands::{self, BlockingRead, Context, Later, Next, Session};
+use super::durability::Durability;
 use super::info;
 use super::parse::{Parsed, Parser};
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Epoch, now_ms};
+use crate::grid::{Epoch, Ticket, now_ms};
 
 /// Room made in the buffer for each read.
 const READ_BYTES: usize = 32 << 10;
@@ -71,7 +72,10 @@ impl Connection {
                     return Ok(());
                 }
             }
-            let round = self.commands();
+            let (round, ticket) = self.commands();
+            if !self.keep_promise(ticket).await? {
+                return Ok(());
+            }
             self.write().await?;
             needed = match round {
                 Round::Read(needed) => needed,
@@ -88,8 +92,9 @@ impl Connection {
         }
     }
 
-    /// Carries out the commands in the buffer under one hold of the lock.
-    fn commands(&mut self) -> Round {
+    /// Carries out the commands in the buffer under one hold of the lock. The ticket stands for
+    /// the flush that will hold what they wrote.
+    fn commands(&mut self) -> (Round, Ticket) {
         let mut done = 0;
         let now_ms = now_ms();
         let mut state = self.shared.grid.lock();
@@ -121,12 +126,13 @@ impl Connection {
                 }
             }
         };
+        let ticket = state.ticket();
         drop(state);
         self.buffer.drain(..done);
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
         }
-        round
+        (round, ticket)
     }
 
     async fn write(&mut self) -> io::Result<()> {
@@ -146,38 +152,88 @@ impl Connection {
                 self.replies.verbatim(&text);
                 Ok(true)
             }
-            Later::Wait { sites, timeout } => self.wait(sites, timeout).await,
+            Later::Wait {
+                sites,
+                timeout,
+                local,
+            } => self.wait(sites, timeout, local).await,
             Later::Read(read) => self.blocking_read(read).await,
         }
     }
 
-    /// `WAIT`: until so many sites hold everything written so far, or time is up.
-    async fn wait(&mut self, sites: usize, timeout: Option<Duration>) -> io::Result<bool> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let mut acked = self.shared.grid.acked();
+    /// Waits until what the writes of this round were promised holds; false when the client left,
+    /// or was sent away because the promise cannot be kept.
+    async fn keep_promise(&mut self, ticket: Ticket) -> io::Result<bool> {
+        let promised = std::mem::take(&mut self.session.promised);
+        if promised == Durability::Memory {
+            return Ok(true);
+        }
         let grid = self.shared.grid.clone();
-        let flushed = tokio::task::spawn_blocking(move || grid.flush()).await;
-        let epoch = match flushed {
-            Ok(Ok(epoch)) => epoch,
-            Ok(Err(_)) | Err(_) => Epoch(u64::MAX),
+        let Ok(epoch) = grid.commit(ticket).await else {
+            // Some of the replies say that a write was done: it was, but only in memory.
+            self.replies.bytes.clear();
+            self.replies.error(
+                "MISCONF strait cannot write its journal: what was written last may be lost",
+            );
+            self.write().await?;
+            return Ok(false);
         };
+        if promised == Durability::Disk {
+            return Ok(true);
+        }
+        Ok(self.sites_at(epoch, 1, None).await?.is_some())
+    }
+
+    /// `WAIT` and `WAITAOF`: until everything written so far is on disk here and at so many
+    /// sites, or time is up.
+    async fn wait(
+        &mut self,
+        sites: usize,
+        timeout: Option<Duration>,
+        local: bool,
+    ) -> io::Result<bool> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let grid = self.shared.grid.clone();
+        let ticket = grid.lock().ticket();
+        let committed = tokio::select! {
+            committed = grid.commit(ticket) => committed.ok(),
+            () = at(deadline) => None,
+        };
+        let epoch = committed.unwrap_or(Epoch(u64::MAX));
+        let sites = if committed.is_some() { sites } else { 0 };
+        let Some(held) = self.sites_at(epoch, sites, deadline).await? else {
+            return Ok(false);
+        };
+        if local {
+            self.replies.array(2);
+            self.replies.count(u64::from(committed.is_some()));
+        }
+        self.replies.count(held as u64);
+        Ok(true)
+    }
+
+    /// How many sites hold everything of ours up to `epoch`, as soon as that are `wanted` or time
+    /// is up; none when the client left.
+    async fn sites_at(
+        &mut self,
+        epoch: Epoch,
+        wanted: usize,
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<usize>> {
+        let mut acked = self.shared.grid.acked();
         loop {
-            let held = acked
-                .borrow_and_update()
-                .values()
-                .filter(|acked| **acked >= epoch)
-                .count();
+            let acks = acked.borrow_and_update().clone();
+            let held = acks.values().filter(|acked| **acked >= epoch).count();
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if held >= sites || over {
-                self.replies.count(held as u64);
-                return Ok(true);
+            if held >= wanted || over {
+                return Ok(Some(held));
             }
             tokio::select! {
-                changed = acked.changed() => if changed.is_err() { return Ok(false) },
+                changed = acked.changed() => if changed.is_err() { return Ok(None) },
                 () = at(deadline) => {}
                 left = client_left(&mut self.stream, &mut self.buffer) => {
                     left?;
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
         }

@@ -7,6 +7,7 @@
 mod client;
 mod commands;
 mod connection;
+mod durability;
 mod glob;
 mod info;
 mod number;
@@ -14,6 +15,7 @@ mod parse;
 mod reply;
 mod server;
 
+pub use durability::{Durability, DurabilityRules};
 pub use info::{InfoSource, NoInfo};
 pub use server::{BindError, RespConfig, Server};
 

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::client::{Clients, Entered};
 use super::connection::Connection;
+use super::durability::DurabilityRules;
 use super::info::InfoSource;
 use crate::grid::Grid;
 
@@ -22,6 +23,8 @@ pub struct RespConfig {
     pub password: Option<String>,
     /// More clients than this are turned away.
     pub clients_max: usize,
+    /// When writes are confirmed.
+    pub durability: DurabilityRules,
 }
 
 /// The address could not be listened on.

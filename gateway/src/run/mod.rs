@@ -95,6 +95,7 @@ impl Gateway {
                     .as_ref()
                     .map(|password| password.reveal().to_owned()),
                 clients_max: config.grid.clients_max,
+                durability: resp::DurabilityRules::default(),
             },
             Arc::new(resp::NoInfo),
         )

@@ -310,5 +310,24 @@ pub(super) fn timeout(text: &[u8]) -> Result<Option<Duration>, super::CommandErr
 pub(super) fn wait(_context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let sites = usize::try_from(integer(args.get(1))?.max(0)).unwrap_or(usize::MAX);
     let timeout = timeout(args.get(2))?;
-    Ok(Next::Later(Later::Wait { sites, timeout }))
+    Ok(Next::Later(Later::Wait {
+        sites,
+        timeout,
+        local: false,
+    }))
+}
+
+/// `WAITAOF numlocal numsites timeout`, of Redis 7.2: also waits for this site's own disk.
+pub(super) fn waitaof(_context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let local = integer(args.get(1))?;
+    if !(0..=1).contains(&local) {
+        return fail("ERR value is out of range, must be between 0 and 1");
+    }
+    let sites = usize::try_from(integer(args.get(2))?.max(0)).unwrap_or(usize::MAX);
+    let timeout = timeout(args.get(3))?;
+    Ok(Next::Later(Later::Wait {
+        sites,
+        timeout,
+        local: true,
+    }))
 }

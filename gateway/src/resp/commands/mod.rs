@@ -15,6 +15,7 @@ pub(super) use read::BlockingRead;
 pub(super) use table::REDIS_VERSION;
 
 use super::client::Entered;
+use super::durability::Durability;
 use super::number::parse_i64;
 use super::parse::Args;
 use super::reply::Replies;
@@ -36,6 +37,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Session {
     pub(super) entered: Entered,
     pub(super) authenticated: bool,
+    /// What the writes whose replies are not sent yet have been promised.
+    pub(super) promised: Durability,
     /// The command found last: pipelines repeat themselves.
     last: Option<&'static Command>,
 }
@@ -45,6 +48,7 @@ impl Session {
         Self {
             entered,
             authenticated,
+            promised: Durability::Memory,
             last: None,
         }
     }
@@ -65,6 +69,8 @@ pub(super) enum Later {
     Wait {
         sites: usize,
         timeout: Option<Duration>,
+        /// Whether to say too if this site's disk holds it (`WAITAOF`).
+        local: bool,
     },
     Read(BlockingRead),
 }
@@ -105,6 +111,9 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
         if !context.session.authenticated && !command.before_auth {
             return fail("NOAUTH Authentication required.");
         }
+        if command.is_write() && !context.server.config.durability.is_memory_only() {
+            promise(context, command, args);
+        }
         (command.run)(context, args)
     }) {
         Ok(next) => next,
@@ -115,6 +124,18 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
             Next::Go
         }
     }
+}
+
+/// Notes what the keys of a write are promised; the strongest counts for the whole pipeline.
+fn promise(context: &mut Context<'_>, command: &Command, args: Args<'_>) {
+    let rules = &context.server.config.durability;
+    let keys = if command.keys.1 == 1 {
+        1
+    } else {
+        args.len() - 1
+    };
+    let promised = args.from(1).take(keys).map(|key| rules.of(key)).max();
+    context.session.promised = context.session.promised.max(promised.unwrap_or_default());
 }
 
 fn find(session: &mut Session, args: Args<'_>) -> Result<&'static Command, CommandError> {

@@ -30,6 +30,11 @@ impl std::fmt::Debug for Command {
 }
 
 impl Command {
+    /// Whether it may change data.
+    pub(super) fn is_write(&self) -> bool {
+        self.flags.first() == Some(&"write")
+    }
+
     /// Whether so many arguments are right.
     pub(super) fn accepts(&self, args: usize) -> bool {
         let needed = self.arity.unsigned_abs() as usize;
@@ -88,6 +93,7 @@ const ROWS: &[Row] = &[
     ("type", 2, READ, ONE, keys::type_of),
     ("unlink", -2, DELETE, ALL, keys::del),
     ("wait", 3, OTHER, NONE, connection::wait),
+    ("waitaof", 4, OTHER, NONE, connection::waitaof),
     ("xadd", -5, WRITE, ONE, logs::xadd),
     ("xinfo", -2, SCAN, (2, 2, 1), logs::xinfo),
     ("xlen", 2, READ, ONE, logs::xlen),

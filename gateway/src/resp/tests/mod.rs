@@ -22,8 +22,16 @@ struct Site {
 
 impl Site {
     async fn start(password: Option<&str>) -> Self {
+        Self::with(password, DurabilityRules::default(), None).await
+    }
+
+    async fn with(
+        password: Option<&str>,
+        durability: DurabilityRules,
+        dir: Option<std::path::PathBuf>,
+    ) -> Self {
         let config = GridConfig {
-            dir: None,
+            dir,
             site: "east".parse().unwrap(),
             incarnation: 1,
             flush_interval: Duration::from_millis(5),
@@ -34,6 +42,7 @@ impl Site {
         let config = RespConfig {
             password: password.map(str::to_owned),
             clients_max: 4,
+            durability,
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any, grid.clone(), config, Arc::new(NoInfo))
@@ -275,4 +284,46 @@ async fn clients_too_many_are_turned_away() {
     assert!(fifth.closed().await);
     drop(clients);
     site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn durable_writes_are_on_disk_when_the_reply_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = DurabilityRules {
+        patterns: vec![("remote:*".to_owned(), Durability::Remote)],
+        otherwise: Durability::Disk,
+    };
+    let site = Site::with(None, rules, Some(dir.path().to_owned())).await;
+    let flusher = Flusher::spawn(site.grid.clone()).unwrap();
+    let mut client = site.client().await;
+    client.expect("INCR a\r\nINCR a\r\n", ":1\r\n:2\r\n").await;
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    client
+        .expect("WAITAOF 1 0 0\r\n", "*2\r\n:1\r\n:0\r\n")
+        .await;
+    client.0.write_all(b"INCR remote:a\r\n").await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(50), client.0.read_u8()).await;
+    assert!(early.is_err(), "confirmed before a peer has it");
+    site.grid
+        .set_peer_acked(&"west".parse().unwrap(), Epoch(u64::MAX));
+    client.expect("", ":1\r\n").await;
+    site.stop().await;
+    tokio::task::spawn_blocking(move || flusher.stop())
+        .await
+        .unwrap();
+    // The copy was taken right after the reply.
+    let config = GridConfig {
+        dir: Some(copy.path().to_owned()),
+        site: "east".parse().unwrap(),
+        incarnation: 1,
+        flush_interval: Duration::from_secs(1),
+        memory_bytes_max: 1 << 30,
+        keep_trimmed_for_peers: false,
+    };
+    let (grid, _) = Grid::open(config).unwrap();
+    assert_eq!(grid.lock().get(b"a"), Ok(Some(2)));
 }
