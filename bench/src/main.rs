@@ -1,6 +1,9 @@
 //! Figures: `strait-bench <what>` measures one part of strait and prints JSON, a line per result.
+#![allow(clippy::print_stdout, reason = "figures go to standard output")]
 
 mod grid;
+mod lab;
+mod link;
 mod ratio;
 
 use clap::{Parser, Subcommand};
@@ -18,11 +21,28 @@ enum What {
     Ratio(ratio::Arguments),
     /// The grid against redis-server: requests a second and bytes per counter
     Grid(grid::Arguments),
+    /// A wide-area link between two network namespaces, to run anything across (needs root)
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Goodput and delay over the lab's link, strait beside kernel TCP (needs root)
+    Link(link::Arguments),
+    /// One end of `link`, started by it
+    #[command(hide = true)]
+    LinkEnd(link::EndArguments),
+}
+
+#[derive(Subcommand)]
+enum Lab {
+    /// Runs a command at the near end: strait-bench lab run --rate 100 --delay 50 -- CMD…
+    Run(lab::RunArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Ratio(arguments) => ratio::run(&arguments),
         What::Grid(arguments) => grid::run(&arguments),
+        What::Lab(Lab::Run(arguments)) => lab::run(&arguments),
+        What::Link(arguments) => link::run(&arguments),
+        What::LinkEnd(arguments) => link::run_end(&arguments),
     }
 }

@@ -22,7 +22,9 @@ const HANDSHAKES_MAX: usize = 32;
 /// How long a handshake may take that others began.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const SOCKET_POLL: Duration = Duration::from_millis(2);
-const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How long goodbyes may take to reach the peers.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+const CLOSE_MAX: Duration = Duration::from_secs(3);
 
 /// A gateway's end of all its links: one listening socket, and the links' threads.
 #[derive(Debug)]
@@ -86,10 +88,12 @@ impl Node {
         self.local_addr
     }
 
-    /// Says goodbye to all peers, stops the links' threads and frees the port; within two
+    /// Says goodbye to all peers, stops the links' threads and frees the port; within three
     /// seconds.
     pub async fn close(self) {
         self.accept.abort();
+        // Peers dial again and again; from here on nobody hears them.
+        self.endpoint.set_server_config(None);
         for link in &self.links {
             link.stop();
         }
@@ -98,7 +102,16 @@ impl Node {
                 link.stopped().await;
             }
             self.endpoint.close(Goodbye::Stopping.code(), b"stopping");
-            self.endpoint.wait_idle().await;
+            if timeout(GOODBYE_MAX, self.endpoint.wait_idle())
+                .await
+                .is_err()
+            {
+                tracing::debug!(
+                    open = self.endpoint.open_connections(),
+                    "not all took leave"
+                );
+            }
+            quic::let_go(&self.endpoint);
             drop(self.endpoint);
             // QUIC's own task closes the socket when it next runs.
             while self.socket.strong_count() > 0 {

@@ -81,7 +81,13 @@ impl Controller for Strait {
         app_limited: bool,
         _largest_packet_num_acked: Option<u64>,
     ) {
+        let before = self.model.phase_name();
         self.model.handle_acks_end(now, in_flight, app_limited);
+        let phase = self.model.phase_name();
+        if phase != before {
+            let window_bytes = self.window();
+            tracing::trace!(phase, window_bytes, in_flight, "congestion control");
+        }
         let rate = self.model.rate_bytes_s().unwrap_or(0.0) as u64;
         self.readings.rate_bytes_s.store(rate, Ordering::Relaxed);
     }

@@ -77,10 +77,10 @@ impl Rounds {
             rtt_min: self.rtt_min?,
             app_limited: self.app_limited,
         };
-        let is_slower = self.max_rate().is_some_and(|max| rate_bytes_s < max);
+        let is_faster = self.max_rate().is_some_and(|max| rate_bytes_s > max);
         // A sender with little to say cannot make the link look slow, and does not push out
         // the rounds that know better.
-        if !(round.app_limited && is_slower) {
+        if !round.app_limited || is_faster {
             self.remember(rate_bytes_s);
         }
         self.begin(now, app_limited);

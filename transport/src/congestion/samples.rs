@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 
 /// Sending times that are remembered: a second of them, at one for each burst.
 const SENT_MAX: usize = 4096;
-/// Round trips whose shortest counts as the present one.
-const RECENT: usize = 8;
+/// The shortest round trip of the last fifth of one, and of so long at least, counts as the
+/// present one: a scheduler's hiccup is no queue.
+const RECENT_PART: u32 = 5;
+const RECENT_MIN: Duration = Duration::from_millis(8);
+/// Most round trips that are remembered for it.
+const RECENT_MAX: usize = 1024;
 
 /// What the newest packet of a run of acknowledgements tells.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) rate_bytes_s: f64,
-    /// The shortest of the last few.
+    /// The shortest of late.
     pub(super) rtt: Duration,
 }
 
@@ -23,7 +27,10 @@ pub(super) struct Samples {
     /// When something was sent, and what had been delivered by then.
     sent: VecDeque<(Instant, u64)>,
     newest_sent: Option<Instant>,
-    rtts: VecDeque<Duration>,
+    /// Round trips reach back far enough.
+    is_full: bool,
+    /// When each was measured.
+    rtts: VecDeque<(Instant, Duration)>,
 }
 
 impl Samples {
@@ -40,10 +47,14 @@ impl Samples {
     pub(super) fn handle_ack(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.delivered_bytes += bytes;
         self.newest_sent = self.newest_sent.max(Some(sent));
-        if self.rtts.len() == RECENT {
+        let rtt = now.saturating_duration_since(sent);
+        let recent = RECENT_MIN.max(rtt / RECENT_PART);
+        let is_old = |(at, _): &(Instant, Duration)| now.saturating_duration_since(*at) > recent;
+        while self.rtts.len() == RECENT_MAX || self.rtts.front().is_some_and(is_old) {
             self.rtts.pop_front();
+            self.is_full = true;
         }
-        self.rtts.push_back(now.saturating_duration_since(sent));
+        self.rtts.push_back((now, rtt));
     }
 
     /// Call at the end of a run of acknowledgements.
@@ -54,12 +65,12 @@ impl Samples {
         }
         let (at, delivered_before) = *self.sent.front()?;
         let elapsed = now.saturating_duration_since(at);
-        if at != newest || elapsed.is_zero() || self.rtts.len() < RECENT {
+        if at != newest || elapsed.is_zero() || !self.is_full {
             return None;
         }
         Some(Sample {
             rate_bytes_s: (self.delivered_bytes - delivered_before) as f64 / elapsed.as_secs_f64(),
-            rtt: self.rtts.iter().copied().min()?,
+            rtt: self.rtts.iter().map(|(_, rtt)| *rtt).min()?,
         })
     }
 }

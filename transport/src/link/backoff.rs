@@ -5,8 +5,8 @@ use rand::{Rng, RngExt};
 const FIRST: Duration = Duration::from_millis(100);
 /// Low: what heals must be found within two seconds, and a dial costs a few packets.
 const MAX: Duration = Duration::from_secs(1);
-/// How much later the end with the larger key dials, so that both do not meet half way.
-const YIELD: Duration = Duration::from_millis(400);
+/// How much later the end with the larger key dials again, so that both seldom meet half way.
+const YIELD: Duration = Duration::from_millis(150);
 
 /// How long to wait before each dial: doubling, with jitter.
 #[derive(Debug)]
@@ -32,8 +32,11 @@ impl Backoff {
     pub(super) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let base = self.next;
         self.next = (base * 2).clamp(FIRST, MAX);
-        let yielding = if self.yields { YIELD } else { Duration::ZERO };
-        base.mul_f64(rng.random_range(0.5..1.0)) + yielding.mul_f64(rng.random_range(0.75..1.25))
+        let yielding = match self.yields && !base.is_zero() {
+            true => YIELD,
+            false => Duration::ZERO,
+        };
+        base.mul_f64(rng.random_range(0.5..1.0)) + yielding
     }
 }
 
@@ -54,6 +57,8 @@ mod tests {
         assert!(waits[19] >= MAX / 2);
         first.reset();
         assert_eq!(first.next(&mut rng), Duration::ZERO);
-        assert!(Backoff::new(true).next(&mut rng) >= YIELD / 2);
+        let mut second = Backoff::new(true);
+        assert_eq!(second.next(&mut rng), Duration::ZERO);
+        assert!(second.next(&mut rng) >= YIELD);
     }
 }

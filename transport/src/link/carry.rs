@@ -88,9 +88,14 @@ impl Carrier {
         }
         // Aborts them; what they had under way belongs to a generation that is over.
         drop(tasks);
-        for endpoint in endpoints.iter().flatten() {
-            drop(timeout(GOODBYE_MAX, endpoint.wait_idle()).await);
-        }
+        let idle = endpoints.map(|endpoint| async move {
+            if let Some(endpoint) = endpoint {
+                endpoint.wait_idle().await;
+            }
+        });
+        let [control, bulk] = idle;
+        // It is told or it is not: the peer notices by itself, too.
+        drop(timeout(GOODBYE_MAX, async { tokio::join!(control, bulk) }).await);
         end
     }
 

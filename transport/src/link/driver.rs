@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use quinn::Connection;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -178,19 +179,26 @@ impl Driver {
         mut pair: Pair,
         callers: &mut Receiver<Caller>,
     ) -> Result<End, EstablishError> {
-        let connection = pair.control.connection.clone();
+        let connections = [&pair.control, &pair.bulk].map(|line| line.connection.clone());
         let token = PairToken(rand::random());
+        let mut early_bulk = self.early_bulk.take();
         let opened = async {
             let (generation, ours) = self.our_hello(token).await?;
             establish::write_hello(&mut pair.control.send, &ours).await?;
             establish::write_attach(&mut pair.bulk.send, token).await?;
             let theirs = establish::read_hello(&mut pair.control.recv).await?;
             let info = self.agree(&theirs, &pair.control).await?;
-            Ok((generation, info))
+            Ok(Ok((generation, info)))
         };
-        match opened.await {
-            Ok((generation, info)) => Ok(self.carry(pair, generation, info, callers).await),
-            Err(error) => Err(hang_up(&connection, error)),
+        let opened = tokio::select! {
+            opened = opened => opened,
+            call = yield_to(self.yields(), &mut early_bulk, callers) => Ok(Err(call)),
+        };
+        self.early_bulk = early_bulk;
+        match opened {
+            Ok(Ok((generation, info))) => Ok(self.carry(pair, generation, info, callers).await),
+            Ok(Err(call)) => Ok(End::Replaced(call)),
+            Err(error) => Err(hang_up(&connections, error)),
         }
     }
 
@@ -199,7 +207,7 @@ impl Driver {
         mut call: Call,
         callers: &mut Receiver<Caller>,
     ) -> Result<End, EstablishError> {
-        let connection = call.line.connection.clone();
+        let connections = [call.line.connection.clone()];
         let opened = async {
             let (generation, ours) = self.our_hello(call.hello.token).await?;
             establish::write_hello(&mut call.line.send, &ours).await?;
@@ -215,7 +223,7 @@ impl Driver {
                 };
                 Ok(self.carry(pair, generation, info, callers).await)
             }
-            Err(error) => Err(hang_up(&connection, error)),
+            Err(error) => Err(hang_up(&connections, error)),
         }
     }
 
@@ -325,11 +333,30 @@ async fn next_call(
     }
 }
 
-/// Closes the connection; if the peer did so first, its reason is the better one.
-fn hang_up(connection: &quinn::Connection, error: EstablishError) -> EstablishError {
-    if let Some(reason) = connection.close_reason() {
-        return broken_off(quic::explain(&reason));
+/// Both have dialed: the end with the larger key takes the other's call, and that one takes none.
+async fn yield_to(
+    yields: bool,
+    early_bulk: &mut Option<(PairToken, Line)>,
+    callers: &mut Receiver<Caller>,
+) -> Call {
+    loop {
+        let call = next_call(early_bulk, callers).await;
+        if yields {
+            return call;
+        }
+        let connection = &call.line.connection;
+        connection.close(
+            Goodbye::Replaced.code(),
+            b"both dialed, and mine goes first",
+        );
     }
-    connection.close(error.goodbye().code(), error.to_string().as_bytes());
-    error
+}
+
+/// Closes what was opened; if the peer did so first, its reason is the better one.
+fn hang_up(connections: &[Connection], error: EstablishError) -> EstablishError {
+    let theirs = connections.iter().find_map(Connection::close_reason);
+    for connection in connections {
+        connection.close(error.goodbye().code(), error.to_string().as_bytes());
+    }
+    theirs.map_or(error, |reason| broken_off(quic::explain(&reason)))
 }

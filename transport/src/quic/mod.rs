@@ -119,6 +119,17 @@ pub(crate) fn listen(
     Ok((endpoint, closed))
 }
 
+/// Makes an endpoint that is about to be dropped let go of its port, even while it still waits for
+/// peers to take leave. It keeps the last two sockets it had, hence twice.
+pub(crate) fn let_go(endpoint: &Endpoint) {
+    for _ in 0..2 {
+        let any = socket::bind((Ipv4Addr::LOCALHOST, 0).into());
+        if let Err(error) = any.and_then(|socket| endpoint.rebind(socket)) {
+            tracing::debug!(%error, "cannot free the port early");
+        }
+    }
+}
+
 /// A socket of its own for one connection to `address`.
 pub(crate) fn dialer(address: SocketAddr) -> io::Result<Endpoint> {
     let any = match address {

@@ -1,0 +1,148 @@
+//! strait's end: a node with one link, and batches that are sent as they are.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use strait_transport::{
+    BatchRef, Class, Congestion, Decode, Decoding, Encode, EncodedBatch, Identity, LinkEvent,
+    LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig, PublicKey, Seq, StreamId,
+};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::end::{CONTROL_BYTES, CONTROL_EVERY_MS, Counters, EndArguments, Role, report_line};
+use super::{Contender, clock};
+
+const PORT: u16 = 7440;
+
+/// Neither compresses nor remembers.
+struct Plain;
+
+impl Encode for Plain {
+    fn encode(&mut self, batch: BatchRef<'_>) -> EncodedBatch {
+        EncodedBatch {
+            bytes: batch.raw.clone(),
+            literal_bytes: batch.raw.len() as u64,
+            level: 0,
+        }
+    }
+
+    fn handle_acked(&mut self, _stream: StreamId, _seq: Seq) {}
+
+    fn handle_hello(&mut self, _hello: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Decode for Plain {
+    fn hello(&mut self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn decode(&mut self, wire: Bytes) -> Decoding {
+        Decoding::Ready(wire)
+    }
+}
+
+async fn link(arguments: &EndArguments) -> anyhow::Result<(Node, LinkHandle, LinkEvents)> {
+    let key = |name: &str| Identity::load(&arguments.keys.join(name));
+    let (identity, peer, site, peer_site) = match arguments.role {
+        Role::Send => (key("send")?, key("receive")?, "send", "receive"),
+        Role::Receive => (key("receive")?, key("send")?, "receive", "send"),
+    };
+    let key: PublicKey = peer.public_key();
+    let addresses = match arguments.role {
+        Role::Send => vec![format!("{}:{PORT}", arguments.peer)],
+        Role::Receive => Vec::new(),
+    };
+    let rate_bits_s =
+        (arguments.contender == Contender::StraitRate).then_some((arguments.rate * 1e6) as u64);
+    let congestion = match arguments.contender {
+        Contender::StraitCubic => Congestion::Cubic,
+        Contender::Strait | Contender::StraitRate | Contender::TcpCubic | Contender::TcpBbr => {
+            Congestion::Strait
+        }
+    };
+    let config = NodeConfig {
+        site: site.parse()?,
+        incarnation: 1,
+        identity,
+        listen: ([0, 0, 0, 0], PORT).into(),
+        peers: vec![PeerConfig {
+            site: peer_site.parse()?,
+            key,
+            addresses,
+            rate_bits_s,
+            congestion,
+        }],
+    };
+    let (node, mut links) = Node::bind(config, |_| (Box::new(Plain), Box::new(Plain))).await?;
+    let (handle, events) = links.pop().context("no link")?;
+    Ok((node, handle, events))
+}
+
+#[tokio::main]
+pub(super) async fn send(arguments: &EndArguments) -> anyhow::Result<()> {
+    tokio::time::sleep(clock::until(arguments.start)).await;
+    let (_node, handle, mut events) = link(arguments).await?;
+    let sending = async {
+        while !matches!(events.next().await, Some(LinkEvent::Up { .. })) {}
+        let bulk = send_bulk(&handle);
+        let control = send_control(&handle);
+        tokio::try_join!(bulk, control).map(|_: ((), ())| ())
+    };
+    match timeout(clock::until(arguments.end()), sending).await {
+        Ok(ended) => ended,
+        // Time is up.
+        Err(_) => {
+            if std::env::var_os("STRAIT_BENCH_STATUS").is_some() {
+                eprintln!("{:#?}", handle.status());
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn send_bulk(handle: &LinkHandle) -> anyhow::Result<()> {
+    let mut batch = vec![0; strait_transport::BATCH_BYTES_MAX];
+    rand::fill(&mut batch[..]);
+    let batch = Bytes::from(batch);
+    let mut stream = handle.open(Class::Bulk, Bytes::new())?;
+    loop {
+        stream.send(batch.clone(), false).await?;
+    }
+}
+
+async fn send_control(handle: &LinkHandle) -> anyhow::Result<()> {
+    let mut stream = handle.open(Class::Control, Bytes::new())?;
+    let mut ticks = interval(Duration::from_millis(CONTROL_EVERY_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut message = vec![0; CONTROL_BYTES];
+        message[..8].copy_from_slice(&clock::unix_nanos().to_le_bytes());
+        stream.send(message.into(), false).await?;
+    }
+}
+
+#[tokio::main]
+pub(super) async fn receive(
+    arguments: &EndArguments,
+    counters: &Counters,
+) -> anyhow::Result<String> {
+    let (_node, _handle, mut events) = link(arguments).await?;
+    let receiving = async {
+        while let Some(event) = events.next().await {
+            if let LinkEvent::Batch(received) = event {
+                match received.class {
+                    Class::Bulk => counters.count_bulk(received.bytes.len()),
+                    Class::Control | Class::Interactive => counters.count_control(&received.bytes),
+                }
+                received.ack();
+            }
+        }
+    };
+    // It never ends by itself.
+    drop(timeout(clock::until(arguments.end()), receiving).await);
+    report_line(counters)
+}
