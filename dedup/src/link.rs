@@ -164,7 +164,7 @@ struct Key {
 
 /// One link's two histories: what we sent to the peer and what we received from it.
 ///
-/// Nobody ever holds both locks at once.
+/// Whoever holds both locks took that of `sent` first.
 #[derive(Debug)]
 pub(crate) struct Link {
     shared: Arc<Shared>,

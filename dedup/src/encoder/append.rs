@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::scan::{Found, Match, Novel};
 use super::streams::OpenPiece;
-use crate::chunker::{CHUNK_BYTES_MIN, Chunker, OpenChunk};
-use crate::history::{ChunkNote, Extent, Index, Ledger, Position, Threads};
-use crate::similarity::{Sampler, Similar};
+use super::tables::{Cutting, Tables};
+use crate::chunker::{CHUNK_BYTES_MIN, OpenChunk};
+use crate::history::{ChunkNote, Extent, Ledger, Position};
 
 /// Novel ranges with less than this between them are appended as one with what is between, so that
 /// the next version finds this one in one piece.
@@ -27,12 +27,9 @@ pub(super) fn ranges(found: &Found) -> Vec<Range<usize>> {
 /// Appends to a ledger and enters what was appended in the tables.
 pub(super) struct Append<'a> {
     pub(super) raw: &'a [u8],
-    pub(super) chunker: &'a Chunker,
+    pub(super) cutting: &'a Cutting,
     pub(super) ledger: &'a mut Ledger,
-    pub(super) index: &'a mut Index,
-    pub(super) threads: &'a mut Threads,
-    pub(super) sampler: &'a Sampler,
-    pub(super) similar: &'a mut Similar,
+    pub(super) tables: &'a mut Tables,
 }
 
 impl Append<'_> {
@@ -87,24 +84,25 @@ impl Append<'_> {
         let mut from = stretch.start;
         let mut open = OpenChunk::default();
         while let Some(len) = self
+            .cutting
             .chunker
             .next_cut(&mut open, &self.raw[from..stretch.end])
         {
             let (chunk, here) = (&self.raw[from..from + len], at.after(from - range.start));
-            self.index
-                .insert(self.chunker.fingerprint(chunk), Extent { at: here, len });
-            if let Some(features) = self.sampler.sample(chunk) {
-                self.similar.insert(features, here);
-            }
+            let extent = Extent { at: here, len };
+            let fingerprint = self.cutting.chunker.fingerprint(chunk);
+            let features = self.cutting.sampler.sample(chunk);
+            self.enter(ChunkNote {
+                extent,
+                fingerprint,
+                features,
+            });
             from += len;
         }
     }
 
     fn enter(&mut self, chunk: ChunkNote) {
-        self.index.insert(chunk.fingerprint, chunk.extent);
-        if let Some(features) = chunk.features {
-            self.similar.insert(features, chunk.extent.at);
-        }
+        self.tables.enter(chunk);
         self.ledger.note(chunk);
     }
 
@@ -115,13 +113,13 @@ impl Append<'_> {
             .partition_point(|found| found.end() <= range.start);
         let before = next.checked_sub(1).map(|n| &found.matches[n]);
         if let Some(before) = before.filter(|before| before.end() == range.start) {
-            self.threads.tie(before.extent.end(), at);
+            self.tables.threads.tie(before.extent.end(), at);
         }
         let after = found.matches[next..].partition_point(|found| found.end() <= range.end);
         let covers = |found: &&Match| found.begin <= range.end;
         if let Some(after) = found.matches.get(next + after).filter(covers) {
             let back = after.extent.at.after(range.end - after.begin);
-            self.threads.tie(at.after(range.len()), back);
+            self.tables.threads.tie(at.after(range.len()), back);
         }
     }
 }

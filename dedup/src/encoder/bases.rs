@@ -4,7 +4,7 @@ use super::scan::{Match, Novel};
 use super::streams::Tail;
 use std::ops::Range;
 
-use crate::history::{Extent, Position};
+use crate::history::{Extent, Position, View};
 use crate::wire::plan::between;
 
 /// Most bytes of bases for each byte of literals (rule H9).
@@ -31,7 +31,7 @@ pub(crate) struct Choice<'a> {
     pub(crate) raw_len: usize,
     pub(crate) novel: &'a [Novel],
     pub(crate) tail: &'a Tail,
-    pub(crate) oldest: Position,
+    pub(crate) view: View<'a>,
     pub(crate) horizon: &'a dyn Fn(Position) -> Position,
 }
 
@@ -92,6 +92,9 @@ impl Choice<'_> {
         let (Some(before), Some(next)) = (before, next) else {
             return false;
         };
+        if before.extent.at.in_received().is_some() || next.extent.at.in_received().is_some() {
+            return false;
+        }
         let Some(base) = between(before.extent, next.extent) else {
             return false;
         };
@@ -172,7 +175,7 @@ impl Choice<'_> {
 
     /// What of the extent is held and may be referred to.
     fn clip(&self, extent: Extent) -> Option<Extent> {
-        let at = extent.at.max(self.oldest);
+        let at = extent.at.max(self.view.oldest(extent.at));
         let end = extent.end().min((self.horizon)(at));
         (end > at).then(|| Extent {
             at,

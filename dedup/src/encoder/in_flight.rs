@@ -75,6 +75,9 @@ impl InFlight {
     /// less urgent lane (rule H2).
     pub(crate) fn horizon(&self, lane: u8, at: Position, tail: Position) -> Position {
         let mut horizon = tail;
+        if at.in_received().is_some() {
+            return horizon;
+        }
         for less_urgent in &self.lanes[lane_index(lane) + 1..] {
             if less_urgent
                 .range(..=at)

@@ -3,37 +3,41 @@
 mod align;
 mod append;
 mod bases;
+mod common;
 mod courses;
+mod draft;
 mod floor;
 mod in_flight;
 mod level;
+mod reverse;
 mod scan;
 mod streams;
+mod tables;
 
 use std::mem;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use self::align::Aligner;
 use self::append::Append;
-use self::bases::{Bases, Choice};
+use self::bases::Bases;
+use self::common::Common;
+use self::draft::{Draft, lay_out};
 use self::floor::Floor;
 use self::in_flight::{Flight, InFlight};
 pub use self::level::Level;
 use self::level::Leveller;
+use self::reverse::Reverse;
 use self::scan::Scan;
 use self::streams::Streams;
+use self::tables::{Cutting, Tables};
 use crate::BatchId;
-use crate::chunker::{Chunker, ChunkerKey};
-use crate::history::{Extent, HistoryId, Index, Ledger, Position, Threads};
+use crate::history::{Extent, HistoryId, Position, View};
 use crate::link::Link;
-use crate::similarity::{Sampler, Similar};
 use crate::wire::batch::{self, Head, Identity};
-use crate::wire::hello::{Held, Hello, Refused};
-use crate::wire::plan::{Plan, Run};
-use crate::wire::{self, Side, Source, body};
+use crate::wire::hello::{Hello, Refused};
+use crate::wire::{self, body};
 
 /// What the caller says about a batch.
 #[derive(Clone, Copy, Debug)]
@@ -99,9 +103,8 @@ pub struct Encoder {
     /// The peer is known to have `history`.
     confirmed: bool,
     generation: u64,
-    index: Index,
-    threads: Threads,
-    similar: Similar,
+    tables: Tables,
+    reverse: Reverse,
     aligner: Aligner,
     streams: Streams,
     in_flight: InFlight,
@@ -129,9 +132,8 @@ impl Encoder {
             },
             confirmed: false,
             generation: 0,
-            index: Index::default(),
-            threads: Threads::default(),
-            similar: Similar::default(),
+            tables: Tables::default(),
+            reverse: Reverse::default(),
             aligner: Aligner::default(),
             streams: Streams::default(),
             in_flight: InFlight::default(),
@@ -151,31 +153,23 @@ impl Encoder {
         if chunks.is_empty() && uncut.is_empty() {
             return;
         }
-        let Cutting { chunker, sampler } = self
+        let cutting = self
             .cutting
             .get_or_insert_with(|| Cutting::new(link.settle_key()));
         for chunk in chunks {
-            self.index.insert(chunk.fingerprint, chunk.extent);
-            if let Some(features) = chunk.features {
-                self.similar.insert(features, chunk.extent.at);
-            }
+            self.tables.enter(chunk);
         }
         for extent in uncut {
             let mut raw = Vec::new();
             if ledger.read(extent, &mut raw).is_ok() {
-                let (index, threads, similar) =
-                    (&mut self.index, &mut self.threads, &mut self.similar);
-                let raw = raw.as_slice();
-                Append {
-                    raw,
-                    chunker,
+                let tables = &mut self.tables;
+                let mut append = Append {
+                    raw: &raw,
+                    cutting,
                     ledger: &mut ledger,
-                    index,
-                    threads,
-                    sampler,
-                    similar,
-                }
-                .enter_again(extent.at);
+                    tables,
+                };
+                append.enter_again(extent.at);
             }
         }
     }
@@ -186,96 +180,80 @@ impl Encoder {
     /// Never fails: history that can't be read costs bytes on the wire.
     pub fn encode(&mut self, options: EncodeOptions, raw: &[u8]) -> Encoded {
         self.make_room();
-        let EncodeOptions { id, lane, literal } = options;
-        let lost = self.in_flight.remove(id);
-        let mut stream = self.streams.take(id.stream, id.seq);
+        let lost = self.in_flight.remove(options.id);
+        let literal = options.literal || lost.is_some();
+        let mut stream = self.streams.take(options.id.stream, options.id.seq);
         let link = self.link.clone();
-        let mut ledger = link.sent();
-        let Cutting { chunker, sampler } = self
+        let mut sent = link.sent();
+        let received = link.received();
+        let cutting = self
             .cutting
             .get_or_insert_with(|| Cutting::new(link.settle_key()));
+        self.reverse.catch_up(&received, cutting);
         let scan = Scan {
             raw,
-            lane,
-            chunker,
-            ledger: &ledger,
-            index: &self.index,
-            threads: &self.threads,
-            sampler,
-            similar: &self.similar,
+            lane: options.lane,
+            cutting,
+            view: View {
+                sent: &sent,
+                received: &received,
+            },
+            reverse: &self.reverse,
+            tables: &self.tables,
             in_flight: &self.in_flight,
-            literal: literal || lost.is_some(),
+            literal,
         };
         let found = scan.run(
             &mut self.aligner,
             mem::take(&mut stream.courses),
             stream.open.take(),
         );
-        let tail = ledger.tail();
-        let horizon = |at| self.in_flight.horizon(lane, at, tail);
-        let literal_len = raw.len() - found.matches.iter().map(|m| m.extent.len).sum::<usize>();
-        let oldest = ledger.oldest();
-        let bases = if scan.literal {
+        let bases = if literal {
             Bases::default()
         } else {
-            Choice {
-                matches: &found.matches,
-                raw_len: raw.len(),
-                novel: &found.novel,
-                tail: &stream.tail,
-                oldest,
-                horizon: &horizon,
-            }
-            .run(literal_len)
+            scan.choose_bases(&found, &stream.tail)
         };
-        let (start, appends) = match lost {
-            Some(lost) => {
-                self.index_forget(&lost);
-                (lost.start, lost.appends)
-            }
+        let start = lost.as_ref().map_or(sent.tail(), |lost| lost.start);
+        let appends = match &lost {
+            Some(lost) => lost.appends.clone(),
             None => {
-                let start = ledger.tail();
                 let appends = append::ranges(&found);
-                let (index, threads) = (&mut self.index, &mut self.threads);
-                let similar = &mut self.similar;
-                stream.open = Append {
+                let tables = &mut self.tables;
+                let mut append = Append {
                     raw,
-                    chunker,
-                    ledger: &mut ledger,
-                    index,
-                    threads,
-                    sampler,
-                    similar,
-                }
-                .run(&found, &appends);
+                    cutting,
+                    ledger: &mut sent,
+                    tables,
+                };
+                stream.open = append.run(&found, &appends);
                 stream.tail.push(Extent {
                     at: start,
-                    len: ledger.tail().since(start),
+                    len: sent.tail().since(start),
                 });
-                (start, appends)
+                appends
             }
         };
-        let (plan, named, prefix) = lay_out(&ledger, &found.matches, appends, bases);
-        drop(ledger);
+        let view = View {
+            sent: &sent,
+            received: &received,
+        };
+        let draft = lay_out(view, start, raw.len(), &found.matches, appends, bases);
+        drop((sent, received));
         stream.courses = found.courses;
-        self.streams.put(id.stream, stream);
-        self.finish(
-            options,
-            raw,
-            Draft {
-                start,
-                plan,
-                named,
-                prefix,
-                literal_len,
-            },
-        )
+        self.streams.put(options.id.stream, stream);
+        if let Some(lost) = lost {
+            self.forget(&lost);
+        }
+        self.finish(options, raw, draft)
     }
 
     /// The peer could not resolve this batch: nothing refers to what it referred to again.
-    fn index_forget(&mut self, lost: &Flight) {
+    fn forget(&mut self, lost: &Flight) {
         for source in &lost.sources {
-            self.index.forget(*source);
+            match source.at.in_received() {
+                None => self.tables.forget(*source),
+                Some(_) => self.reverse.forget(*source),
+            }
         }
         self.streams.clear();
     }
@@ -312,13 +290,12 @@ impl Encoder {
             wire_bytes: wire.len() as u64,
             level: if compressed.is_some() { level } else { 0 },
         };
-        let sources = draft.sources();
         let flight = Flight {
             lane: options.lane,
             order: self.encoded,
             start: draft.start,
             appends: draft.plan.appends,
-            sources,
+            sources: draft.sources,
             floor,
         };
         self.encoded += 1;
@@ -337,7 +314,7 @@ impl Encoder {
             .raise(&ledger, self.link.history_bytes_max(), self.encoded)
         {
             ledger.evict_below(floor);
-            self.index.retain(floor, ledger.tail());
+            self.tables.retain(floor, ledger.tail());
         }
     }
 
@@ -361,7 +338,7 @@ impl Encoder {
         self.in_flight.clear();
         let link = self.link.clone();
         let mut ledger = link.sent();
-        match self.common(hello.held, &ledger) {
+        match Common::between(&self.history, hello.held, &ledger) {
             Common::Up(tail) => {
                 ledger.truncate(tail);
                 self.confirmed = true;
@@ -394,41 +371,10 @@ impl Encoder {
         if let Some(held) = hello.held.filter(|_| ledger.tail() > Position(0)) {
             ledger.evict_below(held.oldest);
         }
-        self.index.retain(ledger.oldest(), ledger.tail());
+        self.tables.retain(ledger.oldest(), ledger.tail());
         self.streams.roll_back(ledger.oldest(), ledger.tail());
         self.floor.restart(hello.capacity_bytes, ledger.oldest());
         Ok(())
-    }
-
-    /// What we and the receiver have in common.
-    fn common(&self, held: Option<Held>, ledger: &Ledger) -> Common {
-        let Identity { id, epoch, fork } = self.history;
-        let kept = |tail: Position| tail >= ledger.oldest() && tail <= ledger.tail();
-        let some = |tail: Position| tail > Position(0) && kept(tail);
-        match held {
-            Some(held) if held.id != id => Common::Nothing,
-            Some(held) if held.epoch == epoch && kept(held.tail) => Common::Up(held.tail),
-            // We lost our newest bytes: positions past our tail are assigned anew.
-            Some(Held {
-                epoch: theirs,
-                oldest,
-                tail,
-                ..
-            }) if theirs == epoch
-                && tail > ledger.tail()
-                && oldest <= ledger.tail()
-                && some(ledger.tail()) =>
-            {
-                Common::Fork(ledger.tail())
-            }
-            // It has not yet heard of our fork.
-            Some(held)
-                if Some(held.epoch) == epoch.checked_sub(1) && held.tail >= fork && some(fork) =>
-            {
-                Common::ForkAgain
-            }
-            Some(_) | None => Common::Nothing,
-        }
     }
 
     /// The rate at which the link drains, for [`Level::Adaptive`]; `None` when nothing is queued.
@@ -440,115 +386,6 @@ impl Encoder {
     pub fn set_level(&mut self, level: Level) {
         self.level.set(level);
     }
-}
-
-/// How far our history and the receiver's are the same.
-enum Common {
-    /// The receiver holds ours up to here.
-    Up(Position),
-    /// The receiver holds ours whole, up to here, and more that we lost.
-    Fork(Position),
-    /// The receiver holds what our history forked from.
-    ForkAgain,
-    Nothing,
-}
-
-/// What follows from the deployment's key.
-#[derive(Debug)]
-struct Cutting {
-    chunker: Chunker,
-    sampler: Sampler,
-}
-
-impl Cutting {
-    fn new(key: ChunkerKey) -> Self {
-        Self {
-            chunker: Chunker::new(key),
-            sampler: Sampler::new(key),
-        }
-    }
-}
-
-/// A batch before it is compressed.
-struct Draft {
-    start: Position,
-    plan: Plan,
-    named: Vec<Source>,
-    prefix: Vec<u8>,
-    literal_len: usize,
-}
-
-impl Draft {
-    fn literals(&self, raw: &[u8]) -> Vec<u8> {
-        let mut literals = Vec::with_capacity(self.literal_len);
-        let mut at = 0;
-        for run in &self.plan.runs {
-            literals.extend_from_slice(&raw[at..at + run.literal_len]);
-            at += run.literal_len + run.source.extent.len;
-        }
-        literals.extend_from_slice(&raw[at..]);
-        literals
-    }
-
-    /// History that the batch refers to.
-    fn sources(&self) -> Vec<Extent> {
-        let runs = self.plan.runs.iter().map(|run| run.source.extent);
-        let named = self.named.iter().map(|base| base.extent);
-        runs.chain(self.plan.derived_bases()).chain(named).collect()
-    }
-}
-
-/// Makes the plan and reads the bases, leaving out those that can't be read.
-fn lay_out(
-    ledger: &Ledger,
-    matches: &[scan::Match],
-    appends: Vec<Range<usize>>,
-    bases: Bases,
-) -> (Plan, Vec<Source>, Vec<u8>) {
-    let mut after = 0;
-    let runs = matches
-        .iter()
-        .zip(bases.derived.into_iter().chain(std::iter::repeat(false)));
-    let runs = runs.map(|(found, based)| {
-        let literal_len = found.begin - after;
-        after = found.end();
-        let source = Source {
-            side: Side::Same,
-            extent: found.extent,
-        };
-        Run {
-            literal_len,
-            source,
-            based,
-        }
-    });
-    let mut plan = Plan {
-        runs: runs.collect(),
-        appends,
-    };
-    let mut prefix = Vec::new();
-    if plan
-        .derived_bases()
-        .into_iter()
-        .any(|base| ledger.read(base, &mut prefix).is_err())
-    {
-        prefix.clear();
-        for run in &mut plan.runs {
-            run.based = false;
-        }
-    }
-    let mut named = Vec::with_capacity(bases.named.len());
-    for extent in bases.named {
-        let before = prefix.len();
-        match ledger.read(extent, &mut prefix) {
-            Ok(()) => named.push(Source {
-                side: Side::Same,
-                extent,
-            }),
-            Err(_) => prefix.truncate(before),
-        }
-    }
-    (plan, named, prefix)
 }
 
 impl From<Refused> for HelloError {

@@ -8,12 +8,15 @@
 use std::ops::Range;
 
 use super::align::Aligner;
+use super::bases::{Bases, Choice};
 use super::courses::Courses;
 use super::in_flight::InFlight;
-use super::streams::OpenPiece;
-use crate::chunker::{Chunker, Fingerprint, OpenChunk};
-use crate::history::{Extent, Held, Index, Ledger, Position, Threads};
-use crate::similarity::{Sampler, Similar, SuperFeatures};
+use super::reverse::Reverse;
+use super::streams::{OpenPiece, Tail};
+use super::tables::{Cutting, Tables};
+use crate::chunker::{Fingerprint, OpenChunk};
+use crate::history::{Extent, Held, Position, View};
+use crate::similarity::SuperFeatures;
 
 /// A shorter match is not worth its reference.
 const RUN_BYTES_MIN: usize = 32;
@@ -83,12 +86,10 @@ impl Alike {
 pub(crate) struct Scan<'a> {
     pub(crate) raw: &'a [u8],
     pub(crate) lane: u8,
-    pub(crate) chunker: &'a Chunker,
-    pub(crate) ledger: &'a Ledger,
-    pub(crate) index: &'a Index,
-    pub(crate) threads: &'a Threads,
-    pub(crate) sampler: &'a Sampler,
-    pub(crate) similar: &'a Similar,
+    pub(crate) cutting: &'a Cutting,
+    pub(crate) view: View<'a>,
+    pub(crate) reverse: &'a Reverse,
+    pub(crate) tables: &'a Tables,
     pub(crate) in_flight: &'a InFlight,
     /// Look for nothing: everything is novel.
     pub(crate) literal: bool,
@@ -120,6 +121,26 @@ impl Scan<'_> {
         found
     }
 
+    /// What the literals between the matches are to be compressed against.
+    pub(crate) fn choose_bases(&self, found: &Found, tail: &Tail) -> Bases {
+        let literal_len = self.raw.len()
+            - found
+                .matches
+                .iter()
+                .map(|found| found.extent.len)
+                .sum::<usize>();
+        let horizon = |at| self.horizon(at);
+        Choice {
+            matches: &found.matches,
+            raw_len: self.raw.len(),
+            novel: &found.novel,
+            tail,
+            view: self.view,
+            horizon: &horizon,
+        }
+        .run(literal_len)
+    }
+
     /// Goes on with a run of references, if history goes on as the batch does.
     fn go_on(&self, found: &mut Found, at: usize) -> Option<usize> {
         if self.literal {
@@ -143,10 +164,10 @@ impl Scan<'_> {
 
     /// Where an earlier version went on from `expected`, if the batch goes on so too.
     fn detour(&self, expected: Position, at: usize) -> Option<Position> {
-        let here = self.threads.follow(expected)?;
+        let here = self.tables.threads.follow(expected)?;
         let len = self.equal_after(here, at);
         let returns = || {
-            let back = self.threads.follow(here.after(len))?;
+            let back = self.tables.threads.follow(here.after(len))?;
             let rest = self.equal_after(back, at + len);
             (len >= DETOUR_BYTES_MIN && rest >= RUN_BYTES_MIN).then_some(())
         };
@@ -187,7 +208,7 @@ impl Scan<'_> {
         sure: bool,
     ) -> Option<Match> {
         let back = if sure { 0 } else { window / 2 };
-        let from = expected.before(back).max(self.ledger.oldest());
+        let from = expected.before(back).max(self.view.oldest(expected));
         let new = &self.raw[at..self.raw.len().min(at + window)];
         let common = aligner.align(new, &self.held_after(from, window))?;
         let (here, begin) = (from.after(common.old_at), at + common.new_at);
@@ -198,10 +219,16 @@ impl Scan<'_> {
         })
     }
 
+    /// How far from `here` on may be referred to.
+    fn horizon(&self, here: Position) -> Position {
+        self.in_flight
+            .horizon(self.lane, here, self.view.tail(here))
+    }
+
     /// The bytes of history from `here` on that may be referred to, at most `max`, of one segment.
     fn held_after(&self, here: Position, max: usize) -> Held<'_> {
-        let horizon = self.in_flight.horizon(self.lane, here, self.ledger.tail());
-        self.ledger
+        let horizon = self.horizon(here);
+        self.view
             .following(here)
             .first(max.min(horizon.since(here)))
     }
@@ -213,8 +240,9 @@ impl Scan<'_> {
             .as_ref()
             .map_or_else(OpenChunk::default, |piece| piece.chunk);
         let earlier = piece.as_ref().map(|piece| piece.extent);
-        let Some(len) = self.chunker.next_cut(&mut open, rest) else {
-            let mut hasher = piece.map_or_else(|| self.chunker.hasher(), |piece| piece.hasher);
+        let Some(len) = self.cutting.chunker.next_cut(&mut open, rest) else {
+            let mut hasher =
+                piece.map_or_else(|| self.cutting.chunker.hasher(), |piece| piece.hasher);
             hasher.update(rest);
             let extent = earlier.unwrap_or(Extent {
                 at: Position(0),
@@ -241,13 +269,13 @@ impl Scan<'_> {
                 piece.hasher.update(chunk);
                 piece.hasher.finish()
             }
-            None => self.chunker.fingerprint(chunk),
+            None => self.cutting.chunker.fingerprint(chunk),
         };
         let earlier_len = earlier.map_or(0, |extent| extent.len);
         if let Some(end) = self.look_up(found, fingerprint, at, len, earlier_len) {
             return end;
         }
-        let features = self.sampler.sample(chunk);
+        let features = self.cutting.sampler.sample(chunk);
         let alike = features
             .filter(|_| !self.literal)
             .and_then(|features| self.meet_alike(found, aligner, features, at));
@@ -281,6 +309,7 @@ impl Scan<'_> {
         at: usize,
     ) -> Option<Alike> {
         let candidates = self
+            .tables
             .similar
             .find(features)
             .filter_map(|here| self.near(aligner, here, at, ALIKE_WINDOW_BYTES, true));
@@ -292,7 +321,7 @@ impl Scan<'_> {
             }
         });
         let Some(met) = met else {
-            return self.similar.find(features).next().map(Alike::Guess);
+            return self.tables.similar.find(features).next().map(Alike::Guess);
         };
         self.meet(found, at, met);
         Some(Alike::Aligned(met.end()))
@@ -320,7 +349,10 @@ impl Scan<'_> {
         len: usize,
         earlier_len: usize,
     ) -> Option<usize> {
-        let hint = self.index.get(fingerprint).filter(|_| !self.literal)?;
+        let sent = self.tables.index.get(fingerprint);
+        let hint = sent
+            .or_else(|| self.reverse.get(fingerprint))
+            .filter(|_| !self.literal)?;
         if hint.len != earlier_len + len {
             return None;
         }
@@ -365,12 +397,12 @@ impl Scan<'_> {
 
     /// Bytes from `at` in the batch that equal history from `here` on, as far as we may refer.
     fn equal_after(&self, here: Position, at: usize) -> usize {
-        let horizon = self.in_flight.horizon(self.lane, here, self.ledger.tail());
+        let horizon = self.horizon(here);
         let rest = &self.raw[at..];
         let rest = &rest[..rest.len().min(horizon.since(here))];
         let mut equal = 0;
         while equal < rest.len() {
-            let held = self.ledger.following(here.after(equal));
+            let held = self.view.following(here.after(equal));
             let compared = held.len().min(rest.len() - equal);
             let now = common_prefix(&held, &rest[equal..]);
             equal += now;
@@ -383,12 +415,12 @@ impl Scan<'_> {
 
     /// Bytes before `at` in the batch, at most `max`, that equal history before `here`.
     fn equal_before(&self, here: Position, at: usize, max: usize) -> usize {
-        let held = self.ledger.preceding(here);
+        let held = self.view.preceding(here);
         let held = &held[held.len() - held.len().min(max)..];
         let equal = common_suffix(held, &self.raw[..at]);
         // What is in flight in a less urgent lane may end just before.
         let begin = here.before(equal);
-        if self.in_flight.horizon(self.lane, begin, self.ledger.tail()) >= here {
+        if self.horizon(begin) >= here {
             equal
         } else {
             0

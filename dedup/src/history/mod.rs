@@ -7,6 +7,7 @@ mod index;
 mod ledger;
 mod segment;
 mod threads;
+mod view;
 
 pub(crate) use disk::{Disk, Repairs, replace};
 pub(crate) use identity::{HistoryId, fill_random};
@@ -14,6 +15,7 @@ pub(crate) use index::Index;
 pub(crate) use ledger::{Absent, Held, Ledger};
 pub(crate) use segment::{ChunkNote, SEGMENT_BYTES};
 pub(crate) use threads::Threads;
+pub(crate) use view::View;
 
 /// A byte's place in a history, counted from the history's beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -52,7 +52,13 @@ impl Plan {
     /// The bases that follow from the runs alone.
     pub(crate) fn derived_bases(&self) -> Vec<Extent> {
         let mut bases: Vec<Extent> = Vec::new();
-        for pair in self.runs.windows(2).filter(|pair| pair[1].based) {
+        let same = |pair: &&[Run]| pair.iter().all(|run| run.source.side == Side::Same);
+        for pair in self
+            .runs
+            .windows(2)
+            .filter(same)
+            .filter(|pair| pair[1].based)
+        {
             let Some(base) = between(pair[0].source.extent, pair[1].source.extent) else {
                 continue;
             };

@@ -3,4 +3,5 @@
 mod bad_input;
 mod link;
 mod restart;
+mod reverse;
 mod round_trip;

@@ -1,0 +1,111 @@
+//! A batch laid out, before it is compressed.
+
+use std::ops::Range;
+
+use super::bases::Bases;
+use super::scan::Match;
+use crate::history::{Extent, Position, View};
+use crate::wire::plan::{Plan, Run};
+use crate::wire::{Side, Source};
+
+/// A batch before it is compressed.
+pub(super) struct Draft {
+    pub(super) start: Position,
+    pub(super) plan: Plan,
+    pub(super) named: Vec<Source>,
+    pub(super) prefix: Vec<u8>,
+    pub(super) literal_len: usize,
+    /// History that the batch refers to, as a view names it.
+    pub(super) sources: Vec<Extent>,
+}
+
+impl Draft {
+    pub(super) fn literals(&self, raw: &[u8]) -> Vec<u8> {
+        let mut literals = Vec::with_capacity(self.literal_len);
+        let mut at = 0;
+        for run in &self.plan.runs {
+            literals.extend_from_slice(&raw[at..at + run.literal_len]);
+            at += run.literal_len + run.source.extent.len;
+        }
+        literals.extend_from_slice(&raw[at..]);
+        literals
+    }
+}
+
+/// Makes the plan and reads the bases, leaving out those that can't be read.
+pub(super) fn lay_out(
+    view: View<'_>,
+    start: Position,
+    raw_len: usize,
+    matches: &[Match],
+    appends: Vec<Range<usize>>,
+    bases: Bases,
+) -> Draft {
+    let mut sources: Vec<Extent> = matches.iter().map(|found| found.extent).collect();
+    let mut plan = Plan {
+        runs: runs(matches, bases.derived),
+        appends,
+    };
+    let mut prefix = Vec::new();
+    let derived = plan.derived_bases();
+    if derived
+        .iter()
+        .any(|base| view.read(*base, &mut prefix).is_err())
+    {
+        prefix.clear();
+        for run in &mut plan.runs {
+            run.based = false;
+        }
+    } else {
+        sources.extend(derived);
+    }
+    let mut named = Vec::with_capacity(bases.named.len());
+    for extent in bases.named {
+        let before = prefix.len();
+        match view.read(extent, &mut prefix) {
+            Ok(()) => {
+                named.push(source(extent));
+                sources.push(extent);
+            }
+            Err(_) => prefix.truncate(before),
+        }
+    }
+    let literal_len = raw_len - matches.iter().map(|found| found.extent.len).sum::<usize>();
+    Draft {
+        start,
+        plan,
+        named,
+        prefix,
+        literal_len,
+        sources,
+    }
+}
+
+fn runs(matches: &[Match], derived: Vec<bool>) -> Vec<Run> {
+    let mut after = 0;
+    let derived = derived.into_iter().chain(std::iter::repeat(false));
+    let run = |(found, based): (&Match, bool)| {
+        let literal_len = found.begin - after;
+        after = found.end();
+        Run {
+            literal_len,
+            source: source(found.extent),
+            based,
+        }
+    };
+    matches.iter().zip(derived).map(run).collect()
+}
+
+/// A view's range as the wire names it.
+fn source(extent: Extent) -> Source {
+    match extent.at.in_received() {
+        None => Source {
+            side: Side::Same,
+            extent,
+        },
+        Some(at) => Source {
+            side: Side::Reverse,
+            extent: Extent { at, ..extent },
+        },
+    }
+}

@@ -1,0 +1,47 @@
+//! What the encoder knows of history, and what it cuts and samples it by.
+
+use crate::chunker::{Chunker, ChunkerKey};
+use crate::history::{ChunkNote, Extent, Index, Position, Threads};
+use crate::similarity::{Sampler, Similar};
+
+/// What follows from the deployment's key.
+#[derive(Debug)]
+pub(super) struct Cutting {
+    pub(super) chunker: Chunker,
+    pub(super) sampler: Sampler,
+}
+
+impl Cutting {
+    pub(super) fn new(key: ChunkerKey) -> Self {
+        Self {
+            chunker: Chunker::new(key),
+            sampler: Sampler::new(key),
+        }
+    }
+}
+
+/// Where in what we sent things stand. All of it is hints that are checked against the bytes.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) index: Index,
+    pub(super) threads: Threads,
+    pub(super) similar: Similar,
+}
+
+impl Tables {
+    pub(super) fn enter(&mut self, chunk: ChunkNote) {
+        self.index.insert(chunk.fingerprint, chunk.extent);
+        if let Some(features) = chunk.features {
+            self.similar.insert(features, chunk.extent.at);
+        }
+    }
+
+    /// Forgets the chunks outside `oldest..tail`; the other tables age by themselves.
+    pub(super) fn retain(&mut self, oldest: Position, tail: Position) {
+        self.index.retain(oldest, tail);
+    }
+
+    pub(super) fn forget(&mut self, bad: Extent) {
+        self.index.forget(bad);
+    }
+}
