@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::client::{Client, Reply};
 use super::load::{self, Probe, Written};
 use super::report::{Carried, Report};
 use super::sites::Sites;
@@ -38,6 +39,7 @@ pub(super) fn play(sites: &Sites, tree: &Tree) -> anyhow::Result<Report> {
 
 fn phases(sites: &Sites, tree: &Tree, probe: &Probe) -> anyhow::Result<Report> {
     let mut report = Report::default();
+    connected(sites)?;
     say("both sites count and log for 8 s …");
     report.rows.push(in_step(sites, probe)?);
     for (archive, what) in [
@@ -53,6 +55,17 @@ fn phases(sites: &Sites, tree: &Tree, probe: &Probe) -> anyhow::Result<Report> {
     report.cut = Some(cut);
     report.digest = converged(sites)?;
     Ok(report)
+}
+
+/// Waits until a write at each site is durable at the other.
+fn connected(sites: &Sites) -> anyhow::Result<()> {
+    for gateway in [&sites.east, &sites.west] {
+        let mut client = Client::connect(gateway.grid_address())?;
+        client.call(&[b"INCR", b"demo:started"])?;
+        let held = client.call(&[b"WAIT", b"1", b"10000"])?;
+        anyhow::ensure!(held == Reply::Integer(1), "the link does not come up");
+    }
+    Ok(())
 }
 
 fn in_step(sites: &Sites, probe: &Probe) -> anyhow::Result<Carried> {

@@ -19,6 +19,9 @@ use super::receive::Signal;
 use crate::grid::{EntryId, Epoch, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX};
 use crate::streams::StreamOpen;
 
+/// Flushes on their way to the peer. While it is slow, or away, further ones wait and
+/// then go together: fewer, larger batches compress better and cost less to encode.
+const UNACKED_MAX: usize = 16;
 /// How often what the peer holds is noted, so that trimmed entries may be forgotten.
 const FLOOR_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before a catch-up is tried again that our own disk held up.
@@ -188,9 +191,11 @@ impl Shipper {
     async fn follow(&mut self, mut shipped: Epoch) -> Result<Option<Positions>, SendError> {
         loop {
             let durable = *self.epochs.borrow_and_update();
-            match self.ship_flushes(shipped, durable).await? {
-                Some(epoch) => shipped = epoch,
-                None => return Ok(None),
+            if self.unacked.len() < UNACKED_MAX {
+                match self.ship_flushes(shipped, durable).await? {
+                    Some(epoch) => shipped = epoch,
+                    None => return Ok(None),
+                }
             }
             self.take_floor();
             let oldest = self.unacked.front().map(|(seq, _)| *seq);
