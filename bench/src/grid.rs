@@ -5,11 +5,13 @@
 //! its journal at the default interval; in disk durability Redis with `appendfsync always`.
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -32,6 +34,9 @@ pub(crate) struct Arguments {
     /// Counters loaded for the memory figure; 0 leaves it out
     #[arg(long, default_value_t = 4_000_000)]
     memory_keys: u64,
+    /// Counters that a restarted grid reads back; 0 leaves it out
+    #[arg(long, default_value_t = 10_000_000)]
+    recovery_keys: u64,
     /// Only tests whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -41,6 +46,9 @@ pub(crate) struct Arguments {
     /// With `--serve`: every write is fsynced before its reply
     #[arg(long, hide = true)]
     disk: bool,
+    /// With `--serve`: where the journal is, and stays
+    #[arg(long, hide = true)]
+    dir: Option<PathBuf>,
 }
 
 /// One test.
@@ -93,7 +101,7 @@ const LINE: &str = "012345678901234567890123456789012345678901234567890123456789
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.serve {
-        return serve(arguments.disk);
+        return serve(arguments);
     }
     let wanted = |name: &str| {
         arguments
@@ -106,6 +114,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if arguments.memory_keys > 0 && wanted("memory") {
         memory(arguments.memory_keys)?;
+    }
+    if arguments.recovery_keys > 0 && wanted("recovery") {
+        recovery(arguments.recovery_keys)?;
     }
     Ok(())
 }
@@ -196,6 +207,31 @@ fn memory(keys: u64) -> Result<()> {
     Ok(())
 }
 
+/// How long a grid that was killed takes to have all its counters again.
+fn recovery(keys: u64) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let subject = Subject::strait_in(false, Some(dir.path()))?;
+    subject.load_counters(keys)?;
+    std::thread::sleep(Duration::from_secs(1));
+    drop(subject);
+    let begun = Instant::now();
+    let (grid, found) = Grid::open(config(dir.path())?)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(
+        grid.stats().keys == keys,
+        "{} counters came back: {found}",
+        grid.stats().keys
+    );
+    let line = json!({
+        "test": "recovery_seconds",
+        "counters": keys,
+        "strait": rounded(seconds),
+        "journal_bytes": found.bytes,
+    });
+    println!("{line}");
+    Ok(())
+}
+
 /// A server under test, as a process of its own.
 struct Subject {
     process: Child,
@@ -205,9 +241,18 @@ struct Subject {
 
 impl Subject {
     fn strait(disk: bool) -> Result<Self> {
+        Self::strait_in(disk, None)
+    }
+
+    fn strait_in(disk: bool, dir: Option<&Path>) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(["grid", "--serve"])
             .args(disk.then_some("--disk"))
+            .args(
+                dir.map(|dir| [OsStr::new("--dir"), dir.as_os_str()])
+                    .into_iter()
+                    .flatten(),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -306,18 +351,23 @@ impl Drop for Subject {
     }
 }
 
-/// A gateway's grid and nothing else, on a port of its own, until standard input closes.
-fn serve(disk: bool) -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let config = GridConfig {
-        dir: Some(dir.path().to_owned()),
+fn config(dir: &Path) -> Result<GridConfig> {
+    Ok(GridConfig {
+        dir: Some(dir.to_owned()),
         site: "bench".parse()?,
         incarnation: 1,
         flush_interval: Duration::from_millis(50),
         memory_bytes_max: 16 << 30,
         keep_trimmed_for_peers: false,
-    };
-    let (grid, _) = Grid::open(config)?;
+    })
+}
+
+/// A gateway's grid and nothing else, on a port of its own, until standard input closes.
+fn serve(arguments: &Arguments) -> Result<()> {
+    let own = tempfile::tempdir()?;
+    let dir = arguments.dir.as_deref().unwrap_or(own.path());
+    let disk = arguments.disk;
+    let (grid, _) = Grid::open(config(dir)?)?;
     let grid = Arc::new(grid);
     let flusher = Flusher::spawn(grid.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -41,10 +41,18 @@ impl CounterRef {
     }
 }
 
+/// What an index holds: the name beside the place, so that the processor can fetch the counter
+/// while it still compares the name.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    place: u32,
+    name: NameRef,
+}
+
 /// Fields of one hash.
 #[derive(Debug, Default)]
 pub(super) struct Hash {
-    index: HashTable<u32>,
+    index: HashTable<Named>,
     pub(super) fields: Slots<Counter>,
     /// Fields that clients see.
     pub(super) live: u64,
@@ -54,7 +62,7 @@ pub(super) struct Hash {
 #[derive(Debug)]
 pub(super) struct Keyspace {
     hasher: DefaultHashBuilder,
-    index: Vec<HashTable<u32>>,
+    index: Vec<HashTable<Named>>,
     arena: Arena,
     pub(super) names: Slots<Counter>,
     pub(super) hashes: HashMap<u32, Hash>,
@@ -92,8 +100,9 @@ impl Keyspace {
     /// The place of a key.
     pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
-        let is_it = |place: &u32| self.arena.get(self.names.at(*place).name) == key;
-        self.index[shard(hash)].find(hash, is_it).copied()
+        let is_it = |named: &Named| self.arena.get(named.name) == key;
+        let found = self.index[shard(hash)].find(hash, is_it);
+        found.map(|named| named.place)
     }
 
     /// The place of a key, new if need be; none when the name is too long or memory for names is
@@ -109,13 +118,14 @@ impl Keyspace {
         let hash = hasher.hash_one(key);
         let index = &mut self.index[shard(hash)];
         let before = index.allocation_size();
-        let is_it = |place: &u32| arena.get(names.at(*place).name) == key;
-        let rehash = |place: &u32| hasher.hash_one(arena.get(names.at(*place).name));
+        let is_it = |named: &Named| arena.get(named.name) == key;
+        let rehash = |named: &Named| hasher.hash_one(arena.get(named.name));
         let place = match index.entry(hash, is_it, rehash) {
-            Entry::Occupied(entry) => return Some(*entry.get()),
+            Entry::Occupied(entry) => return Some(entry.get().place),
             Entry::Vacant(entry) => {
-                let place = names.push(Counter::new(arena.push(key)?))?;
-                entry.insert(place);
+                let name = arena.push(key)?;
+                let place = names.push(Counter::new(name))?;
+                entry.insert(Named { place, name });
                 place
             }
         };
@@ -127,8 +137,8 @@ impl Keyspace {
     pub(super) fn find_field(&self, name: u32, field: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(field);
         let fields = self.hashes.get(&name)?;
-        let is_it = |place: &u32| self.arena.get(fields.fields.at(*place).name) == field;
-        fields.index.find(hash, is_it).copied()
+        let is_it = |named: &Named| self.arena.get(named.name) == field;
+        fields.index.find(hash, is_it).map(|named| named.place)
     }
 
     /// The place of a hash's field, new if need be; the hash too.
@@ -145,13 +155,14 @@ impl Keyspace {
         names.at_mut(name).set(flag::HASH, true);
         let Hash { index, fields, .. } = hashes.entry(name).or_default();
         let before = index.allocation_size() + fields.bytes();
-        let is_it = |place: &u32| arena.get(fields.at(*place).name) == field;
-        let rehash = |place: &u32| hasher.hash_one(arena.get(fields.at(*place).name));
+        let is_it = |named: &Named| arena.get(named.name) == field;
+        let rehash = |named: &Named| hasher.hash_one(arena.get(named.name));
         let place = match index.entry(hash, is_it, rehash) {
-            Entry::Occupied(entry) => return Some(*entry.get()),
+            Entry::Occupied(entry) => return Some(entry.get().place),
             Entry::Vacant(entry) => {
-                let place = fields.push(Counter::new(arena.push(field)?))?;
-                entry.insert(place);
+                let name = arena.push(field)?;
+                let place = fields.push(Counter::new(name))?;
+                entry.insert(Named { place, name });
                 place
             }
         };
