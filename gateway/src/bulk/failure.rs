@@ -32,6 +32,8 @@ pub enum Failure {
     LengthDiffers { declared: u64, received: u64 },
     #[error("what arrived does not have the file's digest: not kept")]
     DigestDiffers,
+    #[error("nothing of that file is kept any more")]
+    NothingKept,
     #[error("the file changed while it was being read")]
     Changed,
     #[error("the sender gave up: {}", printable(.0))]
@@ -64,6 +66,7 @@ impl Failure {
             Self::LengthDiffers { .. } | Self::DigestDiffers => {
                 "run the same command again; if it repeats, check both machines' memory and disks"
             }
+            Self::NothingKept => "run the same command again",
             Self::Changed => "run the same command when nothing writes to the file",
             Self::Busy => "run the same command again in a moment",
             Self::SessionReset => {
@@ -123,6 +126,7 @@ impl From<StoreError> for Failure {
                 Self::LengthDiffers { declared, received }
             }
             StoreError::DigestDiffers => Self::DigestDiffers,
+            StoreError::NothingKept => Self::NothingKept,
             StoreError::Io { .. } => Self::io(error),
         }
     }

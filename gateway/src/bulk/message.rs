@@ -50,24 +50,36 @@ pub(super) enum Question {
     Remove { path: String },
     /// Read this file and tell its length and digest.
     Digest { path: String },
+    /// What is left here of an earlier push of this file?
+    Kept(Pushed),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Page(Page),
     Removed,
-    Digest { length: u64, digest: [u8; 32] },
+    Digest {
+        length: u64,
+        digest: [u8; 32],
+    },
+    /// Length so far, and digest of that.
+    Kept(Option<(u64, [u8; 32])>),
+}
+
+/// A file, as its sender describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pushed {
+    pub(super) path: String,
+    /// If it is known beforehand.
+    pub(super) length: Option<u64>,
+    pub(super) meta: FileMeta,
 }
 
 /// The first batch of a stream of a file's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Header {
-    /// Keep this file under `path`.
-    Push {
-        path: String,
-        length: Option<u64>,
-        meta: FileMeta,
-    },
+    /// Keep this file under its path; the bytes from `offset` on follow, you have the others.
+    Push { file: Pushed, offset: u64 },
     /// The file that you asked for.
     Pull { length: u64, meta: FileMeta },
 }
@@ -93,6 +105,18 @@ pub struct Cost {
     pub logical_bytes: u64,
     /// Their bytes on the wire.
     pub wire_bytes: u64,
+}
+
+impl Cost {
+    /// The same, with so many bytes that did not have to cross.
+    #[must_use]
+    pub fn with_spared(self, bytes: u64) -> Self {
+        let logical_bytes = self.logical_bytes.saturating_add(bytes);
+        Self {
+            logical_bytes,
+            ..self
+        }
+    }
 }
 
 /// Foreign bytes that are no such message.

@@ -45,6 +45,14 @@ impl<R: Read> BatchReader<R> {
         Ok((filled > 0).then(|| batch.freeze()))
     }
 
+    /// Reads `length` bytes, or up to the end, without giving them; what has been read then.
+    pub fn skip(&mut self, length: u64) -> io::Result<Trailer> {
+        let before = self.hasher.count();
+        self.hasher.update_reader((&mut self.from).take(length))?;
+        self.length += self.hasher.count() - before;
+        Ok(self.trailer())
+    }
+
     /// Bytes read so far.
     pub fn length(&self) -> u64 {
         self.length

@@ -213,11 +213,12 @@ impl Bulk {
             incoming
         };
         match header {
-            Header::Push { path, length, meta } => {
-                let incoming = incoming(length, meta);
+            Header::Push { file, offset } => {
+                let rest = file.length.map(|length| length.saturating_sub(offset));
+                let incoming = incoming(rest, file.meta);
                 let (room, site) = (self.room.clone(), site.clone());
                 tokio::task::spawn_blocking(move || {
-                    serve::receive_push(&room, &site, &path, incoming);
+                    serve::receive_push(&room, &site, &file, offset, incoming);
                 });
             }
             Header::Pull { length, meta } => {

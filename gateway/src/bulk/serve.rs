@@ -10,44 +10,62 @@ use tokio::task::spawn_blocking;
 use super::failure::Failure;
 use super::figures::{Counted, Direction};
 use super::incoming::{Incoming, Piece};
-use super::message::{Answer, Ending, Header, Message, Question, RequestId};
+use super::message::{Answer, Ending, Header, Message, Pushed, Question, RequestId};
 use super::outgoing::Outgoing;
 use super::read::{BatchReader, Snapshot};
 use super::room::Room;
 use super::session::Session;
-use super::store::{Partial, Source, Store, Trailer};
+use super::store::{NewFile, Partial, Source, Store, Trailer};
 use crate::streams::TransferId;
 
 /// Batches read before the link takes them.
 const READ_AHEAD_BATCHES: usize = 2;
 
 /// Takes a file that the peer pushes. Blocks.
-pub(super) fn receive_push(room: &Room, site: &SiteName, path: &str, mut incoming: Incoming) {
-    let outcome = receive_file(room, path, &mut incoming);
+pub(super) fn receive_push(
+    room: &Room,
+    site: &SiteName,
+    file: &Pushed,
+    offset: u64,
+    mut incoming: Incoming,
+) {
+    let outcome = new_file(file, incoming.transfer, offset)
+        .and_then(|new| receive_file(room, new, &mut incoming));
     match &outcome {
-        Ok(length) => tracing::info!(%site, length, "received a file"),
-        Err(failure) => tracing::warn!(%site, %failure, "a file from the peer was not kept"),
+        Ok(length) => tracing::info!(%site, length, offset, "received a file"),
+        Err(failure) => tracing::warn!(%site, %failure, "a file from the peer was not received"),
     }
-    tracing::debug!(%site, path, "path of the file above");
+    tracing::debug!(%site, path = file.path, "path of the file above");
     incoming.blocking_answer(outcome.map(|_| ()));
 }
 
-fn receive_file(room: &Room, path: &str, incoming: &mut Incoming) -> Result<u64, Failure> {
+fn new_file(file: &Pushed, transfer: TransferId, offset: u64) -> Result<NewFile, Failure> {
+    Ok(NewFile {
+        transfer,
+        target: file.path.parse()?,
+        meta: file.meta,
+        length: file.length,
+        offset,
+    })
+}
+
+fn receive_file(room: &Room, new: NewFile, incoming: &mut Incoming) -> Result<u64, Failure> {
     let counted = room.counters.begin(Direction::In);
-    let (transfer, length) = (incoming.transfer, incoming.length);
-    let mut partial = room
-        .store
-        .create(transfer, path.parse()?, incoming.meta, length)?;
+    let mut partial = room.store.create(new)?;
     loop {
-        match incoming.blocking_next()? {
-            Piece::Bytes(bytes) => {
+        match incoming.blocking_next() {
+            Ok(Piece::Bytes(bytes)) => {
                 counted.moved(bytes.len());
                 partial.write(&bytes)?;
             }
-            Piece::End(ending) => {
+            Ok(Piece::End(ending)) => {
                 let length = finish_file(partial, ending)?;
                 counted.succeeded();
                 return Ok(length);
+            }
+            Err(failure) => {
+                partial.keep();
+                return Err(failure);
             }
         }
     }
@@ -60,7 +78,10 @@ fn finish_file(partial: Partial, ending: Ending) -> Result<u64, Failure> {
             partial.commit(&Trailer { length, digest })?;
             Ok(length)
         }
-        Ending::Aborted(failure) => Err(failure),
+        Ending::Aborted(failure) => {
+            partial.keep();
+            Err(failure)
+        }
     }
 }
 
@@ -198,6 +219,12 @@ fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
             snapshot.check(&source.file, &Trailer { length, digest })?;
             let digest = *digest.as_bytes();
             Ok(Answer::Digest { length, digest })
+        }
+        Question::Kept(file) => {
+            let kept = store.kept(&new_file(&file, TransferId(0), 0)?)?;
+            Ok(Answer::Kept(
+                kept.map(|kept| (kept.length, *kept.digest.as_bytes())),
+            ))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `strait push`: files, folders, or standard input, to a peer site.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -83,16 +83,24 @@ fn push(gateway: &Gateway, item: &Item, mut meter: Meter<'_>) -> anyhow::Result<
 fn push_file(gateway: &Gateway, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
     let (file, meta) = local_tree::open_plain(&item.local)?;
     let snapshot = Snapshot::of(&file)?;
-    let pushed = PushedFile {
-        length: Some(snapshot.length()),
-        meta: local_tree::file_meta(&meta),
+    let mut push = |resume| {
+        let pushed = PushedFile {
+            length: Some(snapshot.length()),
+            meta: local_tree::file_meta(&meta),
+            resume,
+        };
+        // One byte more than expected shows that it grows.
+        let from = (&file).take(snapshot.length().saturating_add(1));
+        let check = |read: &_| snapshot.check(&file, read);
+        gateway.push(&item.to, pushed, from, check, |so_far| meter.update(so_far))
     };
-    // One byte more than expected shows that it grows.
-    let from = (&file).take(snapshot.length().saturating_add(1));
-    let check = |read: &_| snapshot.check(&file, read);
-    let moved: Result<Moved, ClientError> =
-        gateway.push(&item.to, pushed, from, check, |so_far| meter.update(so_far));
-    Ok(moved?)
+    match push(true) {
+        Err(ClientError::NotResumed) => {
+            (&file).rewind()?;
+            Ok(push(false)?)
+        }
+        pushed => Ok(pushed?),
+    }
 }
 
 /// `None` if one of them does not tell.

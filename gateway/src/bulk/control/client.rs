@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::frame::Frame;
-use super::protocol::{self, Ending, Opening, Progress, Reply, Request, VERSION, What};
+use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What};
 use crate::bulk::failure::Failure;
 use crate::bulk::location::Location;
 use crate::bulk::message::Cost;
@@ -28,6 +28,8 @@ pub struct PushedFile {
     /// If it is known beforehand.
     pub length: Option<u64>,
     pub meta: FileMeta,
+    /// Go on with what an earlier push of this file left at the peer.
+    pub resume: bool,
 }
 
 /// What was moved.
@@ -56,6 +58,8 @@ pub enum ClientError {
     Stopped,
     #[error("{}", explain(.0))]
     Failed(Failure),
+    #[error("what the peer has kept of an earlier push is another file's")]
+    NotResumed,
     #[error("reading: {0}")]
     Read(io::Error),
     #[error("writing: {0}")]
@@ -93,23 +97,44 @@ impl Gateway {
 
     /// Sends what `from` gives, up to its end. `check` has the last word on what was
     /// read before the peer keeps it. `progress` is called now and then, from another thread.
+    ///
+    /// [`ClientError::NotResumed`] if what the peer has kept is not how `from` begins:
+    /// read anew, and push without `resume`.
     pub fn push(
         &self,
         to: &Location,
         file: PushedFile,
         from: impl Read,
         check: impl FnOnce(&Trailer) -> Result<(), Failure>,
-        progress: impl FnMut(Progress) + Send,
+        mut progress: impl FnMut(Progress) + Send,
     ) -> Result<Moved, ClientError> {
-        let PushedFile { length, meta } = file;
-        let stream = self.ask(to, What::Push { length, meta })?;
+        let PushedFile {
+            length,
+            meta,
+            resume,
+        } = file;
+        let stream = self.ask(
+            to,
+            What::Push {
+                length,
+                meta,
+                resume,
+            },
+        )?;
         let reply = receive(&stream)?;
-        let Reply::Ready = reply else {
+        let Reply::Ready { kept } = reply else {
             return Err(unexpected(reply));
         };
+        let mut reader = BatchReader::new(from);
+        let offset = begin(&stream, &mut reader, kept.as_ref().and_then(Sum::trailer))?;
+        // What was sent before counts as arrived, and as spared.
+        let with_offset = |so_far: Progress| Progress {
+            arrived_bytes: so_far.arrived_bytes + offset,
+            cost: so_far.cost.with_spared(offset),
+        };
         let (sent, cost) = std::thread::scope(|scope| {
-            let replies = scope.spawn(|| follow(&stream, progress));
-            let sent = send_file(&stream, from, check);
+            let replies = scope.spawn(|| follow(&stream, |so_far| progress(with_offset(so_far))));
+            let sent = send_file(&stream, reader, check);
             (sent, replies.join())
         });
         let cost = cost.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -117,7 +142,7 @@ impl Gateway {
             Ok(trailer) => Ok(Moved {
                 length: trailer.length,
                 digest: trailer.digest,
-                cost: cost?,
+                cost: cost?.with_spared(offset),
             }),
             // The gateway hung up, and has said why.
             Err(ClientError::Stopped) => Err(cost.err().unwrap_or(ClientError::Stopped)),
@@ -215,12 +240,28 @@ impl Gateway {
     }
 }
 
+/// Skips what the peer has kept, if it is what `reader` gives, and says where it goes on.
+fn begin(
+    stream: &UnixStream,
+    reader: &mut BatchReader<impl Read>,
+    kept: Option<Trailer>,
+) -> Result<u64, ClientError> {
+    if let Some(kept) = kept {
+        let skipped = reader.skip(kept.length).map_err(ClientError::Read)?;
+        if (skipped.length, skipped.digest) != (kept.length, kept.digest) {
+            return Err(ClientError::NotResumed);
+        }
+    }
+    let offset = reader.length();
+    send(stream, &Begin { offset })?;
+    Ok(offset)
+}
+
 fn send_file(
     stream: &UnixStream,
-    from: impl Read,
+    mut reader: BatchReader<impl Read>,
     check: impl FnOnce(&Trailer) -> Result<(), Failure>,
 ) -> Result<Trailer, ClientError> {
-    let mut reader = BatchReader::new(from);
     let read = loop {
         match reader.next_batch() {
             Ok(Some(batch)) => write(stream, &Frame::Data(batch))?,
@@ -289,7 +330,7 @@ fn receive(stream: &UnixStream) -> Result<Reply, ClientError> {
 fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Failed(failure) => ClientError::Failed(failure),
-        Reply::Ready
+        Reply::Ready { .. }
         | Reply::Progress(_)
         | Reply::Done { .. }
         | Reply::File { .. }

@@ -30,10 +30,11 @@ pub(super) struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum What {
-    /// After [`Reply::Ready`] the file's bytes follow, then [`Ending`].
+    /// After [`Reply::Ready`] comes [`Begin`], then the file's bytes, then [`Ending`].
     Push {
         length: Option<u64>,
         meta: FileMeta,
+        resume: bool,
     },
     Pull,
     List {
@@ -42,6 +43,12 @@ pub(super) enum What {
     Remove,
     /// Length and digest of a file.
     Digest,
+}
+
+/// Where the bytes of a pushed file begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Begin {
+    pub(super) offset: u64,
 }
 
 /// How the bytes of a pushed file end.
@@ -63,8 +70,10 @@ pub(super) struct Sum {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    /// Push: begin.
-    Ready,
+    /// Push: begin. What an earlier push of this file left there.
+    Ready {
+        kept: Option<Sum>,
+    },
     /// Push, now and then.
     Progress(Progress),
     /// Push: the file is durable in its place.

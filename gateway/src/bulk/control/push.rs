@@ -5,14 +5,15 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::frame::Frame;
-use super::protocol::{self, Ending, Reply};
+use super::protocol::{self, Begin, Ending, Reply};
 use super::server::{Asked, Client};
 use crate::bulk::failure::Failure;
 use crate::bulk::figures::{Counted, Direction};
-use crate::bulk::message::{Cost, Header};
+use crate::bulk::message::{Answer, Cost, Header, Pushed, Question};
 use crate::bulk::outgoing::Outgoing;
 use crate::bulk::path::SitePath;
-use crate::bulk::store::{FileMeta, Trailer};
+use crate::bulk::session::Session;
+use crate::bulk::store::{RESUMED_BYTES_MIN, Trailer};
 use crate::streams::TransferId;
 
 /// How often a client hears of its progress.
@@ -21,21 +22,21 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 pub(super) async fn push(
     client: &mut Client,
     asked: &Asked<'_>,
-    length: Option<u64>,
-    meta: FileMeta,
+    file: Pushed,
+    resume: bool,
 ) -> Result<(), Failure> {
-    let path: SitePath = asked.path.parse()?;
+    let path: SitePath = file.path.parse()?;
     path.split_last()?;
-    let header = Header::Push {
-        path: path.into(),
-        length,
-        meta,
-    };
     let site = asked.site;
     let _permit = site.transfers.acquire().await.map_err(|_| Failure::Busy)?;
     let session = site.session(asked.wait).await?;
+    let offset = tokio::select! {
+        offset = offset(client, &session, &file, resume) => offset?,
+        failure = site.down_for(asked.patience) => return Err(failure),
+    };
     let counted = asked.room.counters.begin(Direction::Out);
     let transfer = TransferId(rand::random());
+    let header = Header::Push { file, offset };
     let mut outgoing = Outgoing::start(session, site.link(), transfer, &header).await?;
     let sent = tokio::select! {
         sent = send(client, &mut outgoing, &counted) => sent,
@@ -53,6 +54,34 @@ pub(super) async fn push(
     }
 }
 
+/// Where to begin: the client compares what the peer has kept with what it has itself.
+async fn offset(
+    client: &mut Client,
+    session: &Session,
+    file: &Pushed,
+    resume: bool,
+) -> Result<u64, Failure> {
+    let worth_asking = resume
+        && file
+            .length
+            .is_some_and(|length| length >= RESUMED_BYTES_MIN);
+    let kept = match worth_asking {
+        true => session.ask(Question::Kept(file.clone())).await?,
+        false => Answer::Kept(None),
+    };
+    let Answer::Kept(kept) = kept else {
+        return Err(Failure::protocol("an answer to another question"));
+    };
+    let kept = kept.map(|(length, digest)| {
+        let digest = blake3::Hash::from_bytes(digest);
+        Trailer { length, digest }.into()
+    });
+    client.reply(&Reply::Ready { kept }).await?;
+    let begin: Option<Begin> = protocol::decode(&client.next().await?);
+    let begin = begin.ok_or_else(|| Failure::protocol("a beginning that is none"))?;
+    Ok(begin.offset)
+}
+
 async fn send(
     client: &mut Client,
     outgoing: &mut Outgoing,
@@ -60,7 +89,6 @@ async fn send(
 ) -> Result<Cost, Failure> {
     let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    client.reply(&Reply::Ready).await?;
     let trailer = send_bytes(client, outgoing, counted, &mut ticks).await?;
     outgoing.send_trailer(&trailer).await?;
     loop {

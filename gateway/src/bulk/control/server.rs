@@ -19,7 +19,7 @@ use super::frame::{Frame, FrameCodec};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
 use super::{pull, push};
 use crate::bulk::failure::Failure;
-use crate::bulk::message::{Answer, Question};
+use crate::bulk::message::{Answer, Pushed, Question};
 use crate::bulk::room::{Bulk, Room, Site};
 use crate::bulk::store::Trailer;
 
@@ -132,7 +132,15 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
         patience: wait.max(DOWN_PATIENCE),
     };
     match request.what {
-        What::Push { length, meta } => push::push(client, &asked, length, meta).await,
+        What::Push {
+            length,
+            meta,
+            resume,
+        } => {
+            let path = asked.path.clone();
+            let file = Pushed { path, length, meta };
+            push::push(client, &asked, file, resume).await
+        }
         What::Pull => pull::pull(client, &asked).await,
         What::List { after } => {
             let path = asked.path.clone();
@@ -162,6 +170,7 @@ async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Resu
             let digest = blake3::Hash::from_bytes(digest);
             Reply::Digest(Trailer { length, digest }.into())
         }
+        Answer::Kept(_) => return Err(Failure::protocol("an answer to another question")),
     };
     client.reply(&reply).await
 }

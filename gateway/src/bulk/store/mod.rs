@@ -5,23 +5,25 @@
 mod list;
 mod partial;
 mod tree;
+mod unfinished;
 mod usage;
 
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::list::{Entry, EntryKind, PAGE_ENTRIES_MAX, Page};
 pub use self::partial::Partial;
 use self::tree::Tree;
+pub use self::unfinished::RESUMED_BYTES_MIN;
+use self::unfinished::Unfinished;
 use self::usage::Usage;
 use super::path::{PARTIAL_DIR, PathError, SitePath};
 use crate::streams::TransferId;
@@ -45,16 +47,20 @@ pub struct Store {
 #[derive(Debug)]
 struct Shared {
     tree: Tree,
-    /// On the same file system, so that a rename is atomic. Its lock keeps other gateways out.
-    partials: OwnedFd,
+    /// On the same file system, so that a rename is atomic.
+    unfinished: Unfinished,
     usage: Usage,
     renames: Mutex<()>,
 }
 
-/// What an earlier run left behind.
+/// What an earlier run left unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    pub partials_removed: u64,
+    /// Files that a push of the same file goes on with.
+    pub kept: u64,
+    /// Files that were of no use.
+    pub removed: u64,
+    /// The bytes of those.
     pub bytes_freed: u64,
 }
 
@@ -71,6 +77,18 @@ pub struct FileMeta {
     /// Permission bits; only `0o777` of them count.
     pub mode: Option<u32>,
     pub mtime: Option<Mtime>,
+}
+
+/// A file that is to be received.
+#[derive(Clone, Debug)]
+pub struct NewFile {
+    pub transfer: TransferId,
+    pub target: SitePath,
+    pub meta: FileMeta,
+    /// Of the whole file, if its sender knows.
+    pub length: Option<u64>,
+    /// Where the bytes that come begin: what is before is kept here already.
+    pub offset: u64,
 }
 
 /// What the sender of a file says it sent.
@@ -122,6 +140,8 @@ pub enum StoreError {
     LengthDiffers { declared: u64, received: u64 },
     #[error("the bytes that arrived do not have the digest of the file")]
     DigestDiffers,
+    #[error("nothing of that file is kept any more")]
+    NothingKept,
     #[error("{doing}: {source}")]
     Io {
         doing: &'static str,
@@ -138,20 +158,18 @@ impl Store {
         };
         std::fs::create_dir_all(&config.dir).map_err(at("making it"))?;
         let root = File::open(&config.dir).map_err(at("opening it"))?;
-        let partials =
-            open_partials(&root).map_err(at("opening its folder of unfinished files"))?;
-        match rustix::fs::flock(&partials, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(StoreOpenError::InUse(config.dir.clone())),
-            Err(errno) => return Err(at("locking it")(errno.into())),
-        }
-        let recovery = sweep(&partials).map_err(at("removing unfinished files"))?;
+        let unfinished = Unfinished::open(&root)
+            .map_err(at("opening its folder of unfinished files"))?
+            .ok_or_else(|| StoreOpenError::InUse(config.dir.clone()))?;
+        let recovery = unfinished
+            .sweep()
+            .map_err(at("sweeping unfinished files"))?;
         let tree = Tree::new(root.into());
         let bytes = usage::count(tree.root())
             .map_err(|error| at("measuring it")(io::Error::other(error)))?;
         let shared = Shared {
             tree,
-            partials,
+            unfinished,
             usage: Usage::new(bytes, config.bytes_max),
             renames: Mutex::new(()),
         };
@@ -163,18 +181,18 @@ impl Store {
         ))
     }
 
-    /// Starts receiving a file that will be `target`.
+    /// Starts receiving a file, or goes on with what [`Store::kept`] told of.
     ///
-    /// Fails at once if it can be known that it would fail at the end: `target` is
-    /// a folder, or `length_hint` bytes do not fit.
-    pub fn create(
-        &self,
-        transfer: TransferId,
-        target: SitePath,
-        meta: FileMeta,
-        length_hint: Option<u64>,
-    ) -> Result<Partial, StoreError> {
-        Partial::create(self.shared.clone(), transfer, target, meta, length_hint)
+    /// Fails at once if it can be known that it would fail at the end: the target is
+    /// a folder, or the bytes do not fit.
+    pub fn create(&self, new: NewFile) -> Result<Partial, StoreError> {
+        Partial::create(self.shared.clone(), new)
+    }
+
+    /// What an earlier push of the same file, unchanged, to the same path left here:
+    /// its length so far, and the digest of that. Reads all of it.
+    pub fn kept(&self, new: &NewFile) -> Result<Option<Trailer>, StoreError> {
+        partial::kept(&self.shared, new)
     }
 
     /// Opens a plain file for reading.
@@ -223,7 +241,7 @@ impl Store {
 
 impl Shared {
     fn bytes_free(&self) -> u64 {
-        match rustix::fs::fstatvfs(&self.partials) {
+        match rustix::fs::fstatvfs(self.unfinished.folder()) {
             Ok(fs) => fs.f_bavail.saturating_mul(fs.f_frsize),
             Err(_) => 0,
         }
@@ -236,11 +254,21 @@ impl Shared {
         }
         self.usage.reserve(self, length)?;
         self.usage.release(length);
+        if self.bytes_free() < length {
+            self.make_room()?;
+        }
         let bytes_free = self.bytes_free();
         if bytes_free < length {
             return Err(StoreError::DiskFull { bytes_free });
         }
         Ok(())
+    }
+
+    /// Gives up what only waits for a push to go on, and counts again.
+    fn make_room(&self) -> Result<(), StoreError> {
+        let removing = |error| StoreError::io("removing unfinished files", error);
+        self.unfinished.remove_idle(None).map_err(removing)?;
+        self.usage.count_again(self.tree.root())
     }
 
     fn write_failed(&self, source: io::Error) -> StoreError {
@@ -281,41 +309,20 @@ impl Mtime {
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.partials_removed {
-            0 => f.write_str("no unfinished files"),
-            count => write!(
+        let Self {
+            kept,
+            removed,
+            bytes_freed,
+        } = self;
+        match (kept, removed) {
+            (0, 0) => f.write_str("no unfinished files"),
+            _ => write!(
                 f,
-                "removed {count} unfinished file(s), {} bytes: run those transfers again",
-                self.bytes_freed
+                "{kept} unfinished file(s) kept for the same push to go on, {removed} removed \
+                 ({bytes_freed} bytes)"
             ),
         }
     }
-}
-
-fn open_partials(root: &File) -> io::Result<OwnedFd> {
-    match rustix::fs::mkdirat(root, PARTIAL_DIR, Mode::RWXU) {
-        Ok(()) => rustix::fs::fsync(root)?,
-        Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(root, PARTIAL_DIR, flags, Mode::empty())?)
-}
-
-fn sweep(partials: &OwnedFd) -> io::Result<Recovery> {
-    let mut recovery = Recovery::default();
-    for item in rustix::fs::Dir::read_from(partials)? {
-        let item = item?;
-        let name = item.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        let stat = rustix::fs::statat(partials, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        rustix::fs::unlinkat(partials, name, AtFlags::empty())?;
-        recovery.partials_removed += 1;
-        recovery.bytes_freed += u64::try_from(stat.st_size).unwrap_or(0);
-    }
-    Ok(recovery)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! A file being received: hidden until it is whole, checked and on disk.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
 
-use super::{FileMeta, Shared, StoreError, Trailer};
+use super::unfinished::{PushKey, RESUMED_BYTES_MIN};
+use super::{FileMeta, NewFile, Shared, StoreError, Trailer};
 use crate::bulk::path::SitePath;
 use crate::streams::TransferId;
 
@@ -15,44 +16,76 @@ use crate::streams::TransferId;
 const MODE_MASK: u32 = 0o777;
 const MODE_DEFAULT: u32 = 0o644;
 
-/// A file that grows in the folder of partial files. Dropped uncommitted, it is removed.
+/// A file that grows in the folder of unfinished files. Dropped before
+/// [`Partial::commit`], it is removed, unless it was to be kept.
 #[derive(Debug)]
 pub struct Partial {
     shared: Arc<Shared>,
     file: File,
     name: String,
+    key: Option<PushKey>,
     target: SitePath,
     meta: FileMeta,
     hasher: blake3::Hasher,
     length: u64,
-    committed: bool,
+    /// It has its final name, or is kept for the next push.
+    settled: bool,
 }
 
 impl Partial {
-    /// Starts a file that will be `target`. `length_hint` bytes must fit now.
-    pub(super) fn create(
-        shared: Arc<Shared>,
-        transfer: TransferId,
-        target: SitePath,
-        meta: FileMeta,
-        length_hint: Option<u64>,
-    ) -> Result<Self, StoreError> {
-        check_target(&shared, &target)?;
-        shared.check_room(length_hint.unwrap_or(0))?;
-        let name = format!("{:032x}", transfer.0);
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&shared.partials, &name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|errno| shared.writing("starting a file", errno))?;
-        Ok(Self {
+    pub(super) fn create(shared: Arc<Shared>, new: NewFile) -> Result<Self, StoreError> {
+        check_target(&shared, &new.target)?;
+        let key = PushKey::of(&new);
+        let (file, name) = match (&key, new.offset) {
+            (_, 0) => begin(&shared, key.as_ref(), new.transfer)?,
+            (Some(key), _) => shared
+                .unfinished
+                .claim(key)
+                .map_err(|error| StoreError::io("looking for an unfinished file", error))?
+                .ok_or(StoreError::NothingKept)?,
+            (None, _) => return Err(StoreError::NothingKept),
+        };
+        let mut partial = Self {
             shared,
-            file: File::from(file),
+            file,
             name,
-            target,
-            meta,
+            key,
+            target: new.target,
+            meta: new.meta,
             hasher: blake3::Hasher::new(),
             length: 0,
-            committed: false,
-        })
+            settled: false,
+        };
+        partial.resume(new.offset)?;
+        let rest = new.length.unwrap_or(0).saturating_sub(new.offset);
+        partial.shared.check_room(rest)?;
+        Ok(partial)
+    }
+
+    /// Hashes what is there, and cuts what is beyond.
+    fn resume(&mut self, offset: u64) -> Result<(), StoreError> {
+        if offset == 0 {
+            return Ok(());
+        }
+        let reading = |error| StoreError::io("reading an unfinished file", error);
+        // From here on dropping this gives the right number of bytes back.
+        self.length = self.file.metadata().map_err(reading)?.len();
+        if self.length < offset {
+            return Err(StoreError::NothingKept);
+        }
+        self.hasher
+            .update_reader((&self.file).take(offset))
+            .map_err(reading)?;
+        self.file.set_len(offset).map_err(reading)?;
+        self.file.seek(SeekFrom::Start(offset)).map_err(reading)?;
+        self.shared.usage.release(self.length - offset);
+        self.length = offset;
+        Ok(())
+    }
+
+    /// Leaves the file so that the same push can go on with it, if it is worth it.
+    pub fn keep(mut self) {
+        self.settled = self.key.is_some() && self.length >= RESUMED_BYTES_MIN;
     }
 
     /// Appends bytes. After an error the file is good for nothing but dropping.
@@ -84,7 +117,7 @@ impl Partial {
         let (folder, name) = self.target.split_last()?;
         let folder = self.shared.tree.make_folder(&folder)?;
         let replaced = self.rename(&folder, name)?;
-        self.committed = true;
+        self.settled = true;
         self.shared.usage.release(replaced);
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
     }
@@ -119,7 +152,7 @@ impl Partial {
             }
             Some(_) | None => 0,
         };
-        rustix::fs::renameat(&self.shared.partials, &self.name, folder, name)
+        rustix::fs::renameat(self.shared.unfinished.folder(), &self.name, folder, name)
             .map_err(|errno| StoreError::io("renaming into place", errno))?;
         Ok(replaced)
     }
@@ -127,17 +160,49 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if self.committed {
-            return;
+        if !self.settled {
+            self.shared.usage.release(self.length);
+            if let Err(error) = self.shared.unfinished.remove(&self.name) {
+                // A later start sweeps it.
+                tracing::warn!(file = self.name, %error, "an unfinished file stays");
+            }
         }
-        self.shared.usage.release(self.length);
-        if let Err(error) =
-            rustix::fs::unlinkat(&self.shared.partials, &self.name, AtFlags::empty())
-        {
-            // The next start sweeps it.
-            tracing::warn!(file = self.name, %error, "an unfinished file could not be removed");
-        }
+        self.shared.unfinished.release(&self.name);
     }
+}
+
+/// An empty file. What earlier pushes under this key left is of no use any more.
+fn begin(
+    shared: &Shared,
+    key: Option<&PushKey>,
+    transfer: TransferId,
+) -> Result<(File, String), StoreError> {
+    if key.is_some() {
+        let freed = shared.unfinished.remove_idle(key);
+        let freed = freed.map_err(|e| StoreError::io("removing an unfinished file", e))?;
+        shared.usage.release(freed);
+    }
+    shared
+        .unfinished
+        .create(key, transfer)
+        .map_err(|errno| shared.writing("starting a file", errno))
+}
+
+/// What an earlier push of the same file left here: how much, and its digest.
+pub(super) fn kept(shared: &Shared, new: &NewFile) -> Result<Option<Trailer>, StoreError> {
+    let Some(key) = PushKey::of(new) else {
+        return Ok(None);
+    };
+    let reading = |error| StoreError::io("reading an unfinished file", error);
+    let Some((file, name)) = shared.unfinished.claim(&key).map_err(reading)? else {
+        return Ok(None);
+    };
+    let mut hasher = blake3::Hasher::new();
+    let read = hasher.update_reader(&file).map(|_| ());
+    shared.unfinished.release(&name);
+    read.map_err(reading)?;
+    let (length, digest) = (hasher.count(), hasher.finalize());
+    Ok(Some(Trailer { length, digest }))
 }
 
 /// Finds out before a long transfer what would stop its last step.

@@ -15,7 +15,17 @@ fn path(text: &str) -> SitePath {
 }
 
 fn start(store: &Store, id: u128, target: &str) -> Result<Partial, StoreError> {
-    store.create(TransferId(id), path(target), FileMeta::default(), None)
+    store.create(new_file(id, target, None))
+}
+
+fn new_file(id: u128, target: &str, length: Option<u64>) -> NewFile {
+    NewFile {
+        transfer: TransferId(id),
+        target: path(target),
+        meta: FileMeta::default(),
+        length,
+        offset: 0,
+    }
 }
 
 fn trailer(bytes: &[u8]) -> Trailer {
@@ -47,7 +57,10 @@ fn a_file_appears_whole_with_its_mode_and_time() {
         }),
     };
     let mut partial = store
-        .create(TransferId(1), path("a/b/c"), meta, Some(6))
+        .create(NewFile {
+            meta,
+            ..new_file(1, "a/b/c", Some(6))
+        })
         .unwrap();
     partial.write(b"abc").unwrap();
     assert!(!dir.path().join("a").exists());
@@ -107,12 +120,93 @@ fn leftovers_of_a_crash_are_swept_and_reported() {
     assert_eq!(
         recovery,
         Recovery {
-            partials_removed: 1,
+            kept: 0,
+            removed: 1,
             bytes_freed: 4
         }
     );
-    assert!(recovery.to_string().contains("1 unfinished file"));
+    assert!(recovery.to_string().contains("1 removed (4 bytes)"));
     assert_eq!((leftovers(dir.path()), store.bytes()), (0, 4));
+}
+
+#[test]
+fn a_push_goes_on_where_it_broke_off_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = vec![9; RESUMED_BYTES_MIN as usize + 10];
+    let (half, whole) = (bytes.len() - 5, bytes.len() as u64);
+    let meta = FileMeta {
+        mtime: Some(Mtime {
+            seconds: 1,
+            nanos: 2,
+        }),
+        mode: None,
+    };
+    let new = NewFile {
+        meta,
+        ..new_file(1, "f", Some(whole))
+    };
+    let store = open(dir.path(), None);
+    let mut partial = store.create(new.clone()).unwrap();
+    assert_eq!(store.kept(&new).unwrap(), None);
+    partial.write(&bytes[..half]).unwrap();
+    partial.keep();
+    drop(store);
+    let store = open(dir.path(), None);
+    assert_eq!(store.bytes(), half as u64);
+    let touched = FileMeta {
+        mtime: Some(Mtime {
+            seconds: 1,
+            nanos: 3,
+        }),
+        mode: None,
+    };
+    assert_eq!(
+        store
+            .kept(&NewFile {
+                meta: touched,
+                ..new.clone()
+            })
+            .unwrap(),
+        None
+    );
+    assert_eq!(store.kept(&new).unwrap(), Some(trailer(&bytes[..half])));
+    let later = NewFile {
+        transfer: TransferId(2),
+        offset: half as u64 - 3,
+        ..new.clone()
+    };
+    let mut partial = store.create(later.clone()).unwrap();
+    assert!(matches!(store.create(later), Err(StoreError::NothingKept)));
+    partial.write(&bytes[half - 3..]).unwrap();
+    partial.commit(&trailer(&bytes)).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), bytes);
+    assert_eq!((leftovers(dir.path()), store.bytes()), (0, whole));
+    assert_eq!(store.kept(&new).unwrap(), None);
+}
+
+#[test]
+fn what_is_kept_makes_room_when_it_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let length = RESUMED_BYTES_MIN;
+    let store = open(dir.path(), Some(length + 100));
+    let meta = FileMeta {
+        mtime: Some(Mtime {
+            seconds: 1,
+            nanos: 2,
+        }),
+        mode: None,
+    };
+    let mut partial = store
+        .create(NewFile {
+            meta,
+            ..new_file(1, "f", Some(length))
+        })
+        .unwrap();
+    partial.write(&vec![1; length as usize]).unwrap();
+    partial.keep();
+    assert_eq!((leftovers(dir.path()), store.bytes()), (1, length));
+    put(&store, "small", &[2; 200]).unwrap();
+    assert_eq!((leftovers(dir.path()), store.bytes()), (0, 200));
 }
 
 #[test]
@@ -134,7 +228,7 @@ fn the_cap_holds_and_room_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Some(10));
     put(&store, "a", b"12345678").unwrap();
-    let refused = store.create(TransferId(2), path("b"), FileMeta::default(), Some(3));
+    let refused = store.create(new_file(2, "b", Some(3)));
     assert!(matches!(
         refused,
         Err(StoreError::CapReached { bytes_max: 10 })
@@ -168,12 +262,7 @@ fn targets_that_cannot_be_are_refused_before_the_first_byte() {
         start(&store, 2, ""),
         Err(StoreError::Path(PathError::NoFileName))
     ));
-    let huge = store.create(
-        TransferId(2),
-        path("huge"),
-        FileMeta::default(),
-        Some(u64::MAX),
-    );
+    let huge = store.create(new_file(2, "huge", Some(u64::MAX)));
     assert!(matches!(huge, Err(StoreError::DiskFull { .. })));
 }
 

@@ -29,15 +29,19 @@ impl Usage {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes room for `more` bytes. At the cap the folder is counted again, since
-    /// people remove files with ordinary tools.
+    /// Takes room for `more` bytes. At the cap, files kept for a push to go on are given
+    /// up, and the folder is counted again, since people remove files with ordinary tools.
     pub(super) fn reserve(&self, shared: &Shared, more: u64) -> Result<(), StoreError> {
         if self.try_reserve(more).is_ok() {
             return Ok(());
         }
-        self.bytes
-            .store(count(shared.tree.root())?, Ordering::Relaxed);
+        shared.make_room()?;
         self.try_reserve(more)
+    }
+
+    pub(super) fn count_again(&self, root: &OwnedFd) -> Result<(), StoreError> {
+        self.bytes.store(count(root)?, Ordering::Relaxed);
+        Ok(())
     }
 
     fn try_reserve(&self, more: u64) -> Result<(), StoreError> {

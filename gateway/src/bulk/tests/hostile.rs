@@ -8,7 +8,7 @@ use strait_transport::{Class, OutStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::bulk::message::{self, Cost, Ending, Header, Message};
+use crate::bulk::message::{self, Cost, Ending, Header, Message, Pushed};
 use crate::bulk::{Failure, store};
 use crate::streams::TransferId;
 
@@ -78,12 +78,17 @@ async fn send(stream: &mut OutStream, message: &impl Serialize, last: bool) {
     stream.send(message::encode(message), last).await.unwrap();
 }
 
-fn header(path: &str) -> Header {
+fn pushed(path: &str, length: Option<u64>, offset: u64) -> Header {
+    let path = path.to_owned();
+    let meta = FileMeta::default();
     Header::Push {
-        path: path.to_owned(),
-        length: None,
-        meta: FileMeta::default(),
+        file: Pushed { path, length, meta },
+        offset,
     }
+}
+
+fn header(path: &str) -> Header {
+    pushed(path, None, 0)
 }
 
 fn whole(length: u64, bytes: &[u8]) -> Ending {
@@ -120,13 +125,12 @@ async fn lies_leave_no_file() {
     };
     let failure = liar.push(&unasked, b"abc", &whole(3, b"abc")).await;
     assert!(matches!(failure, Failure::Aborted(_)), "{failure}");
-    let huge = Header::Push {
-        path: "huge".into(),
-        length: Some(u64::MAX),
-        meta: FileMeta::default(),
-    };
+    let huge = pushed("huge", Some(u64::MAX), 0);
     let failure = liar.push(&huge, b"abc", &whole(3, b"abc")).await;
     assert!(matches!(failure, Failure::DiskFull { .. }), "{failure}");
+    let beyond = pushed("beyond", Some(u64::MAX), u64::MAX);
+    let failure = liar.push(&beyond, b"abc", &whole(3, b"abc")).await;
+    assert_eq!(failure, Failure::NothingKept);
     assert_eq!(std::fs::read_dir(&west.files).unwrap().count(), 1);
     assert_eq!(west.unfinished(), 0);
 }

@@ -46,6 +46,7 @@ async fn mode_and_time_cross_and_ls_shows_them() {
     let file = PushedFile {
         length: Some(3),
         meta,
+        resume: true,
     };
     let push = move |gateway: Gateway| {
         gateway.push(&place("west:d/f"), file, &b"abc"[..], |_| Ok(()), |_| {})
@@ -151,6 +152,50 @@ async fn a_push_that_breaks_off_leaves_the_old_file() {
     ));
     west.idle().await;
     assert_eq!(read(&west.files.join("f")), b"old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_push_goes_on_where_it_broke_off() {
+    let (east, west) = two_gates(None).await;
+    let bytes = noise(8, 40 << 20);
+    let meta = FileMeta {
+        mode: None,
+        mtime: Some(Mtime {
+            seconds: 7,
+            nanos: 0,
+        }),
+    };
+    let file = PushedFile {
+        length: Some(40 << 20),
+        meta,
+        resume: true,
+    };
+    let push = |from: Vec<u8>, breaks: bool| {
+        east.run(move |gateway| {
+            let tail: Box<dyn Read + Send> = match breaks {
+                true => Box::new(Broken(0)),
+                false => Box::new(io::empty()),
+            };
+            let from = io::Cursor::new(from).chain(tail);
+            gateway.push(&place("west:f"), file, from, |_| Ok(()), |_| {})
+        })
+    };
+    push(bytes[..30 << 20].to_vec(), true).await.unwrap_err();
+    west.idle().await;
+    assert_eq!(west.unfinished(), 1);
+    let before = west.bulk.figures().received_bytes;
+    let other = push(noise(9, 40 << 20), false).await.unwrap_err();
+    assert!(matches!(other, ClientError::NotResumed), "{other}");
+    let moved = push(bytes.clone(), false).await.unwrap();
+    assert_eq!(
+        (moved.length, moved.digest),
+        (40 << 20, blake3::hash(&bytes))
+    );
+    assert!(moved.cost.logical_bytes >= 40 << 20);
+    assert!(west.bulk.figures().received_bytes - before <= 11 << 20);
+    assert!(read(&west.files.join("f")) == bytes);
+    west.idle().await;
+    assert_eq!(west.unfinished(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
