@@ -13,6 +13,7 @@ use super::resolved::{
 };
 use super::section::{Located, Section};
 use super::values;
+use crate::resp::DurabilityRules;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -105,6 +106,20 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
         clients_max: clients_max
             .and_then(|clients| usize::try_from(clients.value).ok())
             .unwrap_or(default.clients_max),
+        durability: DurabilityRules {
+            otherwise: section.get_or(
+                report,
+                "durability",
+                default.durability.otherwise,
+                values::durability,
+            ),
+            patterns: section.get_or(
+                report,
+                "durability_of",
+                default.durability.patterns,
+                values::durability_of,
+            ),
+        },
     };
     section.finish(report);
     grid

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use strait_transport::{PeerConfig, SiteName};
 
+use crate::resp::DurabilityRules;
+
 /// How a gateway runs: `strait.toml`, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -53,6 +55,8 @@ pub struct GridSettings {
     pub password: Option<Password>,
     /// Most connections at a time.
     pub clients_max: usize,
+    /// When clients' writes are confirmed.
+    pub durability: DurabilityRules,
 }
 
 /// A secret: its debug form shows nothing of it.
@@ -143,6 +147,7 @@ impl Default for GridSettings {
             memory_bytes_max: 1 << 30,
             password: None,
             clients_max: 1000,
+            durability: DurabilityRules::default(),
         }
     }
 }

@@ -99,6 +99,10 @@ flush_ms = {flush_ms}
 memory_bytes_max = "{grid_memory}"
 # Connections of Redis clients at a time.
 clients_max = {clients_max}
+# When writes are confirmed: "memory", "disk" (fsynced here first) or "remote" (at a peer too).
+durability = "memory"
+# The same for keys by pattern; the first that matches counts.
+durability_of = []
 # What Redis clients must send with AUTH.
 # password = "..."
 

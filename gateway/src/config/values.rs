@@ -12,6 +12,7 @@ use super::errors::Fault;
 use super::quantity::{ByteSize, Rate};
 use super::resolved::{CompressionLevel, Password};
 use super::section::printable;
+use crate::resp::Durability;
 
 /// More addresses than this for one gateway are a mistake.
 const ADDRESSES_MAX: usize = 8;
@@ -202,6 +203,43 @@ pub(super) fn congestion(value: &DeValue<'_>) -> Result<Congestion, Fault> {
             "write \"strait\" or \"cubic\"",
         )),
     }
+}
+
+/// `"memory"`, `"disk"` or `"remote"`.
+pub(super) fn durability(value: &DeValue<'_>) -> Result<Durability, Fault> {
+    match value.as_str() {
+        Some("memory") => Ok(Durability::Memory),
+        Some("disk") => Ok(Durability::Disk),
+        Some("remote") => Ok(Durability::Remote),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no durability", shown(value)),
+            "write \"memory\", \"disk\" or \"remote\"",
+        )),
+    }
+}
+
+/// Most patterns in `durability_of`: each write is held against them.
+const PATTERNS_MAX: usize = 64;
+
+/// `[["order:*", "remote"], …]`.
+pub(super) fn durability_of(value: &DeValue<'_>) -> Result<Vec<(String, Durability)>, Fault> {
+    let remedy = "write a list like [[\"order:*\", \"remote\"]], of at most 64 pairs";
+    let fault = || Fault::new(format!("{} is no list of pairs", shown(value)), remedy);
+    let DeValue::Array(items) = value else {
+        return Err(fault());
+    };
+    if items.len() > PATTERNS_MAX {
+        return Err(fault());
+    }
+    let pair = |item: &DeValue<'_>| match item {
+        DeValue::Array(pair) if pair.len() == 2 => {
+            let mut parts = pair.iter().map(|part| part.get_ref());
+            let (pattern, level) = parts.next().zip(parts.next()).ok_or_else(fault)?;
+            Ok((text(pattern, "\"order:*\"")?.to_owned(), durability(level)?))
+        }
+        _ => Err(fault()),
+    };
+    items.iter().map(|item| pair(item.get_ref())).collect()
 }
 
 fn text<'v>(value: &'v DeValue<'_>, example: &str) -> Result<&'v str, Fault> {

@@ -95,7 +95,7 @@ impl Gateway {
                     .as_ref()
                     .map(|password| password.reveal().to_owned()),
                 clients_max: config.grid.clients_max,
-                durability: resp::DurabilityRules::default(),
+                durability: config.grid.durability.clone(),
             },
             Arc::new(resp::NoInfo),
         )
