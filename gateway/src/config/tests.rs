@@ -1,4 +1,5 @@
 use super::*;
+use crate::resp::Durability;
 
 const WEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NORTH: &str = "aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaq";
@@ -76,13 +77,16 @@ fn a_name_is_enough_and_everything_can_be_said() {
         "site = \"east\"\nlisten = {{ link = \"[::]:1\", grid = \"10.0.0.1:2\", http = \
          \"0.0.0.0:3\", http_allow_remote = true, advertise = [\"e.example:1\", \"[2001:db8::1]:1\"] \
          }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
-         \"secret\"\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
+         \"secret\"\ndurability = \"disk\"\ndurability_of = [[\"order:*\", \"remote\"]]\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
          \"1Gbit/s\"\ncongestion = \"cubic\"\n"
     );
     let config = check(&text).unwrap();
     assert_eq!(config.listen.http.port(), 3);
     assert_eq!(config.listen.advertise.len(), 2);
+    assert_eq!(config.grid.durability.otherwise, Durability::Disk);
+    let remote = ("order:*".to_owned(), Durability::Remote);
+    assert_eq!(config.grid.durability.patterns, [remote]);
     assert_eq!(config.bulk.dir, Path::new("/srv/bulk"));
     assert_eq!(config.compression, CompressionLevel::Fixed(9));
     assert_eq!(config.peers[0].rate_bits_s, Some(1_000_000_000));
@@ -196,6 +200,11 @@ fn each_mistake_has_its_line_and_its_remedy() {
             "site = \"east\"\n[grid]\nmemory_bytes_max = \"1KiB\"",
             3,
             "use 1MiB to 1TiB",
+        ),
+        (
+            "site = \"east\"\n[grid]\ndurability_of = [[\"a\", \"disc\"]]",
+            3,
+            "\"disc\" is no durability",
         ),
         (
             "site = \"east\"\n[grid]\nclients_max = 0",

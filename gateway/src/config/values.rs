@@ -231,13 +231,11 @@ pub(super) fn durability_of(value: &DeValue<'_>) -> Result<Vec<(String, Durabili
     if items.len() > PATTERNS_MAX {
         return Err(fault());
     }
-    let pair = |item: &DeValue<'_>| match item {
-        DeValue::Array(pair) if pair.len() == 2 => {
-            let mut parts = pair.iter().map(|part| part.get_ref());
-            let (pattern, level) = parts.next().zip(parts.next()).ok_or_else(fault)?;
-            Ok((text(pattern, "\"order:*\"")?.to_owned(), durability(level)?))
-        }
-        _ => Err(fault()),
+    let pair = |item: &DeValue<'_>| {
+        let pair = item.as_array().filter(|pair| pair.len() == 2);
+        let mut parts = pair.ok_or_else(fault)?.iter().map(|part| part.get_ref());
+        let (pattern, level) = parts.next().zip(parts.next()).ok_or_else(fault)?;
+        Ok((text(pattern, "\"order:*\"")?.to_owned(), durability(level)?))
     };
     items.iter().map(|item| pair(item.get_ref())).collect()
 }
