@@ -41,13 +41,18 @@ impl Site {
             home: TempDir::with_prefix(format!("strait-{name}-")).expect("a temporary folder"),
             process: None,
         };
-        site.must(&["init", "--site", name]);
-        let config = std::fs::read_to_string(site.config()).expect("init wrote strait.toml");
-        let config = config
-            .replace("0.0.0.0:7440", &site.link.to_string())
-            .replace("127.0.0.1:6390", &site.grid.to_string())
-            .replace("127.0.0.1:7441", &site.http.to_string());
-        std::fs::write(site.config(), config).expect("strait.toml can be written");
+        let (link, grid, http) = (site.link, site.grid, site.http);
+        let addresses = [("--link", link), ("--grid", grid), ("--http", http)];
+        let mut init = site.command(&["init", "--site", name]);
+        for (option, address) in addresses {
+            init.arg(option).arg(address.to_string());
+        }
+        assert!(
+            init.output()
+                .expect("the strait binary runs")
+                .status
+                .success()
+        );
         site
     }
 
