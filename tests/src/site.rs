@@ -41,7 +41,9 @@ impl Site {
             home: TempDir::with_prefix(format!("strait-{name}-")).expect("a temporary folder"),
             process: None,
         };
-        let (link, grid, http) = (site.link, site.grid, site.http);
+        // On all addresses, so that the token names none: only who is told where dials.
+        let link = SocketAddr::from(([0, 0, 0, 0], site.link.port()));
+        let (grid, http) = (site.grid, site.http);
         let addresses = [("--link", link), ("--grid", grid), ("--http", http)];
         let mut init = site.command(&["init", "--site", name]);
         for (option, address) in addresses {
