@@ -1,0 +1,105 @@
+//! Folders there and back, and a push that its gateways do not survive.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use strait_tests::{eventually, pair_of_sites};
+
+/// Every file below `root`: path and content.
+fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap();
+                files.insert(name.display().to_string(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_folder_goes_there_and_back() {
+    let (east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("site");
+    for number in 0..300 {
+        let inner = folder.join(format!("part-{}", number % 7));
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(inner.join(format!("f{number}")), vec![b'x'; number * 100]).unwrap();
+    }
+    let sent = tree(&folder);
+    let named = folder.to_str().unwrap();
+    let push = east.must(&["push", "--json", named, "west:hosts"]);
+    let reports = String::from_utf8(push.stdout).unwrap();
+    assert_eq!(reports.lines().count(), sent.len());
+    for report in reports.lines() {
+        let report: serde_json::Value = serde_json::from_str(report).unwrap();
+        assert!(report["bytes"].is_u64() && report["blake3"].is_string());
+    }
+    assert!(tree(&west.data().join("bulk/hosts/site")) == sent);
+
+    east.must(&["verify", named, "west:hosts"]);
+    let back = home.path().join("back");
+    east.must(&["pull", "west:hosts/site/", back.to_str().unwrap()]);
+    assert!(tree(&back) == sent);
+
+    std::fs::write(west.data().join("bulk/hosts/site/part-0/f7"), "changed").unwrap();
+    east.must(&["rm", "west:hosts/site/part-1/f8"]);
+    let verify = east.strait(&["verify", named, "west:hosts"]);
+    assert_eq!(verify.status.code(), Some(1));
+    let complaint = String::from_utf8(verify.stderr).unwrap();
+    assert!(complaint.contains("part-0/f7: differs"), "{complaint}");
+    assert!(complaint.contains("part-1/f8: no such file"), "{complaint}");
+    assert!(complaint.contains("2 of 300"), "{complaint}");
+}
+
+#[test]
+fn a_push_survives_the_death_of_either_gateway() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("dump");
+    let mut out = BufWriter::new(File::create(&file).unwrap());
+    for line in 0..30_000_000u32 {
+        // Hardly compressible, so that it takes a while.
+        out.write_all(&line.wrapping_mul(2_654_435_761).to_le_bytes())
+            .unwrap();
+    }
+    out.into_inner().unwrap();
+    let push = ["push", file.to_str().unwrap(), "west:dump"];
+    let partials = west.data().join("bulk/.strait-partial");
+    let kept = || {
+        let names = std::fs::read_dir(&partials).unwrap();
+        names
+            .map(|name| name.unwrap().metadata().map_or(0, |meta| meta.len()))
+            .sum::<u64>()
+    };
+    for round in 0..2 {
+        let mut going = east.command(&push).spawn().unwrap();
+        let so_far = eventually("enough has arrived to go on from", 60, || {
+            Some(kept()).filter(|kept| *kept >= (round + 1) * (24 << 20))
+        });
+        let dies = if round == 0 { &mut west } else { &mut east };
+        dies.kill();
+        dies.start();
+        assert!(!going.wait().unwrap().success(), "it was interrupted");
+        assert!(
+            !west.data().join("bulk/dump").exists(),
+            "no half file has the name"
+        );
+        assert!(kept() >= so_far.min(24 << 20), "what arrived is kept");
+    }
+    east.must(&push);
+    let arrived = std::fs::read(west.data().join("bulk/dump")).unwrap();
+    assert!(arrived == std::fs::read(&file).unwrap());
+    assert_eq!(kept(), 0, "nothing is left over");
+}
