@@ -6,7 +6,7 @@ mod site;
 mod wait;
 
 pub use http::get;
-pub use site::{Exit, Site};
+pub use site::{Exit, Site, signal};
 pub use strait::demo::wan::{Wan, WanConfig};
 pub use wait::{eventually, eventually_equal_digests};
 

@@ -221,7 +221,8 @@ fn binary() -> PathBuf {
     strait
 }
 
-fn signal(process: &Child, name: &str) {
+/// Sends a signal, such as `TERM`, to a process that a test started.
+pub fn signal(process: &Child, name: &str) {
     let status = Command::new("kill")
         .arg(format!("-{name}"))
         .arg(process.id().to_string())
