@@ -133,3 +133,34 @@ fn paths_stay_inside_the_bulk_folder() {
     assert!(!west.data().join("outside").exists());
     push_when_up(&east, &file, "west:still-works");
 }
+
+#[test]
+fn a_full_folder_refuses_a_file_and_takes_the_next() {
+    let (mut east, mut west) = (Site::new("east"), Site::new("west"));
+    east.pair_with(&west, Some(west.link));
+    west.pair_with(&east, None);
+    let config = std::fs::read_to_string(west.config()).unwrap();
+    let capped = config.replace("# bytes_max = \"1TiB\"", "bytes_max = \"1MiB\"");
+    assert_ne!(config, capped);
+    std::fs::write(west.config(), capped).unwrap();
+    east.start();
+    west.start();
+
+    let folder = tempfile::tempdir().unwrap();
+    let (large, small) = (folder.path().join("large"), folder.path().join("small"));
+    std::fs::write(&large, vec![7; 3 << 20]).unwrap();
+    std::fs::write(&small, "x").unwrap();
+    push_when_up(&east, &small, "west:before");
+
+    let refused = east.strait(&["push", large.to_str().unwrap(), "west:large"]);
+    assert!(!refused.status.success());
+    let reason = String::from_utf8(refused.stderr).unwrap();
+    assert!(reason.contains("bytes_max"), "says which limit: {reason}");
+    let kept: Vec<_> = std::fs::read_dir(west.data().join("bulk"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    assert_eq!(kept, ["before"], "nothing half-written");
+    east.must(&["push", small.to_str().unwrap(), "west:after"]);
+}
