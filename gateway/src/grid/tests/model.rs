@@ -109,7 +109,9 @@ fn look(grid: &Grid, key: u8) -> Option<Value> {
         Kind::Counter => state.get(&name(key)).unwrap().map(Value::Counter),
         Kind::Hash => {
             let mut fields = BTreeMap::new();
-            let found = |field: &[u8], value| drop(fields.insert(field[0], value));
+            let found = |field: &[u8], value| {
+                assert_eq!(fields.insert(field[0], value), None);
+            };
             state.fields(&name(key), 0, u64::MAX, found).unwrap();
             assert_eq!(state.fields_len(&name(key)), Ok(fields.len() as u64));
             Some(Value::Hash(fields))
