@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::bulk::store::FileMeta;
@@ -81,7 +81,7 @@ impl LocalFile {
     }
 
     fn place(&mut self, meta: FileMeta) -> io::Result<()> {
-        self.set_meta(meta)?;
+        meta.apply(&self.file)?;
         self.file.sync_all()?;
         let name = match self.named.take() {
             Some(name) => name,
@@ -100,26 +100,6 @@ impl LocalFile {
         let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         rustix::fs::linkat(CWD, nameless, CWD, &name, AtFlags::SYMLINK_FOLLOW)?;
         Ok(name)
-    }
-
-    fn set_meta(&self, meta: FileMeta) -> io::Result<()> {
-        if let Some(mode) = meta.mode {
-            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & 0o777))?;
-        }
-        if let Some(mtime) = meta.mtime {
-            let times = Timestamps {
-                last_access: Timespec {
-                    tv_sec: 0,
-                    tv_nsec: UTIME_OMIT,
-                },
-                last_modification: Timespec {
-                    tv_sec: mtime.seconds,
-                    tv_nsec: mtime.nanos.min(999_999_999).into(),
-                },
-            };
-            rustix::fs::futimens(&self.file, &times)?;
-        }
-        Ok(())
     }
 }
 

@@ -1,14 +1,12 @@
 //! What `push` and `verify` name: files, folders with all that is in them, standard input.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use crate::bulk::location::Location;
 use crate::bulk::path::PATH_DEPTH_MAX;
-use crate::bulk::store::{FileMeta, Mtime};
 
 /// One file and its place at the far site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,16 +141,6 @@ pub(super) fn open_plain(path: &Path) -> anyhow::Result<(File, Metadata)> {
     let file = File::open(path)?;
     let meta = file.metadata()?;
     Ok((file, meta))
-}
-
-pub(super) fn file_meta(of: &Metadata) -> FileMeta {
-    FileMeta {
-        mode: Some(of.mode() & 0o777),
-        mtime: Some(Mtime {
-            seconds: of.mtime(),
-            nanos: u32::try_from(of.mtime_nsec()).unwrap_or(0),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
 use crate::bulk::location::Location;
 use crate::bulk::printable;
 use crate::bulk::read::Snapshot;
+use crate::bulk::store::FileMeta;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -86,7 +87,7 @@ fn push_file(gateway: &Gateway, item: &Item, meter: &mut Meter<'_>) -> anyhow::R
     let mut push = |resume| {
         let pushed = PushedFile {
             length: Some(snapshot.length()),
-            meta: local_tree::file_meta(&meta),
+            meta: FileMeta::of(&meta),
             resume,
         };
         // One byte more than expected shows that it grows.

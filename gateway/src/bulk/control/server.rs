@@ -131,29 +131,17 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
         wait,
         patience: wait.max(DOWN_PATIENCE),
     };
+    let path = asked.path.clone();
     match request.what {
         What::Push {
             length,
             meta,
             resume,
-        } => {
-            let path = asked.path.clone();
-            let file = Pushed { path, length, meta };
-            push::push(client, &asked, file, resume).await
-        }
+        } => push::push(client, &asked, Pushed { path, length, meta }, resume).await,
         What::Pull => pull::pull(client, &asked).await,
-        What::List { after } => {
-            let path = asked.path.clone();
-            ask(client, &asked, Question::List { path, after }).await
-        }
-        What::Remove => {
-            let path = asked.path.clone();
-            ask(client, &asked, Question::Remove { path }).await
-        }
-        What::Digest => {
-            let path = asked.path.clone();
-            ask(client, &asked, Question::Digest { path }).await
-        }
+        What::List { after } => ask(client, &asked, Question::List { path, after }).await,
+        What::Remove => ask(client, &asked, Question::Remove { path }).await,
+        What::Digest => ask(client, &asked, Question::Digest { path }).await,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything here blocks: it runs on threads that may, never on tokio's own.
 
 mod list;
+mod meta;
 mod partial;
 mod tree;
 mod unfinished;
@@ -15,11 +16,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 pub use self::list::{Entry, EntryKind, PAGE_ENTRIES_MAX, Page};
+pub use self::meta::{FileMeta, Mtime};
 pub use self::partial::Partial;
 use self::tree::Tree;
 pub use self::unfinished::RESUMED_BYTES_MIN;
@@ -62,21 +63,6 @@ pub struct Recovery {
     pub removed: u64,
     /// The bytes of those.
     pub bytes_freed: u64,
-}
-
-/// When a file was last changed, since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mtime {
-    pub seconds: i64,
-    pub nanos: u32,
-}
-
-/// What a file carries beside its bytes, where the sender knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileMeta {
-    /// Permission bits; only `0o777` of them count.
-    pub mode: Option<u32>,
-    pub mtime: Option<Mtime>,
 }
 
 /// A file that is to be received.
@@ -201,10 +187,7 @@ impl Store {
         Ok(Source {
             file: file.into(),
             length: u64::try_from(stat.st_size).unwrap_or(0),
-            meta: FileMeta {
-                mode: Some(stat.st_mode & 0o777),
-                mtime: Some(Mtime::of(&stat)),
-            },
+            meta: FileMeta::of_stat(&stat),
         })
     }
 
@@ -295,15 +278,6 @@ impl StoreError {
     fn io(doing: &'static str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         Self::Io { doing, source }
-    }
-}
-
-impl Mtime {
-    fn of(stat: &Stat) -> Self {
-        Self {
-            seconds: stat.st_mtime,
-            nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-        }
     }
 }
 

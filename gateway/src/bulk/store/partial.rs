@@ -5,16 +5,12 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::FileType;
 
 use super::unfinished::{PushKey, RESUMED_BYTES_MIN};
 use super::{FileMeta, NewFile, Shared, StoreError, Trailer};
 use crate::bulk::path::SitePath;
 use crate::streams::TransferId;
-
-/// Permission bits that a transfer may set: no set-user-id, set-group-id or sticky bit.
-const MODE_MASK: u32 = 0o777;
-const MODE_DEFAULT: u32 = 0o644;
 
 /// A file that grows in the folder of unfinished files. Dropped before
 /// [`Partial::commit`], it is removed, unless it was to be kept.
@@ -110,7 +106,9 @@ impl Partial {
         if self.hasher.finalize() != trailer.digest {
             return Err(StoreError::DigestDiffers);
         }
-        self.set_meta()?;
+        self.meta
+            .apply(&self.file)
+            .map_err(|error| StoreError::io("setting permissions and time", error))?;
         self.file
             .sync_all()
             .map_err(|source| self.shared.write_failed(source))?;
@@ -120,27 +118,6 @@ impl Partial {
         self.settled = true;
         self.shared.usage.release(replaced);
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
-    }
-
-    fn set_meta(&self) -> Result<(), StoreError> {
-        let mode = Mode::from_raw_mode(self.meta.mode.unwrap_or(MODE_DEFAULT) & MODE_MASK);
-        rustix::fs::fchmod(&self.file, mode)
-            .map_err(|errno| StoreError::io("setting permissions", errno))?;
-        let Some(mtime) = self.meta.mtime else {
-            return Ok(());
-        };
-        let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: mtime.seconds,
-                tv_nsec: mtime.nanos.min(999_999_999).into(),
-            },
-        };
-        rustix::fs::futimens(&self.file, &times)
-            .map_err(|errno| StoreError::io("setting the time", errno))
     }
 
     /// Returns the bytes of the file that was replaced.
