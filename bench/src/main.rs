@@ -1,6 +1,7 @@
 //! Figures: `strait-bench <what>` measures one part of strait and prints JSON, a line per result.
 #![allow(clippy::print_stdout, reason = "figures go to standard output")]
 
+mod dedup;
 mod grid;
 mod lab;
 mod link;
@@ -19,6 +20,8 @@ struct Arguments {
 enum What {
     /// Bytes on the wire and speed of encoding and decoding, file after file over one history
     Ratio(ratio::Arguments),
+    /// What a new version costs when the peer holds the old one, beside zstd, rsync, restic and borg
+    Dedup(dedup::Arguments),
     /// The grid against redis-server: requests a second and bytes per counter
     Grid(grid::Arguments),
     /// A wide-area link between two network namespaces, to run anything across (needs root)
@@ -40,6 +43,7 @@ enum Lab {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Ratio(arguments) => ratio::run(&arguments),
+        What::Dedup(arguments) => dedup::run(&arguments),
         What::Grid(arguments) => grid::run(&arguments),
         What::Lab(Lab::Run(arguments)) => lab::run(&arguments),
         What::Link(arguments) => link::run(&arguments),

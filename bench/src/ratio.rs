@@ -20,15 +20,22 @@ const BULK_LANE: u8 = 2;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A fixed zstd level instead of the adaptive one
-    #[arg(long)]
-    level: Option<i32>,
-    /// History to keep in memory, in MiB, for each end
-    #[arg(long, default_value_t = 4096)]
-    memory_mib: u64,
+    #[command(flatten)]
+    options: Options,
     /// Files, in the order in which they are sent
     #[arg(required = true)]
     files: Vec<PathBuf>,
+}
+
+/// How the two ends are set up.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A fixed zstd level instead of the adaptive one
+    #[arg(long)]
+    pub(crate) level: Option<i32>,
+    /// History to keep in memory, in MiB, for each end
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) memory_mib: u64,
 }
 
 /// One line of output.
@@ -45,7 +52,7 @@ struct Line {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut link = Link::open(arguments)?;
+    let mut link = Link::open(&arguments.options)?;
     for (stream, path) in arguments.files.iter().enumerate() {
         let figures = link
             .send(stream as u64, path)
@@ -56,24 +63,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Both ends of one direction of a link.
-struct Link {
+pub(crate) struct Link {
     encoder: Encoder,
     decoder: Decoder,
 }
 
 #[derive(Default)]
-struct Figures {
-    raw_bytes: u64,
-    wire_bytes: u64,
+pub(crate) struct Figures {
+    pub(crate) raw_bytes: u64,
+    pub(crate) wire_bytes: u64,
     reference_bytes: u64,
     encoding: Duration,
     decoding: Duration,
 }
 
 impl Link {
-    fn open(arguments: &Arguments) -> anyhow::Result<Self> {
+    pub(crate) fn open(options: &Options) -> anyhow::Result<Self> {
         let open = || {
-            let memory_bytes_max = arguments.memory_mib << 20;
+            let memory_bytes_max = options.memory_mib << 20;
             Store::open(StoreConfig {
                 dir: None,
                 memory_bytes_max,
@@ -83,14 +90,14 @@ impl Link {
         let (mut encoder, _) = open()?.0.link("receiver");
         let (_, mut decoder) = open()?.0.link("sender");
         encoder.handle_hello(&decoder.hello())?;
-        if let Some(level) = arguments.level {
+        if let Some(level) = options.level {
             encoder.set_level(Level::Fixed(level));
         }
         Ok(Self { encoder, decoder })
     }
 
     /// Sends a file as one stream and checks what comes out.
-    fn send(&mut self, stream: u64, path: &Path) -> anyhow::Result<Figures> {
+    pub(crate) fn send(&mut self, stream: u64, path: &Path) -> anyhow::Result<Figures> {
         let mut file = File::open(path)?;
         let mut figures = Figures::default();
         let mut raw = Vec::with_capacity(BATCH_BYTES_MAX);
@@ -133,16 +140,22 @@ impl Link {
 }
 
 impl Figures {
+    pub(crate) fn encode_mb_s(&self) -> f64 {
+        self.mb_s(self.encoding)
+    }
+
+    fn mb_s(&self, time: Duration) -> f64 {
+        round(self.raw_bytes as f64 / 1e6 / time.as_secs_f64().max(1e-9))
+    }
+
     fn line(&self, path: &Path) -> Line {
-        let rate =
-            |time: Duration| round(self.raw_bytes as f64 / 1e6 / time.as_secs_f64().max(1e-9));
         Line {
             file: path.display().to_string(),
             raw_bytes: self.raw_bytes,
             wire_bytes: self.wire_bytes,
             ratio: round(self.raw_bytes as f64 / self.wire_bytes.max(1) as f64),
-            encode_mb_s: rate(self.encoding),
-            decode_mb_s: rate(self.decoding),
+            encode_mb_s: self.encode_mb_s(),
+            decode_mb_s: self.mb_s(self.decoding),
             hit_percent: round(self.reference_bytes as f64 * 100.0 / self.raw_bytes.max(1) as f64),
         }
     }
