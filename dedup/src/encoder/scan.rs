@@ -225,12 +225,17 @@ impl Scan<'_> {
             .horizon(self.lane, here, self.view.tail(here))
     }
 
-    /// The bytes of history from `here` on that may be referred to, at most `max`, of one segment.
+    /// The bytes of history from `here` on that may be referred to, at most `max`.
     fn held_after(&self, here: Position, max: usize) -> Held<'_> {
-        let horizon = self.horizon(here);
-        self.view
-            .following(here)
-            .first(max.min(horizon.since(here)))
+        let max = max.min(self.horizon(here).since(here));
+        let held = self.view.following(here).first(max);
+        if held.len() == max || held.is_empty() {
+            return held;
+        }
+        // The window goes on in the next block.
+        let next = self.view.following(here.after(held.len()));
+        let next = next.first(max - held.len());
+        Held::Cold([&*held, &*next].concat().into())
     }
 
     fn next_chunk(&self, found: &mut Found, aligner: &mut Aligner, at: usize) -> usize {

@@ -38,6 +38,7 @@ struct Models {
     literal_len: Model,
     len: Model,
     side: Model,
+    way: Model,
     step: Model,
     based: Model,
     skip: Model,
@@ -76,16 +77,17 @@ impl Plan {
     pub(crate) fn write(&self, start: Position) -> Vec<u8> {
         let (mut out, mut models) = (Writer::new(), Models::default());
         out.number(&mut models.count, self.runs.len() as u64);
-        let mut expected = start;
+        let mut course = Predictor::new(start);
         for run in &self.runs {
             let Source { side, extent } = run.source;
             out.number(&mut models.literal_len, run.literal_len as u64);
             out.number(&mut models.len, extent.len as u64);
             out.number(&mut models.side, side_bit(side));
-            let step = extent.at.0.wrapping_sub(expected.after(run.literal_len).0) as i64;
-            out.number(&mut models.step, ((step << 1) ^ (step >> 63)) as u64);
+            let (way, step) = course.closest(run.literal_len, extent.at);
+            out.number(&mut models.way, way as u64);
+            out.number(&mut models.step, step);
             out.number(&mut models.based, u64::from(run.based));
-            expected = extent.end();
+            course.take(run.literal_len, extent);
         }
         out.number(&mut models.count, self.appends.len() as u64);
         let mut after = 0;
@@ -116,6 +118,72 @@ impl Plan {
     }
 }
 
+/// Ways to foretell a run's position.
+const WAYS: usize = 3;
+
+/// Foretells where a run lies: most go on where the one before it ended, an edit later; a run that
+/// comes back from a detour goes on where the one before that ended, or where the detour leads to.
+struct Predictor {
+    /// End of the last run.
+    last: Position,
+    /// End of the run before it, and how much of the batch has been since.
+    earlier: Position,
+    since: usize,
+}
+
+impl Predictor {
+    fn new(start: Position) -> Self {
+        Self {
+            last: start,
+            earlier: start,
+            since: 0,
+        }
+    }
+
+    fn ways(&self, literal_len: usize) -> [Position; WAYS] {
+        let on = self.last.after(literal_len);
+        [
+            on,
+            self.earlier.after(self.since + literal_len),
+            self.earlier,
+        ]
+    }
+
+    /// The way that foretells `at` best, and by how much it is wrong, folded.
+    fn closest(&self, literal_len: usize, at: Position) -> (usize, u64) {
+        let wrong = self.ways(literal_len).map(|way| {
+            let step = at.0.wrapping_sub(way.0) as i64;
+            ((step << 1) ^ (step >> 63)) as u64
+        });
+        let best = (0..WAYS).min_by_key(|&way| wrong[way]).unwrap_or(0);
+        (best, wrong[best])
+    }
+
+    fn at(&self, literal_len: usize, way: usize, step: u64) -> Position {
+        let step = (step >> 1) as i64 ^ -((step & 1) as i64);
+        let ways = self.ways(literal_len);
+        Position(
+            ways.get(way)
+                .unwrap_or(&self.last)
+                .0
+                .wrapping_add(step as u64),
+        )
+    }
+
+    fn take(&mut self, literal_len: usize, run: Extent) {
+        // A run that goes on from the last leaves the earlier one where it is.
+        if run.at.0.abs_diff(self.last.0) <= NEAR_BYTES {
+            self.since += literal_len + run.len;
+        } else {
+            (self.earlier, self.since) = (self.last, literal_len + run.len);
+        }
+        self.last = run.end();
+    }
+}
+
+/// A run this close to the end of the last is on the same course.
+const NEAR_BYTES: u64 = 16 << 10;
+
 /// The history between two runs, and a little of either.
 pub(crate) fn between(before: Extent, after: Extent) -> Option<Extent> {
     let at = before.end().before(MARGIN_BYTES.min(before.len));
@@ -134,7 +202,7 @@ fn read_runs(
 ) -> Result<Vec<Run>, Malformed> {
     let count = bounded(reader.number(&mut models.count)?, RUNS_MAX, "too many runs")?;
     let mut runs = Vec::new();
-    let (mut expected, mut left) = (start, raw_len);
+    let (mut course, mut left) = (Predictor::new(start), raw_len);
     for _ in 0..count {
         let long = "a run longer than the batch";
         let literal_len = bounded(reader.number(&mut models.literal_len)?, left, long)?;
@@ -142,12 +210,12 @@ fn read_runs(
         let len = bounded(reader.number(&mut models.len)?, left, long)?;
         left -= len;
         let side = reader.number(&mut models.side)?;
+        let way = bounded(reader.number(&mut models.way)?, WAYS - 1, "an unknown way")?;
         let step = reader.number(&mut models.step)?;
-        let step = (step >> 1) as i64 ^ -((step & 1) as i64);
-        let at = Position(expected.after(literal_len).0.wrapping_add(step as u64));
+        let at = course.at(literal_len, way, step);
         let based = reader.number(&mut models.based)? != 0;
         let source = source(side, at, len, start)?;
-        expected = source.extent.end();
+        course.take(literal_len, source.extent);
         runs.push(Run {
             literal_len,
             source,
