@@ -21,9 +21,9 @@ use crate::streams::{StreamOpen, TransferId};
 /// Files that this gateway's own clients may push to or pull from one site at once;
 /// more wait in line.
 const TRANSFERS_MAX: usize = 64;
-/// Files that a peer may be sending us at once. Beyond what an honest one does,
-/// since those it gave up may still be on their way.
-const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX;
+/// Files that a peer may be sending us at once: its clients' pushes and our clients'
+/// pulls, and some that were given up and are still on their way.
+const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX + 32;
 /// Pulls and questions that all peers together may have under way at once.
 const SERVING_MAX: usize = 2 * TRANSFERS_MAX;
 
