@@ -19,6 +19,7 @@ mod node;
 mod quic;
 mod refusals;
 mod session;
+mod shaping;
 mod status;
 mod wire;
 

@@ -32,10 +32,22 @@ impl ControllerFactory for StraitFactory {
     }
 }
 
-/// What a controller tells those who look at it from outside.
+/// What a controller tells those who look at it from outside, and they tell it.
 #[derive(Debug, Default)]
 struct Readings {
     rate_bytes_s: AtomicU64,
+    /// Told to it: the link's rate as configured, or 0.
+    link_bytes_s: AtomicU64,
+}
+
+/// Tells a connection's controller how fast its link is: it starts at that rate and sends no
+/// faster.
+pub(crate) fn set_link_rate(connection: &quinn::Connection, bytes_s: f64) {
+    let controller = connection.congestion_state().into_any();
+    if let Ok(controller) = controller.downcast::<Strait>() {
+        let link_bytes_s = &controller.readings.link_bytes_s;
+        link_bytes_s.store(bytes_s as u64, Ordering::Relaxed);
+    }
 }
 
 /// The estimated rate of a connection in bytes per second, where it is controlled by us and has
@@ -81,6 +93,10 @@ impl Controller for Strait {
         app_limited: bool,
         _largest_packet_num_acked: Option<u64>,
     ) {
+        let link_bytes_s = self.readings.link_bytes_s.load(Ordering::Relaxed);
+        if link_bytes_s > 0 {
+            self.model.set_link_rate(link_bytes_s as f64);
+        }
         let before = self.model.phase_name();
         self.model.handle_acks_end(now, in_flight, app_limited);
         let phase = self.model.phase_name();

@@ -105,6 +105,8 @@ pub(super) struct Model {
     window_bytes: f64,
     /// The shortest round trip, and when it was seen or confirmed.
     rtt_min: Option<(Duration, Instant)>,
+    /// The link's rate, where it is configured.
+    link_bytes_s: Option<f64>,
     /// 1, or less after loss above the ceiling; comes back slowly.
     restraint: f64,
     datagram_bytes: u64,
@@ -121,6 +123,7 @@ impl Model {
             samples: Samples::default(),
             window_bytes: INITIAL_WINDOW_BYTES as f64,
             rtt_min: None,
+            link_bytes_s: None,
             restraint: 1.0,
             datagram_bytes: datagram_bytes.into(),
         }
@@ -141,6 +144,10 @@ impl Model {
 
     pub(super) fn rate_bytes_s(&self) -> Option<f64> {
         self.rounds.max_rate()
+    }
+
+    pub(super) fn set_link_rate(&mut self, bytes_s: f64) {
+        self.link_bytes_s = Some(bytes_s);
     }
 
     pub(super) fn set_mtu(&mut self, datagram_bytes: u16) {
@@ -331,17 +338,18 @@ impl Model {
     }
 
     fn update_window(&mut self) {
-        let (Some(rate), Some((rtt_min, _))) = (self.rounds.max_rate(), self.rtt_min) else {
+        let Some((rtt_min, _)) = self.rtt_min else {
             return;
         };
-        let product = rate * rtt_min.as_secs_f64();
-        self.window_bytes = match self.phase {
-            Phase::Startup { .. } => return,
-            Phase::Drain { .. } => product * DRAIN_GAIN,
-            Phase::Carry { .. } => {
-                let slack = rate * SLACK.as_secs_f64();
-                (product * CARRY_GAIN + slack) * self.restraint
-            }
+        let filling = |rate: f64| rate * (rtt_min.mul_f64(CARRY_GAIN) + SLACK).as_secs_f64();
+        let limit = self.link_bytes_s.map(filling);
+        let window = match (self.phase, self.rounds.max_rate()) {
+            // A link whose rate is known is started at that rate.
+            (Phase::Startup { .. }, _) => limit.unwrap_or(self.window_bytes),
+            (_, None) => return,
+            (Phase::Drain { .. }, Some(rate)) => rate * rtt_min.as_secs_f64() * DRAIN_GAIN,
+            (Phase::Carry { .. }, Some(rate)) => filling(rate) * self.restraint,
         };
+        self.window_bytes = window.min(limit.unwrap_or(f64::MAX));
     }
 }

@@ -231,6 +231,30 @@ fn fills_the_link_with_a_short_queue() {
 }
 
 #[test]
+fn a_known_rate_is_reached_at_once_and_without_a_queue() {
+    let mut sender = Sender::new(Link::new(100.0, 100, 0.1));
+    sender
+        .model
+        .set_link_rate(0.97 * sender.link.rate_bytes_s());
+    sender.run(2 * SECOND);
+    let report = sender.report(2 * SECOND);
+    assert!(sender.utilization(2 * SECOND) > 0.85, "{report}");
+    assert!(sender.queue_max < Duration::from_millis(40), "{report}");
+}
+
+#[test]
+fn a_rate_that_is_configured_too_high_does_no_lasting_harm() {
+    let mut sender = Sender::new(Link::new(50.0, 100, 0.1));
+    sender.model.set_link_rate(3.0 * sender.link.rate_bytes_s());
+    sender.run(3 * SECOND);
+    sender.measure_from_here();
+    sender.run(10 * SECOND);
+    let report = sender.report(10 * SECOND);
+    assert!(sender.utilization(10 * SECOND) > 0.95, "{report}");
+    assert!(sender.queue_mean() < Duration::from_millis(25), "{report}");
+}
+
+#[test]
 fn follows_a_link_that_changes_its_rate() {
     let mut sender = Sender::new(Link::new(100.0, 100, 0.1));
     sender.run(5 * SECOND);

@@ -19,6 +19,7 @@ use super::{read, write};
 use crate::class::Class;
 use crate::congestion;
 use crate::quic::{self, Goodbye};
+use crate::shaping::Shaper;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 /// How long a goodbye may take to reach the peer.
@@ -43,6 +44,7 @@ pub(super) struct Carrier {
     pub(super) decoder: mpsc::Sender<DecoderJob>,
     /// Bytes handed to QUIC and not acknowledged by it.
     pub(super) in_flight: Arc<AtomicU64>,
+    pub(super) shaper: Arc<Shaper>,
 }
 
 impl Carrier {
@@ -50,12 +52,14 @@ impl Carrier {
         link: &Arc<Shared>,
         generation: Generation,
         decoder: mpsc::Sender<DecoderJob>,
+        shaper: &Arc<Shaper>,
     ) -> Self {
         Self {
             link: Arc::clone(link),
             generation,
             decoder,
             in_flight: Arc::default(),
+            shaper: Arc::clone(shaper),
         }
     }
 
@@ -103,6 +107,10 @@ impl Carrier {
     fn spawn(self, pair: Pair) -> JoinSet<String> {
         let mut tasks = JoinSet::new();
         let (control, bulk) = (pair.control.connection, pair.bulk.connection);
+        if let Some(bytes_s) = self.shaper.link_bytes_s() {
+            congestion::set_link_rate(&control, bytes_s);
+            congestion::set_link_rate(&bulk, bytes_s);
+        }
         let (fault, faults) = tokio::sync::mpsc::channel(1);
         tasks.spawn(first(faults));
         for connection in [&control, &bulk] {

@@ -21,6 +21,7 @@ use super::events::PeerInfo;
 use super::shared::Shared;
 use crate::config::PeerConfig;
 use crate::quic::{self, Goodbye};
+use crate::shaping::Shaper;
 use crate::status::Phase;
 use crate::wire::hello::{CODEC_HELLO_BYTES_MAX, Hello, PairToken};
 
@@ -42,6 +43,8 @@ pub(super) struct Driver {
     own: Own,
     peer: PeerConfig,
     decoder: mpsc::Sender<DecoderJob>,
+    /// Outlives connections: a new one starts no new burst.
+    shaper: Arc<Shaper>,
     /// A bulk connection that came before it was asked for.
     early_bulk: Option<(PairToken, Line)>,
 }
@@ -60,9 +63,11 @@ impl Driver {
         peer: PeerConfig,
         decoder: mpsc::Sender<DecoderJob>,
     ) -> Self {
+        let shaper = Arc::new(Shaper::new(peer.rate_bits_s, Instant::now()));
         Self {
             link,
             own,
+            shaper,
             peer,
             decoder,
             early_bulk: None,
@@ -312,7 +317,7 @@ impl Driver {
         self.link.lock().up(generation, info);
         self.link.event.notify_one();
         self.link.encode.notify_one();
-        let carrier = Carrier::new(&self.link, generation, self.decoder.clone());
+        let carrier = Carrier::new(&self.link, generation, self.decoder.clone(), &self.shaper);
         let early_bulk = &mut self.early_bulk;
         carrier.run(pair, next_call(early_bulk, callers)).await
     }

@@ -11,8 +11,6 @@ use super::carry::Carrier;
 use super::core::Outgoing;
 use crate::class::Class;
 
-/// QUIC frees what is acknowledged piece by piece.
-const PIECE_BYTES: usize = 64 << 10;
 /// Acknowledgements go before everything else.
 const MESSAGES_PRIORITY: i32 = 100;
 /// Unit of what a class may have in QUIC's hands.
@@ -48,7 +46,7 @@ pub(super) async fn batches(carrier: Carrier, connection: Connection, class: Cla
         let Ok(permit) = Arc::clone(&permits).acquire_many_owned(wanted).await else {
             return "the writer stopped".into();
         };
-        match write(&connection, class, &outgoing).await {
+        match write(&carrier, &connection, class, &outgoing).await {
             Ok(stream) => until_acked(&carrier, stream, outgoing.len() as u64, permit),
             Err(error) => return error,
         }
@@ -65,7 +63,10 @@ async fn next_outgoing(carrier: &Carrier, class: Class) -> Outgoing {
     }
 }
 
+/// In pieces: QUIC frees what is acknowledged piece by piece, and between them another class may
+/// go first.
 async fn write(
+    carrier: &Carrier,
     connection: &Connection,
     class: Class,
     outgoing: &Outgoing,
@@ -79,7 +80,9 @@ async fn write(
     let mut payload = outgoing.payload.clone();
     let mut header = outgoing.header.clone();
     while !payload.is_empty() || !header.is_empty() {
-        let piece = payload.split_to(payload.len().min(PIECE_BYTES));
+        let piece = payload.split_to(payload.len().min(carrier.shaper.piece_bytes()));
+        let bytes = header.len() + piece.len();
+        carrier.shaper.take(class, bytes).await;
         let mut pieces = [std::mem::take(&mut header), piece];
         // A peer that has the batch already stops its stream: that is fine.
         match stream.write_all_chunks(&mut pieces).await {

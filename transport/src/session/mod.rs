@@ -19,7 +19,7 @@ pub(crate) use inbox::{Arrival, Delivery, Inbox};
 pub(crate) use limits::UNACKED_SPAN_MAX;
 pub(crate) use number_set::NumberSet;
 pub(crate) use outbox::{Acked, Outbox, Transmit};
-use schedule::Schedule;
+pub(crate) use schedule::Schedule;
 
 use crate::class::Class;
 

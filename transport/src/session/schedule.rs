@@ -12,14 +12,20 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Chooses among the classes that have a batch ready, given its length.
-    pub(crate) fn pick(&mut self, ready: [Option<u64>; Class::COUNT]) -> Option<Class> {
+    /// Whom [`Schedule::pick`] would choose.
+    pub(crate) fn peek(&self, ready: [Option<u64>; Class::COUNT]) -> Option<Class> {
         let is_ready = |class: &Class| ready[class.index()].is_some();
         let is_starved =
             |class: &Class| self.passed_over_bytes[class.index()] >= PASSED_OVER_BYTES_MAX;
         let mut candidates = Class::ALL.into_iter().filter(is_ready);
         let starved = candidates.clone().find(is_starved);
-        let class = starved.or_else(|| candidates.next())?;
+        starved.or_else(|| candidates.next())
+    }
+
+    /// Chooses among the classes that have something ready, given its length, and remembers
+    /// who was passed over.
+    pub(crate) fn pick(&mut self, ready: [Option<u64>; Class::COUNT]) -> Option<Class> {
+        let class = self.peek(ready)?;
         let cost = ready[class.index()]? + BATCH_COST_BYTES;
         for other in Class::ALL {
             let passed_over = &mut self.passed_over_bytes[other.index()];
