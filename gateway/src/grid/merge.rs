@@ -63,6 +63,25 @@ impl State {
         Ok(())
     }
 
+    /// Notes what a peer's record shows: that it holds a newer state of ours than we do. Then our
+    /// disk has lost something that was durable. It comes back with this record; whatever was
+    /// written here in between to the same counters gives way to it.
+    pub(super) fn check_own(&mut self, updates: &CounterUpdates, numbers: &Numbers) {
+        let own = |place: usize| numbers.origins[place] == OriginId::OWN;
+        let parts = updates.rows.iter().flat_map(|row| updates.parts(row));
+        let versions = parts.filter(|part| own(part.0)).map(|part| part.1.version);
+        let complete = updates.complete.iter().filter(|(place, _)| own(*place));
+        let newest = versions.chain(complete.map(|(_, epoch)| epoch.0)).max();
+        if let Some(newest) = newest.filter(|newest| *newest > self.epoch.0) {
+            tracing::error!(
+                ours = self.epoch.0,
+                theirs = newest,
+                "a peer holds newer counters of this site than its journal did: they come back"
+            );
+            self.tally.own_from_peers += 1;
+        }
+    }
+
     /// Our own component, from our journal or back from a peer.
     fn merge_own(&mut self, at: CounterRef, component: Component) {
         if component.version > self.epoch.0 {
@@ -75,10 +94,9 @@ impl State {
         }
         if counter.has(flag::DIRTY) {
             // We have already gone on from an older state; ours will be the newer version.
-            self.tally.own_from_peers += 1;
-        } else {
-            counter.own = component;
+            return;
         }
+        counter.own = component;
     }
 
     fn merge_presence(&mut self, at: CounterRef, hlc: u64, site: SiteId, present: bool) {

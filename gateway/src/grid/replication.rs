@@ -221,7 +221,12 @@ impl Grid {
     fn apply_counters(&self, body: &[u8]) -> Result<u64, ApplyError> {
         let updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
-        let numbers = self.state.lock().intern(&updates).map_err(full)?;
+        let numbers = {
+            let mut state = self.state.lock();
+            let numbers = state.intern(&updates).map_err(full)?;
+            state.check_own(&updates, &numbers);
+            numbers
+        };
         for rows in updates.rows.chunks(MERGE_SLICE) {
             let mut state = self.state.lock();
             for row in rows {

@@ -56,7 +56,7 @@ pub(super) struct Tally {
     pub(super) writes: u64,
     pub(super) applied: u64,
     pub(super) gaps: u64,
-    /// Components of ours that came from a peer newer than we had them: our disk lost something.
+    /// Records by which a peer showed that it holds newer counters of ours than we do.
     pub(super) own_from_peers: u64,
 }
 

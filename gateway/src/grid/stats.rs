@@ -44,6 +44,9 @@ pub struct GridStats {
     pub applied_records_total: u64,
     /// Records from peers that were refused because entries before them are missing.
     pub applied_gaps_total: u64,
+    /// Records of peers with newer counters of this site than its own journal had: the journal
+    /// has lost something that was durable.
+    pub own_from_peers_total: u64,
 }
 
 impl Grid {
@@ -70,6 +73,7 @@ impl Grid {
             writes_total: state.tally.writes,
             applied_records_total: state.tally.applied,
             applied_gaps_total: state.tally.gaps,
+            own_from_peers_total: state.tally.own_from_peers,
         }
     }
 }

@@ -51,6 +51,10 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
                     stats.applied_records_total.to_string(),
                 ),
                 ("strait_applied_gaps", stats.applied_gaps_total.to_string()),
+                (
+                    "strait_own_from_peers",
+                    stats.own_from_peers_total.to_string(),
+                ),
             ],
         ),
         (

@@ -469,3 +469,28 @@ fn a_journal_that_grows_is_rewritten_while_clients_write() {
     assert_eq!(grid.digest(), digest);
     assert!(recovery.quarantined.is_empty());
 }
+
+#[test]
+fn what_a_lost_disk_held_comes_back_from_a_peer_and_is_named() {
+    let (east, west) = (grid("east"), grid("west"));
+    for _ in 0..3 {
+        east.lock().add(b"hits", 5).unwrap();
+        append(&east, "clicks", 1);
+        east.flush().unwrap();
+    }
+    catch_up(&east, &west);
+    // The same data directory, its journal gone.
+    let east = grid("east");
+    catch_up(&west, &east);
+    assert_eq!(east.lock().get(b"hits"), Ok(Some(15)));
+    assert!(east.stats().own_from_peers_total > 0);
+    // And it goes on from there: what it writes next is newer than all that peers hold.
+    east.lock().add(b"hits", 1).unwrap();
+    assert!(append(&east, "clicks", 2) > EntryId::MIN);
+    east.flush().unwrap();
+    catch_up(&east, &west);
+    catch_up(&west, &east);
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(16)));
+    assert_eq!(east.digest(), west.digest());
+    assert_eq!(west.stats().own_from_peers_total, 0);
+}
