@@ -22,6 +22,8 @@ use crate::similarity::SuperFeatures;
 const RUN_BYTES_MIN: usize = 32;
 /// A shorter detour of an earlier version is not worth following.
 const DETOUR_BYTES_MIN: usize = 12;
+/// Bytes foretold that make up for each that is skipped on the way.
+const SKIPPED_COST: i64 = 4;
 /// Window in which two chunks that are much alike are aligned, in bytes.
 const ALIKE_WINDOW_BYTES: usize = 8 << 10;
 /// Windows in which the way back is sought after an edit, in bytes.
@@ -35,6 +37,11 @@ pub(crate) struct Match {
 }
 
 impl Match {
+    /// Bytes gained by going on here from `at`: what is skipped counts several times.
+    fn worth(&self, at: usize) -> i64 {
+        self.extent.len as i64 - SKIPPED_COST * (self.begin - at) as i64
+    }
+
     pub(crate) fn end(&self) -> usize {
         self.begin + self.extent.len
     }
@@ -188,7 +195,7 @@ impl Scan<'_> {
                 self.near(aligner, expected, at, window, sure)
             });
             found.reduce(|best, next| {
-                if next.extent.len > best.extent.len {
+                if next.worth(at) > best.worth(at) {
                     next
                 } else {
                     best
