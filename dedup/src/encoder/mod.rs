@@ -249,12 +249,15 @@ impl Encoder {
 
     /// The peer could not resolve this batch: nothing refers to what it referred to again.
     fn forget(&mut self, lost: &Flight) {
+        let (mut sent, mut received) = (Vec::new(), Vec::new());
         for source in &lost.sources {
             match source.at.in_received() {
-                None => self.tables.forget(*source),
-                Some(_) => self.reverse.forget(*source),
+                None => sent.push(*source),
+                Some(at) => received.push(Extent { at, ..*source }),
             }
         }
+        self.tables.forget(sent);
+        self.reverse.forget(received);
         self.streams.clear();
     }
 

@@ -61,9 +61,8 @@ impl Reverse {
         })
     }
 
-    pub(super) fn forget(&mut self, bad: Extent) {
-        if let Some(at) = bad.at.in_received() {
-            self.index.forget(Extent { at, ..bad });
-        }
+    /// Forgets every chunk that touches any of `bad`, positions of what we received.
+    pub(super) fn forget(&mut self, bad: Vec<Extent>) {
+        self.index.forget(bad);
     }
 }

@@ -41,7 +41,7 @@ impl Tables {
         self.index.retain(oldest, tail);
     }
 
-    pub(super) fn forget(&mut self, bad: Extent) {
+    pub(super) fn forget(&mut self, bad: Vec<Extent>) {
         self.index.forget(bad);
     }
 }
