@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use redis::Commands;
-use strait_tests::{eventually, eventually_equal_digests, pair_of_sites};
+use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
 
 #[test]
 fn a_clean_restart_loses_nothing() {
@@ -77,4 +77,37 @@ fn a_site_that_was_away_catches_up() {
 fn order(id: &str) -> (u64, u64) {
     let (ms, seq) = id.split_once('-').unwrap();
     (ms.parse().unwrap(), seq.parse().unwrap())
+}
+
+#[test]
+fn a_site_that_was_rebuilt_gets_its_counters_and_logs_back() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    let mut redis = east.redis();
+    for n in 0..100 {
+        let () = redis.incr("hits", 1).unwrap();
+        let () = redis.xadd("clicks", "*", &[("n", n)]).unwrap();
+    }
+    let () = west.redis().incr("hits", 1000).unwrap();
+    let before = eventually_equal_digests(&east, &west, 30);
+
+    // East burns down: a new machine, a new key, the old name.
+    east.kill();
+    let address = west.link;
+    let mut east = Site::new("east");
+    west.stop();
+    west.replace_pair(&east);
+    east.pair_with(&west, Some(address));
+    west.start();
+    east.start();
+
+    assert_eq!(eventually_equal_digests(&east, &west, 30), before);
+    let hits: i64 = east.redis().get("hits").unwrap();
+    assert_eq!(hits, 1100);
+    let lines: usize = east.redis().xlen("clicks").unwrap();
+    assert_eq!(lines, 100, "its own log, from the peer");
+    let () = east.redis().incr("hits", 1).unwrap();
+    let () = east.redis().xadd("clicks", "*", &[("n", 100)]).unwrap();
+    eventually_equal_digests(&east, &west, 30);
+    let hits: i64 = west.redis().get("hits").unwrap();
+    assert_eq!(hits, 1101, "the new life adds to the old one");
 }

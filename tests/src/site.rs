@@ -70,16 +70,22 @@ impl Site {
 
     /// Trusts `peer`, and dials it at `address` if one is given.
     pub fn pair_with(&self, peer: &Self, address: Option<SocketAddr>) {
-        let token = String::from_utf8(peer.must(&["pair"]).stdout).expect("a token is text");
-        let token = token
-            .lines()
-            .find(|line| line.starts_with("strait1:"))
-            .expect("`strait pair` prints a token")
-            .to_owned();
+        let token = peer.token();
         match address {
             Some(address) => self.must(&["pair", &token, "--address", &address.to_string()]),
             None => self.must(&["pair", &token]),
         };
+    }
+
+    /// Trusts the new key of a peer that was rebuilt.
+    pub fn replace_pair(&self, peer: &Self) {
+        self.must(&["pair", &peer.token(), "--replace"]);
+    }
+
+    fn token(&self) -> String {
+        let printed = String::from_utf8(self.must(&["pair"]).stdout).expect("a token is text");
+        let token = printed.lines().find(|line| line.starts_with("strait1:"));
+        token.expect("`strait pair` prints a token").to_owned()
     }
 
     /// Runs `strait ARGS` for this site.
