@@ -239,3 +239,42 @@ async fn dial_line(
 pub(super) fn broken_off(error: impl std::fmt::Display) -> EstablishError {
     EstablishError::BrokenOff(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SiteName;
+
+    #[tokio::test]
+    async fn another_version_is_named_to_both() {
+        let (listener, dialer) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let pinned = tls::PinnedKeys::default();
+        pinned.insert(dialer.public_key());
+        let crypto = tls::server(&listener, pinned).unwrap();
+        let (endpoint, _) = quic::listen(([127, 0, 0, 1], 0).into(), crypto).unwrap();
+        let peer = PeerConfig {
+            site: "west".parse::<SiteName>().unwrap(),
+            key: listener.public_key(),
+            addresses: Vec::new(),
+            rate_bits_s: None,
+            congestion: crate::config::Congestion::Strait,
+        };
+        let address = endpoint.local_addr().unwrap();
+        let answering = tokio::spawn(async move {
+            let connection = endpoint.accept().await.unwrap().await.unwrap();
+            let refused = introduce(connection).await.is_none();
+            endpoint.wait_idle().await;
+            refused
+        });
+        let line = dial_line(&peer, &dialer, address, Purpose::Control).await;
+        let mut line = line.unwrap();
+        let hello = Prefix::Hello {
+            version: WIRE_VERSION + 1,
+            body_len: 0,
+        };
+        line.send.write_all(&hello.encode()).await.unwrap();
+        let reason = quic::explain(&line.connection.closed().await);
+        assert!(reason.contains("speaks version 2"), "{reason}");
+        assert!(answering.await.unwrap());
+    }
+}
