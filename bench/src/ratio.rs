@@ -87,8 +87,8 @@ impl Link {
                 disk_bytes_max: 0,
             })
         };
-        let (mut encoder, _) = open()?.0.link("receiver");
-        let (_, mut decoder) = open()?.0.link("sender");
+        let (mut encoder, _) = open()?.link("receiver");
+        let (_, mut decoder) = open()?.link("sender");
         encoder.handle_hello(&decoder.hello())?;
         if let Some(level) = options.level {
             encoder.set_level(Level::Fixed(level));

@@ -19,7 +19,7 @@ mod wire;
 
 pub use decoder::{DecodeError, Decoder, Decoding};
 pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level};
-pub use link::{OpenError, Recovery, Store, StoreConfig};
+pub use link::{OpenError, Recovery, Store, StoreConfig, StoreFigures};
 
 /// Most bytes of a stream in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::chunker::ChunkerKey;
-use crate::history::{Disk, Ledger, Repairs, SEGMENT_BYTES, fill_random, replace};
+use crate::history::{Disk, Ledger, SEGMENT_BYTES, fill_random, replace};
 use crate::{Decoder, Encoder};
 
 /// All of a gateway's stored bytes, shared by the encoders and decoders of its links.
@@ -26,27 +26,50 @@ pub struct StoreConfig {
     pub disk_bytes_max: u64,
 }
 
-/// What opening a store found and repaired.
-#[derive(Clone, Copy, Debug, Default)]
+/// What opening a store and its links found, and what had to be put aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// The store keeps nothing on disk.
     pub in_memory: bool,
-    /// A chunker key was found: there may be history cut by it.
-    pub key_found: bool,
+    /// Bytes of history found whole.
+    pub history_bytes: u64,
+    /// Segments found whole.
+    pub segments: u64,
+    /// Segments put aside, because they could not be read or did not join.
+    pub quarantined: u64,
+    /// Directories that could not be used, and why: their history is in memory only.
+    pub unusable: Vec<String>,
 }
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self {
-                in_memory: true, ..
-            } => "history: in memory only",
-            Self {
-                key_found: true, ..
-            } => "history: found, each link's is checked as it is opened",
-            Self { .. } => "history: begun anew",
-        })
+        if self.in_memory {
+            return f.write_str("in memory only");
+        }
+        write!(
+            f,
+            "{} bytes in {} segments",
+            self.history_bytes, self.segments
+        )?;
+        if self.quarantined > 0 {
+            write!(f, "; put aside {} damaged segments", self.quarantined)?;
+        }
+        for reason in &self.unusable {
+            write!(f, "; in memory only: {reason}")?;
+        }
+        Ok(())
     }
+}
+
+/// What a store holds at one moment, all links together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreFigures {
+    /// Content chunks that batches can refer to.
+    pub chunks: u64,
+    /// Bytes of history in memory.
+    pub memory_bytes: u64,
+    /// Bytes of history on disk.
+    pub disk_bytes: u64,
 }
 
 /// Why a store could not be opened at all.
@@ -69,10 +92,10 @@ impl Store {
     ///
     /// # Errors
     /// The directory can't be made or read at all.
-    pub fn open(config: StoreConfig) -> Result<(Self, Recovery), OpenError> {
-        let mut recovery = Recovery {
+    pub fn open(config: StoreConfig) -> Result<Self, OpenError> {
+        let recovery = Recovery {
             in_memory: config.dir.is_none(),
-            key_found: false,
+            ..Recovery::default()
         };
         let mut found = None;
         if let Some(dir) = &config.dir {
@@ -82,23 +105,44 @@ impl Store {
                 source,
             })?;
             found = read_key(dir);
-            recovery.key_found = found.is_some();
         }
+        let settled = found.is_some();
         let key = found.unwrap_or_else(|| {
             let mut key = [0; 32];
             fill_random(&mut key);
             ChunkerKey(key)
         });
-        let key = Mutex::new(Key {
-            key,
-            settled: recovery.key_found,
-        });
+        let key = Mutex::new(Key { key, settled });
         let shared = Arc::new(Shared {
             config,
             histories: AtomicU64::new(0),
             key,
+            recovery: Mutex::new(recovery),
+            links: Mutex::default(),
         });
-        Ok((Self { shared }, recovery))
+        Ok(Self { shared })
+    }
+
+    /// What was found when the store and its links were opened.
+    pub fn recovery(&self) -> Recovery {
+        lock(&self.shared.recovery).clone()
+    }
+
+    /// What the store holds. Waits for batches that are being encoded or decoded.
+    pub fn figures(&self) -> StoreFigures {
+        let links: Vec<_> = lock(&self.shared.links)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut figures = StoreFigures::default();
+        for link in links {
+            figures.chunks += link.chunks.load(Ordering::Relaxed);
+            for ledger in [link.sent(), link.received()] {
+                figures.memory_bytes += ledger.memory_bytes();
+                figures.disk_bytes += ledger.disk_bytes();
+            }
+        }
+        figures
     }
 
     /// The encoder and decoder of the link to `peer`, a stable name: its public key's text.
@@ -114,18 +158,28 @@ impl Store {
             shared: self.shared.clone(),
             sent,
             received,
+            chunks: AtomicU64::new(0),
         });
+        lock(&self.shared.links).push(Arc::downgrade(&link));
         (Encoder::new(link.clone()), Decoder::new(link))
     }
 
     fn ledger(&self, name: &str) -> Ledger {
         let config = &self.shared.config;
         let histories = self.shared.histories.load(Ordering::Relaxed).max(1);
-        // A directory that can't be used leaves the history in memory.
-        let disk = config
-            .dir
-            .as_ref()
-            .and_then(|dir| Disk::open(&dir.join(name), &mut Repairs::default()).ok());
+        let disk = config.dir.as_ref().and_then(|dir| {
+            let dir = dir.join(name);
+            let mut recovery = lock(&self.shared.recovery);
+            let opened = Disk::open(&dir, &mut recovery);
+            // A directory that can't be used leaves the history in memory.
+            opened
+                .map_err(|error| {
+                    recovery
+                        .unusable
+                        .push(format!("{}: {error}", dir.display()))
+                })
+                .ok()
+        });
         disk.map_or_else(Ledger::default, |disk| {
             Ledger::on_disk(disk, config.memory_bytes_max / histories)
         })
@@ -153,6 +207,13 @@ struct Shared {
     /// Histories among which the memory is divided.
     histories: AtomicU64,
     key: Mutex<Key>,
+    recovery: Mutex<Recovery>,
+    links: Mutex<Vec<Weak<Link>>>,
+}
+
+/// Nothing that is guarded here is left half-changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -170,15 +231,22 @@ pub(crate) struct Link {
     shared: Arc<Shared>,
     sent: Mutex<Ledger>,
     received: Mutex<Ledger>,
+    /// Chunks in the encoder's index.
+    chunks: AtomicU64,
 }
 
 impl Link {
+    /// For [`Store::figures`].
+    pub(crate) fn note_chunks(&self, chunks: usize) {
+        self.chunks.store(chunks as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn sent(&self) -> MutexGuard<'_, Ledger> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sent)
     }
 
     pub(crate) fn received(&self) -> MutexGuard<'_, Ledger> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.received)
     }
 
     /// Most bytes that one history of a link may keep.
@@ -195,21 +263,13 @@ impl Link {
 
     /// The gateway's chunker key, and whether it has been used yet.
     pub(crate) fn key(&self) -> (ChunkerKey, bool) {
-        let key = self
-            .shared
-            .key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let key = lock(&self.shared.key);
         (key.key, key.settled)
     }
 
     /// Fixes the key at its first use.
     pub(crate) fn settle_key(&self) -> ChunkerKey {
-        let mut key = self
-            .shared
-            .key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut key = lock(&self.shared.key);
         if let Some(dir) = self.shared.config.dir.as_ref().filter(|_| !key.settled) {
             // Unwritten, the next start draws another and cuts differently for a while.
             write_key(dir, key.key).unwrap_or_default();
@@ -220,11 +280,7 @@ impl Link {
 
     /// A gateway without history takes its first peer's key; of two without, the smaller wins.
     pub(crate) fn meet_key(&self, theirs: ChunkerKey, theirs_settled: bool) {
-        let mut key = self
-            .shared
-            .key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut key = lock(&self.shared.key);
         if !key.settled && (theirs_settled || theirs < key.key) {
             key.key = theirs;
         }

@@ -172,6 +172,7 @@ impl Encoder {
                 append.enter_again(extent.at);
             }
         }
+        self.link.note_chunks(self.tables.index.len());
     }
 
     /// Encodes one batch of at most [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX) bytes, which then
@@ -244,6 +245,7 @@ impl Encoder {
         if let Some(lost) = lost {
             self.forget(&lost);
         }
+        self.link.note_chunks(self.tables.index.len());
         self.finish(options, raw, draft)
     }
 

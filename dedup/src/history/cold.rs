@@ -40,6 +40,15 @@ impl Cold {
         self.blocks_max
     }
 
+    /// Bytes of blocks that were read again and are kept.
+    pub(super) fn cached_bytes(&self) -> usize {
+        self.cache
+            .borrow()
+            .iter()
+            .map(|(_, block)| block.len())
+            .sum()
+    }
+
     /// The block `begin..end`, checked; empty when it can't be read.
     pub(super) fn block(&self, begin: Position, end: Position) -> Bytes {
         let mut cache = self.cache.borrow_mut();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::segment::{ChunkNote, RECORD_BYTES_MAX, SEGMENT_BYTES, Segment};
 use super::{HistoryId, Position};
+use crate::Recovery;
 
 const IDENTITY_FILE: &str = "identity";
 const IDENTITY_BYTES: usize = 16 + 8 + 4;
@@ -26,23 +27,12 @@ pub(crate) struct Disk {
     failed: bool,
 }
 
-/// What opening a history's directory found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Repairs {
-    /// Bytes of history found whole.
-    pub(crate) history_bytes: u64,
-    /// Segments found whole.
-    pub(crate) segments: u64,
-    /// Segments put aside, because they could not be read or did not join.
-    pub(crate) quarantined: u64,
-}
-
 impl Disk {
     /// Opens the history in `dir`, or begins a new one there.
     ///
     /// # Errors
     /// The directory can't be made or listed.
-    pub(crate) fn open(dir: &Path, repairs: &mut Repairs) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, recovery: &mut Recovery) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let identity = read_identity(dir);
         let (id, epoch) = identity.unwrap_or_else(|| (HistoryId::random(), 0));
@@ -60,14 +50,14 @@ impl Disk {
                     disk.segments.insert(base, segment);
                 }
                 Ok(_) | Err(_) => {
-                    repairs.quarantined += 1;
+                    recovery.quarantined += 1;
                     // A file that can't even be moved is passed over.
                     Segment::quarantine(dir, base).unwrap_or_default();
                 }
             }
         }
-        repairs.segments += disk.segments.len() as u64;
-        repairs.history_bytes += disk.tail().since(disk.oldest()) as u64;
+        recovery.segments += disk.segments.len() as u64;
+        recovery.history_bytes += disk.tail().since(disk.oldest()) as u64;
         if identity.is_none() {
             disk.write_identity()?;
         }

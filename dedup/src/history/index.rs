@@ -59,6 +59,11 @@ fn spread(tag: u64) -> u64 {
 }
 
 impl Index {
+    /// Chunks in the index.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Where a chunk with this fingerprint was appended last.
     pub(crate) fn get(&self, fingerprint: Fingerprint) -> Option<Extent> {
         let tag = tag_of(fingerprint);

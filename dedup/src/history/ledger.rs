@@ -106,6 +106,20 @@ impl Ledger {
         (self.tail.since(self.oldest) + self.ahead_bytes) as u64
     }
 
+    /// Bytes of history in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let cached = self.cold.as_ref().map_or(0, Cold::cached_bytes);
+        (self.blocks.len() * BLOCK_BYTES + self.ahead_bytes + cached) as u64
+    }
+
+    /// Bytes of history on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        match &self.cold {
+            Some(cold) => cold.disk.tail().since(cold.disk.oldest()) as u64,
+            None => 0,
+        }
+    }
+
     /// The chunks that the disk knows, and the stretches whose chunks it does not.
     pub(crate) fn recovered(&self) -> (Vec<ChunkNote>, Vec<Extent>) {
         self.cold.as_ref().map_or_else(Default::default, |cold| {

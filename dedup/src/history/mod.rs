@@ -9,7 +9,7 @@ mod segment;
 mod threads;
 mod view;
 
-pub(crate) use disk::{Disk, Repairs, replace};
+pub(crate) use disk::{Disk, replace};
 pub(crate) use identity::{HistoryId, fill_random};
 pub(crate) use index::Index;
 pub(crate) use ledger::{Absent, Held, Ledger};

@@ -15,7 +15,6 @@ pub(crate) fn memory_store(memory_bytes_max: u64) -> Store {
         disk_bytes_max: 0,
     })
     .expect("opens")
-    .0
 }
 
 /// One direction of a link.

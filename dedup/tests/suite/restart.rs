@@ -36,7 +36,6 @@ impl Sites {
             disk_bytes_max: self.disk_bytes_max,
         })
         .expect("a store always opens")
-        .0
     }
 
     fn start(&self) -> Wire {
@@ -218,4 +217,27 @@ proptest! {
         send(&mut wire, 0, &data);
         prop_assert!(send(&mut wire, 1, &data) < 4 << 20);
     }
+}
+
+#[test]
+fn a_store_says_what_it_holds_and_what_it_found() {
+    let sites = Sites::new();
+    let data = noise(8, 20 << 20);
+    send(&mut sites.start(), 0, &data);
+    let first = segments(sites.sender.path()).swap_remove(0);
+    fs::write(&first, b"not a segment").expect("written");
+
+    let store = sites.store(sites.sender.path());
+    let (_encoder, _decoder) = store.link("receiver");
+    let found = store.recovery();
+    assert_eq!((found.segments, found.quarantined), (1, 1));
+    assert!(found.to_string().contains("put aside 1 damaged segment"));
+    let figures = store.figures();
+    assert_eq!(figures.disk_bytes, found.history_bytes);
+    assert!(figures.disk_bytes > 3 << 20, "{figures:?}");
+    assert!(figures.chunks > 100, "{figures:?}");
+    assert!(
+        figures.memory_bytes <= sites.memory_bytes_max,
+        "{figures:?}"
+    );
 }

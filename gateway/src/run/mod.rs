@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use strait_dedup::{Level, Store, StoreConfig};
-use strait_transport::{Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, SiteName};
+use strait_transport::{
+    Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, PublicKey, SiteName,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -75,12 +77,14 @@ impl Gateway {
     /// When a port or a folder cannot be had. Damaged data is repaired and logged
     /// instead.
     pub async fn start(dir: DataDir, config: Config) -> anyhow::Result<Self> {
-        let (grid, store) = blocking({
+        let mut data = blocking({
             let (grid, store) = (grid_config(&dir, &config), store_config(&dir, &config));
-            move || open_data(grid, store)
+            let config = config.clone();
+            move || open_data(grid, store, &config)
         })
         .await?;
-        let (node, links) = bind_links(&dir, &config, &store).await?;
+        let (node, links) = bind_links(&dir, &config, &mut data).await?;
+        let Data { grid, store, .. } = data;
         let handles = links
             .iter()
             .map(|(link, _)| (link.site().clone(), link.clone()));
@@ -113,6 +117,7 @@ impl Gateway {
             clock: Arc::default(),
             config,
             grid,
+            store,
             bulk,
         });
         let http = observe::Server::bind(parts.config.listen.http, parts.clone()).await?;
@@ -272,12 +277,41 @@ fn store_config(dir: &DataDir, config: &Config) -> StoreConfig {
     }
 }
 
-fn open_data(grid: GridConfig, store: StoreConfig) -> anyhow::Result<(Arc<Grid>, Store)> {
+/// What is read from disk before anything is served.
+struct Data {
+    grid: Arc<Grid>,
+    store: Store,
+    codecs: HashMap<PublicKey, Codec>,
+}
+
+type Codec = (Box<dyn Encode>, Box<dyn Decode>);
+
+fn open_data(grid: GridConfig, store: StoreConfig, config: &Config) -> anyhow::Result<Data> {
     let (grid, recovery) = Grid::open(grid)?;
     info!("grid: {recovery}");
-    let (store, recovery) = Store::open(store)?;
-    info!("{recovery}");
-    Ok((Arc::new(grid), store))
+    let store = Store::open(store)?;
+    let keys = config.peers.iter().map(|peer| peer.key);
+    let codecs = keys.map(|key| (key, codec(&store, key, config.compression)));
+    let codecs = codecs.collect();
+    info!("history: {}", store.recovery());
+    Ok(Data {
+        grid: Arc::new(grid),
+        store,
+        codecs,
+    })
+}
+
+/// Reads the history of one link and makes its codec.
+fn codec(store: &Store, peer: PublicKey, level: CompressionLevel) -> Codec {
+    let (mut encoder, decoder) = store.link(&peer.to_string());
+    encoder.set_level(match level {
+        CompressionLevel::Adaptive => Level::Adaptive,
+        CompressionLevel::Fixed(level) => Level::Fixed(level),
+    });
+    (
+        Box::new(LinkEncoder(encoder)),
+        Box::new(LinkDecoder(decoder)),
+    )
 }
 
 async fn open_bulk(
@@ -298,7 +332,7 @@ type Links = Vec<(LinkHandle, LinkEvents)>;
 async fn bind_links(
     dir: &DataDir,
     config: &Config,
-    store: &Store,
+    data: &mut Data,
 ) -> anyhow::Result<(Node, Links)> {
     let node = NodeConfig {
         site: config.site.clone(),
@@ -307,16 +341,10 @@ async fn bind_links(
         listen: config.listen.link,
         peers: config.peers.clone(),
     };
-    let level = match config.compression {
-        CompressionLevel::Adaptive => Level::Adaptive,
-        CompressionLevel::Fixed(level) => Level::Fixed(level),
-    };
+    let Data { store, codecs, .. } = data;
     let bound = Node::bind(node, |peer| {
-        let (mut encoder, decoder) = store.link(&peer.key.to_string());
-        encoder.set_level(level);
-        let encode: Box<dyn Encode> = Box::new(LinkEncoder(encoder));
-        let decode: Box<dyn Decode> = Box::new(LinkDecoder(decoder));
-        (encode, decode)
+        let opened = codecs.remove(&peer.key);
+        opened.unwrap_or_else(|| codec(store, peer.key, config.compression))
     });
     Ok(bound.await?)
 }

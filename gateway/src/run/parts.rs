@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use strait_dedup::Store;
 use strait_transport::{LinkHandle, Phase, PublicKey};
 
 use crate::bulk::Bulk;
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub(super) grid_address: SocketAddr,
     pub(super) started: SystemTime,
     pub(super) grid: Arc<Grid>,
+    pub(super) store: Store,
     pub(super) bulk: Arc<Bulk>,
     pub(super) links: Vec<Link>,
     pub(super) clock: Arc<EpochClock>,

@@ -78,10 +78,13 @@ impl Parts {
     }
 
     fn history_report(&self) -> HistoryReport {
+        let figures = self.store.figures();
         HistoryReport {
+            chunks: figures.chunks,
+            memory_bytes: figures.memory_bytes,
             memory_bytes_max: self.config.history.memory_bytes_max,
+            disk_bytes: figures.disk_bytes,
             disk_bytes_max: self.config.history.disk_bytes_max,
-            ..HistoryReport::default()
         }
     }
 }
