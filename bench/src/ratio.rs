@@ -11,9 +11,10 @@ use serde::Serialize;
 use strait_dedup::{
     BATCH_BYTES_MAX, BatchId, Decoder, Decoding, EncodeOptions, Encoder, Level, Store, StoreConfig,
 };
+use strait_transport::frame;
 
-/// What the transport puts before each batch: version, class, flags, stream, sequence, length.
-const FRAME_HEADER_BYTES: u64 = 24;
+/// The descriptor of a file's stream: a kind and a random number.
+const OPEN_BYTES: usize = 20;
 
 /// The lane of bulk data.
 const BULK_LANE: u8 = 2;
@@ -133,7 +134,8 @@ impl Link {
         ensure!(bytes == raw, "batch {} came out different", id.seq);
         self.encoder.handle_acked(id);
         figures.raw_bytes += raw.len() as u64;
-        figures.wire_bytes += FRAME_HEADER_BYTES + encoded.bytes.len() as u64;
+        let open_len = (id.seq == 0).then_some(OPEN_BYTES);
+        figures.wire_bytes += frame::wire_len(encoded.bytes.len(), open_len) as u64;
         figures.reference_bytes += encoded.stats.reference_bytes;
         Ok(())
     }

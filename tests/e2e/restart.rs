@@ -111,3 +111,35 @@ fn a_site_that_was_rebuilt_gets_its_counters_and_logs_back() {
     let hits: i64 = west.redis().get("hits").unwrap();
     assert_eq!(hits, 1101, "the new life adds to the old one");
 }
+
+#[test]
+fn a_rebuilt_site_that_wrote_too_early_does_not_harm_its_peer() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    for n in 0..100 {
+        let () = east.redis().xadd("clicks", "*", &[("n", n)]).unwrap();
+    }
+    eventually_equal_digests(&east, &west, 30);
+    east.kill();
+    let address = west.link;
+    let mut east = Site::new("east");
+    east.start();
+    let () = east.redis().xadd("clicks", "*", &[("n", 100)]).unwrap();
+    east.stop();
+    west.stop();
+    west.replace_pair(&east);
+    east.pair_with(&west, Some(address));
+    west.start();
+    east.start();
+    let () = east.redis().incr("hits", 1).unwrap();
+    eventually("counters cross all the same", 20, || {
+        let hits: Option<i64> = west.redis().get("hits").unwrap();
+        (hits == Some(1)).then_some(())
+    });
+    let kept: usize = west.redis().xlen("east.clicks").unwrap();
+    assert_eq!(kept, 101, "the peer keeps both lives of the log");
+    let gaps = west.status().unwrap()["links"][0]["streams"][1]["gaps"].clone();
+    assert!(
+        gaps.as_u64().unwrap() < 5,
+        "and does not ask for ever: {gaps}"
+    );
+}

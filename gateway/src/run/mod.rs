@@ -27,7 +27,7 @@ use crate::grid::{Digest, Flusher, Grid, GridConfig};
 use crate::observe;
 use crate::replicate::{self, Floors, Rooms};
 use crate::resp::{self, RespConfig};
-use parts::{Link, Parts};
+use parts::{Parts, Peers};
 
 /// How long a stopping gateway waits for its peers to hold what was written last.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
@@ -85,36 +85,17 @@ impl Gateway {
         .await?;
         let (node, links) = bind_links(&dir, &config, &mut data).await?;
         let Data { grid, store, .. } = data;
-        let handles = links
-            .iter()
-            .map(|(link, _)| (link.site().clone(), link.clone()));
-        let bulk = open_bulk(&config, handles.collect()).await?;
-        let resp = resp::Server::bind(
-            config.listen.grid,
-            grid.clone(),
-            RespConfig {
-                password: config
-                    .grid
-                    .password
-                    .as_ref()
-                    .map(|password| password.reveal().to_owned()),
-                clients_max: config.grid.clients_max,
-                durability: config.grid.durability.clone(),
-            },
-            Arc::new(resp::NoInfo),
-        )
-        .await?;
+        let bulk = open_bulk(&config, &links).await?;
+        let peers = Arc::new(Peers::new(links.iter().map(|(link, _)| link.clone())));
+        let (address, resp_config) = (config.listen.grid, resp_config(&config));
+        let resp = resp::Server::bind(address, grid.clone(), resp_config, peers.clone()).await?;
         let parts = Arc::new(Parts {
             key: dir.identity().public_key(),
             incarnation: dir.incarnation(),
             link_address: node.local_addr(),
             grid_address: resp.local_addr(),
             started: SystemTime::now(),
-            links: links
-                .iter()
-                .map(|(link, _)| Link::new(link.clone()))
-                .collect(),
-            clock: Arc::default(),
+            peers,
             config,
             grid,
             store,
@@ -224,7 +205,7 @@ impl Gateway {
             bulk: parts.bulk.clone(),
             floors: Arc::new(Floors::new(parts.grid.clone(), links.len())),
         };
-        let (clock, grid) = (parts.clock.clone(), parts.grid.clone());
+        let (clock, grid) = (parts.peers.clock.clone(), parts.grid.clone());
         let epochs = grid.subscribe();
         let stop = self.stop_signal();
         self.servers.spawn(async move {
@@ -233,7 +214,7 @@ impl Gateway {
                 () = stop => {}
             }
         });
-        for ((handle, events), link) in links.into_iter().zip(&parts.links) {
+        for ((handle, events), link) in links.into_iter().zip(&parts.peers.links) {
             let progress = link.progress.clone();
             self.links
                 .spawn(replicate::run(rooms.clone(), handle, events, progress));
@@ -314,10 +295,22 @@ fn codec(store: &Store, peer: PublicKey, level: CompressionLevel) -> Codec {
     )
 }
 
-async fn open_bulk(
-    config: &Config,
-    links: HashMap<SiteName, LinkHandle>,
-) -> anyhow::Result<Arc<Bulk>> {
+fn resp_config(config: &Config) -> RespConfig {
+    let password = config.grid.password.as_ref();
+    RespConfig {
+        password: password.map(|password| password.reveal().to_owned()),
+        clients_max: config.grid.clients_max,
+        durability: config.grid.durability.clone(),
+    }
+}
+
+type Links = Vec<(LinkHandle, LinkEvents)>;
+
+async fn open_bulk(config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
+    let links = links.iter();
+    let links: HashMap<SiteName, LinkHandle> = links
+        .map(|(link, _)| (link.site().clone(), link.clone()))
+        .collect();
     let config = BulkConfig {
         dir: config.bulk.dir.clone(),
         bytes_max: config.bulk.bytes_max,
@@ -326,8 +319,6 @@ async fn open_bulk(
     info!("files: {recovery}");
     Ok(Arc::new(bulk))
 }
-
-type Links = Vec<(LinkHandle, LinkEvents)>;
 
 async fn bind_links(
     dir: &DataDir,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use strait_dedup::Store;
 use strait_transport::{LinkHandle, Phase, PublicKey};
@@ -11,7 +11,8 @@ use crate::bulk::Bulk;
 use crate::config::Config;
 use crate::datadir::Incarnation;
 use crate::grid::Grid;
-use crate::replicate::{EpochClock, Progress};
+use crate::replicate::{EpochClock, Kind, Progress};
+use crate::resp::InfoSource;
 
 /// One peer's link and how far its replication has come.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(handle: LinkHandle) -> Self {
+    fn new(handle: LinkHandle) -> Self {
         Self {
             handle,
             progress: Arc::default(),
@@ -41,8 +42,44 @@ pub(super) struct Parts {
     pub(super) grid: Arc<Grid>,
     pub(super) store: Store,
     pub(super) bulk: Arc<Bulk>,
+    pub(super) peers: Arc<Peers>,
+}
+
+/// The links of a gateway, and the clock that their lag is measured by.
+#[derive(Debug)]
+pub(super) struct Peers {
     pub(super) links: Vec<Link>,
     pub(super) clock: Arc<EpochClock>,
+}
+
+impl Peers {
+    pub(super) fn new(links: impl Iterator<Item = LinkHandle>) -> Self {
+        Self {
+            links: links.map(Link::new).collect(),
+            clock: Arc::default(),
+        }
+    }
+}
+
+impl InfoSource for Peers {
+    fn replication(&self) -> Vec<(String, String)> {
+        let now = Instant::now();
+        let line = |(index, link): (usize, &Link)| {
+            let status = link.handle.status();
+            let acked = link.progress.figures().acked;
+            let lags = Kind::ALL.map(|kind| self.clock.lag(acked, kind, now).age);
+            let lag = lags.into_iter().max().unwrap_or_default().as_secs_f64();
+            let site = link.handle.site();
+            let state = status.phase.name();
+            (
+                format!("peer{index}"),
+                format!("site={site},state={state},lag={lag:.3}"),
+            )
+        };
+        let count = ("peers".to_owned(), self.links.len().to_string());
+        let peers = self.links.iter().enumerate().map(line);
+        std::iter::once(count).chain(peers).collect()
+    }
 }
 
 impl Parts {
@@ -52,7 +89,7 @@ impl Parts {
         let behind = |link: &&Link| {
             link.handle.status().phase == Phase::Up && link.progress.figures().acked < durable
         };
-        while self.links.iter().any(|link| behind(&link)) {
+        while self.peers.links.iter().any(|link| behind(&link)) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -14,6 +14,7 @@ impl StatusSource for Parts {
             gateway: self.gateway_report(),
             not_ready: self.not_ready(),
             links: self
+                .peers
                 .links
                 .iter()
                 .map(|link| self.link_report(link))
@@ -62,7 +63,7 @@ impl Parts {
     }
 
     fn stream_report(&self, kind: Kind, figures: &ProgressFigures) -> StreamReport {
-        let lag = self.clock.lag(figures.acked, kind, Instant::now());
+        let lag = self.peers.clock.lag(figures.acked, kind, Instant::now());
         StreamReport {
             stream: kind.name().to_owned(),
             lag_s: lag.age.as_secs_f64(),

@@ -114,7 +114,12 @@ pub(crate) async fn introduce(connection: Connection) -> Option<Caller> {
         Ok(caller) => Some(caller),
         Err(error) => {
             let address = connection.remote_address();
-            tracing::warn!(%address, %error, "dropped a connection from a peer");
+            // When both ends dial at once, the peer takes back one of its connections.
+            if matches!(error, EstablishError::BrokenOff(_)) {
+                tracing::debug!(%address, %error, "a peer took back its connection");
+            } else {
+                tracing::warn!(%address, %error, "dropped a connection from a peer");
+            }
             connection.close(error.goodbye().code(), error.to_string().as_bytes());
             None
         }
