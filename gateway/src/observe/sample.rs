@@ -43,7 +43,6 @@ pub(crate) fn status() -> Status {
             writes_total: 42,
             ..GridStats::default()
         },
-        grid_digest: None,
         history: HistoryReport {
             chunks: 12_345,
             memory_bytes: 20 << 20,

@@ -18,8 +18,6 @@ pub struct Status {
     pub links: Vec<LinkReport>,
     /// Counters and logs.
     pub grid: GridStats,
-    /// Digest of the grid's whole state, in hexadecimal, where one was taken.
-    pub grid_digest: Option<String>,
     /// What the peers hold too.
     pub history: HistoryReport,
     /// Files.

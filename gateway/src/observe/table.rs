@@ -150,9 +150,6 @@ fn render_stores(out: &mut Table, status: &Status) {
             format_args!("THE JOURNAL FAILED: writes are refused, the log says why"),
         );
     }
-    if let Some(digest) = &status.grid_digest {
-        out.field("digest", format_args!("{digest}"));
-    }
     out.field(
         "history",
         format_args!(

@@ -20,7 +20,6 @@ impl StatusSource for Parts {
                 .map(|link| self.link_report(link))
                 .collect(),
             grid: self.grid.stats(),
-            grid_digest: None,
             history: self.history_report(),
             bulk: self.bulk.figures(),
         }
