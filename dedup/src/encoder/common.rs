@@ -39,7 +39,10 @@ impl Common {
             }
             // It has not yet heard of our fork.
             Some(held)
-                if Some(held.epoch) == epoch.checked_sub(1) && held.tail >= fork && some(fork) =>
+                if Some(held.epoch) == epoch.checked_sub(1)
+                    && held.tail >= fork
+                    && held.oldest <= fork
+                    && some(fork) =>
             {
                 Self::ForkAgain
             }

@@ -33,7 +33,7 @@ use self::scan::Scan;
 use self::streams::Streams;
 use self::tables::{Cutting, Tables};
 use crate::BatchId;
-use crate::history::{Extent, HistoryId, Position, View};
+use crate::history::{Extent, Gone, HistoryId, Position, View};
 use crate::link::Link;
 use crate::wire::batch::{self, Head, Identity};
 use crate::wire::hello::{Hello, Refused};
@@ -108,6 +108,7 @@ pub struct Encoder {
     aligner: Aligner,
     streams: Streams,
     in_flight: InFlight,
+    gone: Gone,
     encoded: u64,
     floor: Floor,
     level: Leveller,
@@ -137,6 +138,7 @@ impl Encoder {
             aligner: Aligner::default(),
             streams: Streams::default(),
             in_flight: InFlight::default(),
+            gone: Gone::default(),
             encoded: 0,
             floor: Floor::default(),
             level: Leveller::default(),
@@ -198,6 +200,7 @@ impl Encoder {
             view: View {
                 sent: &sent,
                 received: &received,
+                gone: &self.gone,
             },
             reverse: &self.reverse,
             tables: &self.tables,
@@ -237,30 +240,18 @@ impl Encoder {
         let view = View {
             sent: &sent,
             received: &received,
+            gone: &self.gone,
         };
         let draft = lay_out(view, start, raw.len(), &found.matches, appends, bases);
         drop((sent, received));
         stream.courses = found.courses;
         self.streams.put(options.id.stream, stream);
-        if let Some(lost) = lost {
-            self.forget(&lost);
+        // The peer could not resolve what the batch referred to: nothing refers to it again.
+        for source in lost.into_iter().flat_map(|lost| lost.sources) {
+            self.gone.insert(source);
         }
         self.link.note_chunks(self.tables.index.len());
         self.finish(options, raw, draft)
-    }
-
-    /// The peer could not resolve this batch: nothing refers to what it referred to again.
-    fn forget(&mut self, lost: &Flight) {
-        let (mut sent, mut received) = (Vec::new(), Vec::new());
-        for source in &lost.sources {
-            match source.at.in_received() {
-                None => sent.push(*source),
-                Some(at) => received.push(Extent { at, ..*source }),
-            }
-        }
-        self.tables.forget(sent);
-        self.reverse.forget(received);
-        self.streams.clear();
     }
 
     fn finish(&mut self, options: EncodeOptions, raw: &[u8], draft: Draft) -> Encoded {
@@ -320,6 +311,7 @@ impl Encoder {
         {
             ledger.evict_below(floor);
             self.tables.retain(floor, ledger.tail());
+            self.gone.evict_below(floor);
         }
     }
 
@@ -378,6 +370,7 @@ impl Encoder {
         }
         self.tables.retain(ledger.oldest(), ledger.tail());
         self.streams.roll_back(ledger.oldest(), ledger.tail());
+        self.gone.retain(ledger.oldest(), ledger.tail());
         self.floor.restart(hello.capacity_bytes, ledger.oldest());
         Ok(())
     }

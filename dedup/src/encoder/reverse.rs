@@ -60,9 +60,4 @@ impl Reverse {
             ..held
         })
     }
-
-    /// Forgets every chunk that touches any of `bad`, positions of what we received.
-    pub(super) fn forget(&mut self, bad: Vec<Extent>) {
-        self.index.forget(bad);
-    }
 }

@@ -130,8 +130,4 @@ impl Streams {
             state.tail.retain(oldest, tail);
         }
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
 }

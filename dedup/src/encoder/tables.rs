@@ -1,7 +1,7 @@
 //! What the encoder knows of history, and what it cuts and samples it by.
 
 use crate::chunker::{Chunker, ChunkerKey};
-use crate::history::{ChunkNote, Extent, Index, Position, Threads};
+use crate::history::{ChunkNote, Index, Position, Threads};
 use crate::similarity::{Sampler, Similar};
 
 /// What follows from the deployment's key.
@@ -39,9 +39,5 @@ impl Tables {
     /// Forgets the chunks outside `oldest..tail`; the other tables age by themselves.
     pub(super) fn retain(&mut self, oldest: Position, tail: Position) {
         self.index.retain(oldest, tail);
-    }
-
-    pub(super) fn forget(&mut self, bad: Vec<Extent>) {
-        self.index.forget(bad);
     }
 }

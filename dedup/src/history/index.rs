@@ -94,23 +94,6 @@ impl Index {
             extent.at >= oldest && extent.end() <= tail
         });
     }
-
-    /// Forgets every chunk that touches any of `bad`, in one pass.
-    pub(crate) fn forget(&mut self, mut bad: Vec<Extent>) {
-        bad.sort_unstable_by_key(|extent| extent.at);
-        bad.dedup_by(|next, last| {
-            let touches = next.at <= last.end();
-            if touches {
-                last.len = last.end().max(next.end()).since(last.at);
-            }
-            touches
-        });
-        self.table.retain(|entry| {
-            let extent = entry.extent();
-            let next = bad.partition_point(|bad| bad.end() <= extent.at);
-            bad.get(next).is_none_or(|bad| bad.at >= extent.end())
-        });
-    }
 }
 
 #[cfg(test)]
@@ -149,17 +132,5 @@ mod tests {
         index.retain(Position(50), Position(400));
         assert_eq!(index.get(Fingerprint(1 << 30)), Some(chunk(100)));
         assert_eq!(index.get(Fingerprint(4 << 30)), None);
-        index.forget(vec![
-            Extent {
-                at: Position(199),
-                len: 1,
-            },
-            Extent {
-                at: Position(150),
-                len: 2,
-            },
-        ]);
-        assert_eq!(index.get(Fingerprint(1 << 30)), None);
-        assert_eq!(index.get(Fingerprint(2 << 30)), Some(chunk(200)));
     }
 }

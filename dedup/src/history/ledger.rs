@@ -16,7 +16,7 @@ const WRITE_BYTES: u64 = 64 << 10;
 /// The bytes of one direction of a link.
 ///
 /// The contiguous part, `oldest..tail`, lies in fixed-size blocks so that a position finds its bytes
-/// by division. The newest blocks are in memory, `base..tail`; older ones are read from disk, if
+/// by division. The newest blocks are in memory, `hot..tail`; older ones are read from disk, if
 /// there is one. At a receiver, what arrives before its predecessors stands `ahead` until the gap
 /// closes.
 #[derive(Debug, Default)]
@@ -24,6 +24,9 @@ pub(crate) struct Ledger {
     identity: Option<(HistoryId, u64)>,
     /// Position of the first byte of the first block in memory: a multiple of the block's size.
     base: Position,
+    /// From here on history is in memory; `base`, unless the disk could not give back all of the
+    /// first block.
+    hot: Position,
     oldest: Position,
     tail: Position,
     blocks: VecDeque<Vec<u8>>,
@@ -71,6 +74,15 @@ impl Held<'_> {
         match self {
             Self::Hot(bytes) => Self::Hot(&bytes[..bytes.len().min(len)]),
             Self::Cold(bytes) => Self::Cold(bytes.slice(..bytes.len().min(len))),
+        }
+    }
+
+    /// At most the last `len` bytes.
+    pub(crate) fn last(self, len: usize) -> Self {
+        let from = self.len() - self.len().min(len);
+        match self {
+            Self::Hot(bytes) => Self::Hot(&bytes[from..]),
+            Self::Cold(bytes) => Self::Cold(bytes.slice(from..)),
         }
     }
 }
@@ -181,16 +193,9 @@ impl Ledger {
 
     fn open_block(&mut self) {
         if self.blocks.is_empty() {
-            let offset = self.tail.0 % BLOCK_BYTES as u64;
-            self.base = Position(self.tail.0 - offset);
-            // Positions below the tail in this block are gone; zeros keep the division true.
-            self.blocks.push_back(vec![0; offset as usize]);
-            self.oldest = self
-                .oldest
-                .max(if offset == 0 { self.oldest } else { self.tail });
-        } else {
-            self.blocks.push_back(Vec::new());
+            (self.base, self.hot) = (self.tail, self.tail);
         }
+        self.blocks.push_back(Vec::new());
     }
 
     /// Writes what is in memory to disk, up to `to`, and lets go of the oldest blocks.
@@ -207,14 +212,19 @@ impl Ledger {
             self.written = self.written.after(now.len());
         }
         while self.blocks.len() > cold.hot_blocks() {
-            self.blocks.pop_front();
-            self.base = self.base.after(BLOCK_BYTES);
+            self.pop_block();
             if self.base > self.written {
                 // The disk is full or failing: what it has ends in a gap, and is no use.
                 self.oldest = self.oldest.max(self.base);
             }
         }
         self.cold = Some(cold);
+    }
+
+    fn pop_block(&mut self) {
+        self.blocks.pop_front();
+        self.base = self.base.after(BLOCK_BYTES);
+        self.hot = self.hot.max(self.base);
     }
 
     /// Writes all that is in memory to disk.
@@ -288,7 +298,7 @@ impl Ledger {
         if at < self.oldest || at >= self.tail {
             return Held::Hot(&[]);
         }
-        if at < self.base {
+        if at < self.hot {
             return self
                 .cold_block(at)
                 .map_or(Held::Hot(&[]), |(begin, block)| {
@@ -312,7 +322,7 @@ impl Ledger {
             return Held::Hot(&[]);
         }
         let last = at.before(1);
-        if last < self.base {
+        if last < self.hot {
             return self
                 .cold_block(last)
                 .map_or(Held::Hot(&[]), |(begin, block)| {
@@ -321,7 +331,7 @@ impl Ledger {
         }
         let last = last.since(self.base);
         let block_base = self.base.after(last / BLOCK_BYTES * BLOCK_BYTES);
-        let begin = self.oldest.since(block_base);
+        let begin = self.oldest.max(self.hot).since(block_base);
         let block = self.blocks.get(last / BLOCK_BYTES);
         Held::Hot(
             block
@@ -380,8 +390,7 @@ impl Ledger {
     pub(crate) fn evict_below(&mut self, floor: Position) {
         self.oldest = self.oldest.max(floor.min(self.tail));
         while self.blocks.len() > 1 && self.oldest.since(self.base) >= BLOCK_BYTES {
-            self.blocks.pop_front();
-            self.base = self.base.after(BLOCK_BYTES);
+            self.pop_block();
         }
         if let Some(cold) = &mut self.cold {
             cold.evict_below(self.oldest);
@@ -405,6 +414,7 @@ impl Ledger {
         }
         self.tail = tail;
         self.oldest = self.oldest.min(tail);
+        self.hot = self.hot.min(tail);
         if tail > self.base {
             let keep = tail.since(self.base);
             self.blocks.truncate(keep.div_ceil(BLOCK_BYTES));
@@ -413,33 +423,40 @@ impl Ledger {
             }
         } else {
             self.blocks.clear();
-            if self.cold.is_none() {
-                self.oldest = tail;
-            }
             self.warm_tail();
         }
         if let Some(cold) = &mut self.cold {
+            // Where the record that is cut off can't be read, zeros take its place: a batch that
+            // refers to them fails its digest.
             self.written = self.written.min(cold.truncate(tail));
         }
     }
 
-    /// Brings the block in which the tail lies into memory, where it is appended to.
+    /// Brings the block in which the tail lies into memory, where it is appended to: as much of its
+    /// end as the disk gives back. The rest is read from disk like all that is older.
     fn warm_tail(&mut self) {
         self.base = Position(self.tail.0 - self.tail.0 % BLOCK_BYTES as u64);
-        let begin = self.base.max(self.oldest);
-        if begin == self.tail {
-            return;
-        }
-        let mut block = vec![0; begin.since(self.base)];
-        let read = self
-            .cold
-            .as_ref()
-            .is_some_and(|cold| cold.disk.read(begin, self.tail, &mut block));
-        if read {
-            self.blocks.push_back(block);
-        } else {
+        self.hot = self.tail;
+        if self.cold.is_none() {
             self.oldest = self.tail;
         }
+        if self.base == self.tail {
+            return;
+        }
+        let mut block = vec![0; self.tail.since(self.base)];
+        let begin = self.base.max(self.oldest);
+        while let Some(cold) = self.cold.as_ref().filter(|_| self.hot > begin) {
+            let from = Position((self.hot.0 - 1) / WRITE_BYTES * WRITE_BYTES).max(begin);
+            let mut stretch = Vec::new();
+            if !cold.disk.read(from, self.hot, &mut stretch) {
+                break;
+            }
+            let offset = from.since(self.base);
+            block[offset..offset + stretch.len()].copy_from_slice(&stretch);
+            self.hot = from;
+        }
+        // What was not read is zeros: they keep the division true.
+        self.blocks.push_back(block);
     }
 }
 

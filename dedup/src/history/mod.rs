@@ -2,6 +2,7 @@
 
 mod cold;
 mod disk;
+mod gone;
 mod identity;
 mod index;
 mod ledger;
@@ -10,6 +11,7 @@ mod threads;
 mod view;
 
 pub(crate) use disk::{Disk, replace};
+pub(crate) use gone::Gone;
 pub(crate) use identity::{HistoryId, fill_random};
 pub(crate) use index::Index;
 pub(crate) use ledger::{Absent, Held, Ledger};

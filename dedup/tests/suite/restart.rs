@@ -164,6 +164,32 @@ fn a_damaged_record_is_sent_again_and_never_delivered() {
         "{again} B, {} sent again",
         wire.resent
     );
+    // What the receiver lost is not referred to again, and is soon held again.
+    let resent = wire.resent;
+    assert!(send(&mut wire, 1, &data) < 4 << 20);
+    let again = send(&mut wire, 2, &data);
+    assert!(again < 50_000, "{again} B");
+    assert_eq!(wire.resent, resent);
+}
+
+#[test]
+fn a_damaged_newest_block_costs_no_more_than_itself() {
+    let sites = Sites::new();
+    let data = noise(9, 4_700_000);
+    send(&mut sites.start(), 0, &data);
+    let last = segments(sites.receiver.path()).pop().expect("segments");
+    let mut bytes = fs::read(&last).expect("read");
+    bytes[4_400_000] ^= 1;
+    fs::write(&last, bytes).expect("written");
+    let mut wire = sites.start();
+    let again = send(&mut wire, 0, &data);
+    assert!(again < 2 << 20, "{again} B");
+    // What is appended afterwards is found after a restart, but for what shares the block.
+    let more = noise(10, 3 << 20);
+    send(&mut wire, 1, &more);
+    drop(wire);
+    let again = send(&mut sites.start(), 1, &more);
+    assert!(again < (1 << 20) + 30_000, "{again} B after a restart");
 }
 
 #[test]
@@ -184,8 +210,16 @@ fn the_disk_cap_holds() {
     assert_eq!(wire.resent, 0);
 }
 
+/// Each case sends 54 MB: few, unless `PROPTEST_CASES` asks for more.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(12),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(cases())]
 
     /// Files cut, doubled, swapped, garbled or gone: a start never fails, nothing wrong comes out.
     #[test]
