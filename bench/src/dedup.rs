@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
 mod peers;
+mod speed;
 mod versions;
 
 use std::fs;
@@ -17,7 +18,10 @@ use crate::ratio::{Link, Options};
 const MEMORY_MIB: u64 = 4096;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Scale of the generated pairs: 1 is tens of megabytes each
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
@@ -33,6 +37,12 @@ pub(crate) struct Arguments {
     /// Pairs of your own, OLD:NEW, besides the generated ones
     #[arg(value_parser = parse_pair)]
     pairs: Vec<(PathBuf, PathBuf)>,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Speed of encoding and decoding beside chunking and BLAKE3 alone, and zstd alone
+    Speed(speed::Arguments),
 }
 
 fn parse_pair(text: &str) -> Result<(PathBuf, PathBuf), String> {
@@ -72,6 +82,9 @@ struct Summary {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(What::Speed(arguments)) = &arguments.what {
+        return speed::run(arguments);
+    }
     let work = arguments.work.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("strait-bench-dedup-{}", std::process::id()))
     });

@@ -1,6 +1,7 @@
 //! Figures: `strait-bench <what>` measures one part of strait and prints JSON, a line per result.
 #![allow(clippy::print_stdout, reason = "figures go to standard output")]
 
+mod cpu;
 mod dedup;
 mod grid;
 mod lab;

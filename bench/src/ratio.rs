@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
@@ -12,6 +12,8 @@ use strait_dedup::{
     BATCH_BYTES_MAX, BatchId, Decoder, Decoding, EncodeOptions, Encoder, Level, Store, StoreConfig,
 };
 use strait_transport::frame;
+
+use crate::cpu::CpuInstant;
 
 /// The descriptor of a file's stream: a kind and a random number.
 const OPEN_BYTES: usize = 20;
@@ -65,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Both ends of one direction of a link.
 pub(crate) struct Link {
-    encoder: Encoder,
+    pub(crate) encoder: Encoder,
     decoder: Decoder,
 }
 
@@ -74,8 +76,8 @@ pub(crate) struct Figures {
     pub(crate) raw_bytes: u64,
     pub(crate) wire_bytes: u64,
     reference_bytes: u64,
-    encoding: Duration,
-    decoding: Duration,
+    pub(crate) encoding: Duration,
+    pub(crate) decoding: Duration,
 }
 
 impl Link {
@@ -116,16 +118,21 @@ impl Link {
         Ok(figures)
     }
 
-    fn send_batch(&mut self, id: BatchId, raw: &[u8], figures: &mut Figures) -> anyhow::Result<()> {
+    pub(crate) fn send_batch(
+        &mut self,
+        id: BatchId,
+        raw: &[u8],
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
         let options = EncodeOptions {
             id,
             lane: BULK_LANE,
             literal: false,
         };
-        let begin = Instant::now();
+        let begin = CpuInstant::now();
         let encoded = self.encoder.encode(options, raw);
         figures.encoding += begin.elapsed();
-        let begin = Instant::now();
+        let begin = CpuInstant::now();
         let decoding = self.decoder.decode(&encoded.bytes)?;
         figures.decoding += begin.elapsed();
         let Decoding::Ready(bytes) = decoding else {
@@ -163,6 +170,6 @@ impl Figures {
     }
 }
 
-fn round(value: f64) -> f64 {
+pub(crate) fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

@@ -17,6 +17,7 @@ mod link;
 mod similarity;
 mod wire;
 
+pub use chunker::chunk_lengths;
 pub use decoder::{DecodeError, Decoder, Decoding};
 pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level};
 pub use link::{OpenError, Recovery, Store, StoreConfig, StoreFigures};

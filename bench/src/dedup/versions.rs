@@ -60,6 +60,29 @@ impl Version {
     }
 }
 
+/// Text of `len` bytes: dump, log and sources in equal parts.
+pub(super) fn text(len: usize) -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(len);
+    let kinds = [sql_dump, json_log, source_tree];
+    for (n, write) in kinds.into_iter().enumerate() {
+        let share = len * (n + 1) / kinds.len() - text.len();
+        let mut part = Vec::new();
+        // Rows make at least 95 bytes each, of each kind.
+        let rows = share as u64 / 95 + 1000;
+        write(
+            &mut part,
+            &Pair {
+                seed: 1,
+                rows,
+                new: false,
+            },
+        )?;
+        anyhow::ensure!(part.len() >= share, "too few rows");
+        text.extend_from_slice(&part[..share]);
+    }
+    Ok(text)
+}
+
 /// SplitMix64 (Steele, Lea, Flood, 2014): a stream of numbers for each row, whatever came before.
 struct Random(u64);
 

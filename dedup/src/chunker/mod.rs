@@ -30,3 +30,15 @@ impl fmt::Debug for ChunkerKey {
         f.write_str("ChunkerKey(…)")
     }
 }
+
+/// Lengths of the content chunks of `data`, cut under `key`: for measuring the chunker alone.
+pub fn chunk_lengths(key: [u8; 32], data: &[u8]) -> impl Iterator<Item = usize> {
+    let chunker = Chunker::new(ChunkerKey(key));
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let cut = chunker.next_cut(&mut OpenChunk::default(), rest);
+        let len = cut.unwrap_or(rest.len());
+        rest = &rest[len..];
+        (len > 0).then_some(len)
+    })
+}
