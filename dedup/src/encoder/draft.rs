@@ -13,30 +13,34 @@ pub(super) struct Draft {
     pub(super) start: Position,
     pub(super) plan: Plan,
     pub(super) named: Vec<Source>,
-    pub(super) prefix: Vec<u8>,
-    pub(super) literal_len: usize,
+    /// The bases, then all literals.
+    pub(super) body: Vec<u8>,
+    pub(super) prefix_len: usize,
     /// History that the batch refers to, as a view names it.
     pub(super) sources: Vec<Extent>,
 }
 
 impl Draft {
-    pub(super) fn literals(&self, raw: &[u8]) -> Vec<u8> {
-        let mut literals = Vec::with_capacity(self.literal_len);
-        let mut at = 0;
-        for run in &self.plan.runs {
-            literals.extend_from_slice(&raw[at..at + run.literal_len]);
-            at += run.literal_len + run.source.extent.len;
-        }
-        literals.extend_from_slice(&raw[at..]);
-        literals
+    pub(super) fn literals(&self) -> &[u8] {
+        &self.body[self.prefix_len..]
     }
+}
+
+/// Appends what of a batch no run covers.
+fn put_literals(out: &mut Vec<u8>, raw: &[u8], runs: &[Run]) {
+    let mut at = 0;
+    for run in runs {
+        out.extend_from_slice(&raw[at..at + run.literal_len]);
+        at += run.literal_len + run.source.extent.len;
+    }
+    out.extend_from_slice(&raw[at..]);
 }
 
 /// Makes the plan and reads the bases, leaving out those that can't be read.
 pub(super) fn lay_out(
     view: View<'_>,
     start: Position,
-    raw_len: usize,
+    raw: &[u8],
     matches: &[Match],
     appends: Vec<Range<usize>>,
     bases: Bases,
@@ -46,13 +50,13 @@ pub(super) fn lay_out(
         runs: runs(matches, bases.derived),
         appends,
     };
-    let mut prefix = Vec::new();
+    let mut body = Vec::new();
     let derived = plan.derived_bases();
     if derived
         .iter()
-        .any(|base| view.read(*base, &mut prefix).is_err())
+        .any(|base| view.read(*base, &mut body).is_err())
     {
-        prefix.clear();
+        body.clear();
         for run in &mut plan.runs {
             run.based = false;
         }
@@ -61,22 +65,23 @@ pub(super) fn lay_out(
     }
     let mut named = Vec::with_capacity(bases.named.len());
     for extent in bases.named {
-        let before = prefix.len();
-        match view.read(extent, &mut prefix) {
+        let before = body.len();
+        match view.read(extent, &mut body) {
             Ok(()) => {
                 named.push(source(extent));
                 sources.push(extent);
             }
-            Err(_) => prefix.truncate(before),
+            Err(_) => body.truncate(before),
         }
     }
-    let literal_len = raw_len - matches.iter().map(|found| found.extent.len).sum::<usize>();
+    let prefix_len = body.len();
+    put_literals(&mut body, raw, &plan.runs);
     Draft {
         start,
         plan,
         named,
-        prefix,
-        literal_len,
+        body,
+        prefix_len,
         sources,
     }
 }

@@ -242,7 +242,7 @@ impl Encoder {
             received: &received,
             gone: &self.gone,
         };
-        let draft = lay_out(view, start, raw.len(), &found.matches, appends, bases);
+        let draft = lay_out(view, start, raw, &found.matches, appends, bases);
         drop((sent, received));
         stream.courses = found.courses;
         self.streams.put(options.id.stream, stream);
@@ -255,10 +255,9 @@ impl Encoder {
     }
 
     fn finish(&mut self, options: EncodeOptions, raw: &[u8], draft: Draft) -> Encoded {
-        let level = self.level.choose(draft.literal_len, draft.prefix.len());
+        let level = self.level.choose(draft.literals().len(), draft.prefix_len);
         let plan_bytes = draft.plan.write(draft.start);
-        let literals = draft.literals(raw);
-        let compressed = body::compress(&literals, &draft.prefix, level);
+        let compressed = body::compress(&draft.body, draft.prefix_len, level);
         let floor = self.floor.announced(self.in_flight.earliest());
         let head = Head {
             compressed: compressed.is_some(),
@@ -268,7 +267,7 @@ impl Encoder {
             start: draft.start,
             raw_len: raw.len(),
             plan_len: plan_bytes.len(),
-            literal_len: draft.literal_len,
+            literal_len: draft.literals().len(),
             bases: if compressed.is_some() {
                 draft.named.clone()
             } else {
@@ -276,13 +275,13 @@ impl Encoder {
             },
         };
         let digest = batch::digest(&head, &plan_bytes, raw);
-        let body = compressed.as_ref().unwrap_or(&literals);
+        let body = compressed.as_deref().unwrap_or(draft.literals());
         let wire = batch::seal(&head, &digest, &plan_bytes, body);
         let stats = EncodeStats {
             raw_bytes: raw.len() as u64,
-            literal_bytes: draft.literal_len as u64,
-            reference_bytes: (raw.len() - draft.literal_len) as u64,
-            base_bytes: draft.prefix.len() as u64,
+            literal_bytes: head.literal_len as u64,
+            reference_bytes: (raw.len() - head.literal_len) as u64,
+            base_bytes: draft.prefix_len as u64,
             wire_bytes: wire.len() as u64,
             level: if compressed.is_some() { level } else { 0 },
         };

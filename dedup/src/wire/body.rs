@@ -5,22 +5,16 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 /// Every zstd frame begins with these; they stay off the wire.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Levels of zstd's double-fast strategy.
-const LEVELS_DOUBLE_FAST: std::ops::RangeInclusive<i32> = 3..=4;
-/// A body like this is fresh data, and its prefix the end of what came before.
-const LARGE_BODY_BYTES: usize = 256 << 10;
-/// Cutting a stream into frames costs about 1 % at level 3: of a prefix the double-fast strategy
-/// enters one position in three, and its tables are sized for one pass over a stream. A larger
-/// long-match table and a short match of 6 instead of 5 make up for it on text, tables and binaries
-/// alike.
-const LARGE_BODY: [CParameter; 3] = [
-    CParameter::HashLog(19),
-    CParameter::ChainLog(17),
-    CParameter::MinMatch(6),
-];
-
-/// Compresses `body` against `prefix`. `None` when that does not make it smaller.
-pub(crate) fn compress(body: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8>> {
+/// Compresses what follows `prefix_len` bytes of prefix in `buffer`. `None` when that does not make
+/// it smaller.
+///
+/// Prefix and body lie in one buffer because zstd then goes on as in one stream; a prefix elsewhere
+/// is searched as an external dictionary, a third slower and to less effect.
+pub(crate) fn compress(buffer: &[u8], prefix_len: usize, level: i32) -> Option<Vec<u8>> {
+    let (prefix, body) = buffer.split_at_checked(prefix_len)?;
+    if body.is_empty() {
+        return None;
+    }
     let mut context = CCtx::try_create()?;
     let parameters = [
         CParameter::CompressionLevel(level),
@@ -30,11 +24,6 @@ pub(crate) fn compress(body: &[u8], prefix: &[u8], level: i32) -> Option<Vec<u8>
     ];
     for parameter in parameters {
         context.set_parameter(parameter).ok()?;
-    }
-    if LEVELS_DOUBLE_FAST.contains(&level) && body.len() > LARGE_BODY_BYTES {
-        for parameter in LARGE_BODY {
-            context.set_parameter(parameter).ok()?;
-        }
     }
     if !prefix.is_empty() {
         context.ref_prefix(prefix).ok()?;
@@ -69,12 +58,15 @@ mod tests {
         let mut prefix = vec![0; 50_000];
         blake3::Hasher::new().finalize_xof().fill(&mut prefix);
         let body = [&prefix[1000..30_000], b"and a little more"].concat();
-        let frame = compress(&body, &prefix, 3).expect("it shrinks");
+        let compress =
+            |prefix: &[u8], body: &[u8]| compress(&[prefix, body].concat(), prefix.len(), 3);
+        let frame = compress(&prefix, &body).expect("it shrinks");
         assert!(frame.len() < 100, "{} bytes", frame.len());
         assert_eq!(decompress(&frame, &prefix, body.len()), Some(body.clone()));
         assert_eq!(decompress(&frame, &prefix, body.len() - 1), None);
         assert_eq!(decompress(&frame, &prefix, body.len() + 1), None);
         assert_eq!(decompress(&frame, &[], body.len()), None);
-        assert_eq!(compress(&prefix, &[], 3), None, "noise does not shrink");
+        assert_eq!(compress(&[], &prefix), None, "noise does not shrink");
+        assert_eq!(compress(&prefix, &[]), None, "nothing does not shrink");
     }
 }
