@@ -8,6 +8,8 @@
 pub(super) const COMMON_BYTES_MIN: usize = 32;
 /// A common stretch of this length is taken at once.
 const COMMON_BYTES_SURE: usize = 192;
+/// No more of a stretch is looked at to judge it: what is skipped before it is shorter.
+const TELLING_BYTES_MAX: usize = 2 << 10;
 /// At most so many bytes may be skipped for each common one.
 const SKIPPED_PER_COMMON: usize = 8;
 /// Every so many positions of history are entered in the table.
@@ -25,10 +27,18 @@ pub(super) struct Common {
 
 impl Common {
     /// Long enough for what it skips: boilerplate that recurs every few KiB must not lead astray.
-    fn is_worthwhile(&self) -> bool {
+    fn is_worthwhile(&self, telling: usize) -> bool {
         let skipped = self.new_at.max(self.old_at);
-        self.len >= COMMON_BYTES_MIN.max(skipped / SKIPPED_PER_COMMON)
+        telling >= COMMON_BYTES_MIN.max(skipped / SKIPPED_PER_COMMON)
     }
+}
+
+/// How many of the bytes tell where we are: those unlike the one before. The zeros at the end of a
+/// page are alike in every page.
+fn telling(bytes: &[u8]) -> usize {
+    let bytes = &bytes[..bytes.len().min(TELLING_BYTES_MAX)];
+    let pairs = bytes.iter().zip(&bytes[1.min(bytes.len())..]);
+    pairs.map(|(a, b)| usize::from(a != b)).sum()
 }
 
 /// Aligns windows; keeps its table between calls.
@@ -55,23 +65,27 @@ impl Aligner {
         }
         let old = &old[..old.len().min(usize::from(u16::MAX))];
         self.enter(old);
-        let mut best: Option<Common> = None;
+        let mut best: Option<(usize, Common)> = None;
         let mut at = 0;
         while at + COMMON_BYTES_MIN <= new.len() {
             let found = self.probe(new, old, at);
             at += 1;
-            let Some(found) = found.filter(Common::is_worthwhile) else {
+            let Some(found) = found.filter(|found| found.len >= COMMON_BYTES_MIN) else {
                 continue;
             };
-            if best.is_none_or(|best| found.len > best.len) {
-                best = Some(found);
+            let telling = telling(&new[found.new_at..found.new_at + found.len]);
+            if !found.is_worthwhile(telling) {
+                continue;
             }
-            if found.len >= COMMON_BYTES_SURE {
+            if best.is_none_or(|(best, _)| telling > best) {
+                best = Some((telling, found));
+            }
+            if telling >= COMMON_BYTES_SURE {
                 break;
             }
             at = at.max(found.new_at + found.len - KEY_BYTES);
         }
-        best
+        best.map(|(_, found)| found)
     }
 
     fn enter(&mut self, old: &[u8]) {
@@ -132,5 +146,23 @@ mod tests {
         }
         assert_eq!(aligner.align(&noise(3, 2000), &old), None);
         assert_eq!(aligner.align(&[], &old), None);
+    }
+
+    #[test]
+    fn padding_does_not_lead_to_another_page() {
+        // Pages of a pointer, zeros, and cells; in the new version of the first, every pointer and
+        // the first cell differ, and the pointer is the next page's.
+        let page = |seed, pointer: u8| {
+            let mut page = vec![pointer; 2];
+            page.resize(1700, 0);
+            page.extend(noise(seed, 2396));
+            page
+        };
+        let (first, second) = (page(1, 7), page(2, 8));
+        let mut new = page(1, 8);
+        new[1700..1760].copy_from_slice(&noise(3, 60));
+        let old = [first, second].concat();
+        let common = Aligner::default().align(&new, &old).expect("common");
+        assert_eq!(common.new_at, common.old_at);
     }
 }
