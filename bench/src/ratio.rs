@@ -88,10 +88,11 @@ impl Link {
                 dir: None,
                 memory_bytes_max,
                 disk_bytes_max: 0,
+                links: 1,
             })
         };
-        let (mut encoder, _) = open()?.link("receiver");
-        let (_, mut decoder) = open()?.link("sender");
+        let (mut encoder, _) = open().link("receiver");
+        let (_, mut decoder) = open().link("sender");
         encoder.handle_hello(&decoder.hello())?;
         if let Some(level) = options.level {
             encoder.set_level(Level::Fixed(level));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::HistoryEvent;
 use crate::history::{Absent, Position};
 use crate::link::Link;
 use crate::wire::batch::{self, DIGEST_BYTES, Head, Identity};
@@ -20,7 +21,8 @@ const AHEAD_BYTES_MAX: usize = 1 << 30;
 pub enum Decoding {
     /// The stream's bytes, proved by their digest.
     Ready(Bytes),
-    /// It refers to a batch still in flight: decode it again after another one.
+    /// It refers to a batch still in flight, or there is no memory to keep what it appends so far
+    /// ahead: decode it again after another one.
     Waiting,
     /// It refers to what we no longer hold: ask for it as literals.
     Missing,
@@ -141,7 +143,7 @@ impl Decoder {
             oldest,
             tail,
         });
-        let capacity_bytes = self.link.history_bytes_max();
+        let capacity_bytes = ledger.bytes_max();
         Hello {
             generation: self.generation,
             key,
@@ -167,14 +169,19 @@ impl Decoder {
         let head = Head::read(&mut reader)?;
         let standing = self.check(&head)?;
         match self.rebuild(&head, &digest, reader.rest(), standing) {
-            Ok((raw, plan)) => {
-                self.keep(&head, &plan, &raw, standing)?;
-                Ok(Decoding::Ready(raw.into()))
-            }
+            Ok((raw, plan)) => match self.keep(&head, &plan, &raw, standing)? {
+                true => Ok(Decoding::Ready(raw.into())),
+                false => Ok(Decoding::Waiting),
+            },
             Err(Unresolved::Absent(Absent::InFlight)) => Ok(Decoding::Waiting),
             Err(Unresolved::Absent(Absent::Evicted)) => Ok(Decoding::Missing),
             Err(Unresolved::Refused(error)) => Err(error),
         }
+    }
+
+    /// What befell the history of what we receive: to be asked for after each batch, and logged.
+    pub fn poll_event(&mut self) -> Option<HistoryEvent> {
+        self.link.received().poll_event()
     }
 
     /// How the batch's history stands to the one we hold.
@@ -296,21 +303,24 @@ impl Decoder {
         }
     }
 
-    /// Appends what the batch says, now that it is proved.
+    /// Appends what the batch says, now that it is proved. False when there is no memory to keep it
+    /// until the gap before it closes.
     fn keep(
         &mut self,
         head: &Head,
         plan: &Plan,
         raw: &[u8],
         standing: Standing,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<bool, DecodeError> {
         let mut appended = Vec::with_capacity(plan.append_len());
         for range in &plan.appends {
             appended.extend_from_slice(raw.get(range.clone()).unwrap_or_default());
         }
-        let bytes_max = self.link.history_bytes_max();
         let mut ledger = self.link.received();
         match standing {
+            Standing::Same if ledger.is_too_far_ahead(head.start, appended.len()) => {
+                return Ok(false);
+            }
             Standing::Same => {}
             Standing::New(Identity {
                 id,
@@ -329,8 +339,8 @@ impl Decoder {
         if let Some(floor) = head.floor {
             ledger.evict_below(floor);
         }
-        ledger.shrink_to(bytes_max);
-        Ok(())
+        ledger.shrink();
+        Ok(true)
     }
 }
 

@@ -8,19 +8,22 @@
 //! Synchronous and silent: no tokio, no network, no clock. What a batch means is the gateway's
 //! business, how it gets across is the transport's.
 
+mod budget;
 mod chunker;
 mod decoder;
-
 mod encoder;
 mod history;
 mod link;
 mod similarity;
+mod storage;
 mod wire;
 
 pub use chunker::chunk_lengths;
 pub use decoder::{DecodeError, Decoder, Decoding};
 pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level};
-pub use link::{OpenError, Recovery, Store, StoreConfig, StoreFigures};
+pub use history::HistoryEvent;
+pub use link::{Recovery, Store, StoreConfig, StoreFigures};
+pub use storage::{FileSystem, Storage, StoredFile};
 
 /// Most bytes of a stream in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::budget::{Budget, Share};
 use crate::chunker::ChunkerKey;
-use crate::history::{Disk, Ledger, SEGMENT_BYTES, fill_random, replace};
+use crate::encoder::TABLES_BYTES;
+use crate::history::{Disk, Ledger, fill_random};
+use crate::storage::{FileSystem, Storage, read_small, replace};
 use crate::{Decoder, Encoder};
 
 /// All of a gateway's stored bytes, shared by the encoders and decoders of its links.
@@ -20,10 +23,12 @@ pub struct Store {
 pub struct StoreConfig {
     /// The directory of the segments; `None` keeps the history in memory only.
     pub dir: Option<PathBuf>,
-    /// Hard cap on history kept in memory, in bytes.
+    /// Hard cap on history, indexes and tables in memory, in bytes: at least 16 MiB for each link.
     pub memory_bytes_max: u64,
-    /// Hard cap on history kept on disk, in bytes.
+    /// Hard cap on history kept on disk, in bytes: at least 128 MiB for each link.
     pub disk_bytes_max: u64,
+    /// Links that there will be; the caps are divided among them.
+    pub links: usize,
 }
 
 /// What opening a store and its links found, and what had to be put aside.
@@ -37,6 +42,8 @@ pub struct Recovery {
     pub segments: u64,
     /// Segments put aside, because they could not be read or did not join.
     pub quarantined: u64,
+    /// Bytes cut from the end of segments that a crash left unfinished.
+    pub cut_bytes: u64,
     /// Directories that could not be used, and why: their history is in memory only.
     pub unusable: Vec<String>,
 }
@@ -54,6 +61,9 @@ impl fmt::Display for Recovery {
         if self.quarantined > 0 {
             write!(f, "; put aside {} damaged segments", self.quarantined)?;
         }
+        if self.cut_bytes > 0 {
+            write!(f, "; cut {} bytes of unfinished segments", self.cut_bytes)?;
+        }
         for reason in &self.unusable {
             write!(f, "; in memory only: {reason}")?;
         }
@@ -66,61 +76,52 @@ impl fmt::Display for Recovery {
 pub struct StoreFigures {
     /// Content chunks that batches can refer to.
     pub chunks: u64,
-    /// Bytes of history in memory.
+    /// Bytes of history, indexes and tables in memory.
     pub memory_bytes: u64,
-    /// Bytes of history on disk.
+    /// Bytes of segments on disk.
     pub disk_bytes: u64,
-}
-
-/// Why a store could not be opened at all.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The history's directory can't be made or read.
-    #[error("cannot use the history directory {}: {source}", dir.display())]
-    Directory {
-        /// The directory.
-        dir: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
+    /// Records that failed their check since the start, and are not read again.
+    pub quarantined: u64,
+    /// Histories that are in memory only because their disk is full or failing.
+    pub unwritable: u64,
 }
 
 impl Store {
-    /// Opens the store, repairing what it can: damaged history costs bytes on the link, never a
-    /// start.
-    ///
-    /// # Errors
-    /// The directory can't be made or read at all.
-    pub fn open(config: StoreConfig) -> Result<Self, OpenError> {
-        let recovery = Recovery {
-            in_memory: config.dir.is_none(),
-            ..Recovery::default()
-        };
-        let mut found = None;
-        if let Some(dir) = &config.dir {
-            let made = std::fs::create_dir_all(dir);
-            made.map_err(|source| OpenError::Directory {
-                dir: dir.clone(),
-                source,
-            })?;
-            found = read_key(dir);
-        }
-        let settled = found.is_some();
-        let key = found.unwrap_or_else(|| {
+    /// Opens the store on the operating system's files, repairing what it can: damaged history costs
+    /// bytes on the link, and a directory that can't be used leaves it in memory, never without a
+    /// start. [`Store::recovery`] says what was found.
+    pub fn open(config: StoreConfig) -> Self {
+        Self::open_on(config, Arc::new(FileSystem))
+    }
+
+    /// As [`Store::open`], on files of another kind.
+    pub fn open_on(config: StoreConfig, storage: Arc<dyn Storage>) -> Self {
+        let key = config.dir.as_ref().and_then(|dir| read_key(&*storage, dir));
+        let settled = key.is_some();
+        let key = key.unwrap_or_else(|| {
             let mut key = [0; 32];
             fill_random(&mut key);
             ChunkerKey(key)
         });
-        let key = Mutex::new(Key { key, settled });
+        let recovery = Recovery {
+            in_memory: config.dir.is_none(),
+            ..Recovery::default()
+        };
+        let budget = Budget {
+            memory_bytes_max: config.memory_bytes_max,
+            disk_bytes_max: config.dir.is_some().then_some(config.disk_bytes_max),
+            links: config.links,
+            tables_bytes: TABLES_BYTES,
+        };
         let shared = Arc::new(Shared {
-            config,
-            histories: AtomicU64::new(0),
-            key,
+            dir: config.dir,
+            storage,
+            share: budget.share(),
+            key: Mutex::new(Key { key, settled }),
             recovery: Mutex::new(recovery),
             links: Mutex::default(),
         });
-        Ok(Self { shared })
+        Self { shared }
     }
 
     /// What was found when the store and its links were opened.
@@ -137,9 +138,12 @@ impl Store {
         let mut figures = StoreFigures::default();
         for link in links {
             figures.chunks += link.chunks.load(Ordering::Relaxed);
+            figures.memory_bytes += link.tables_bytes.load(Ordering::Relaxed);
             for ledger in [link.sent(), link.received()] {
                 figures.memory_bytes += ledger.memory_bytes();
                 figures.disk_bytes += ledger.disk_bytes();
+                figures.quarantined += ledger.quarantined();
+                figures.unwritable += u64::from(ledger.is_unwritable());
             }
         }
         figures
@@ -147,10 +151,10 @@ impl Store {
 
     /// The encoder and decoder of the link to `peer`, a stable name: its public key's text.
     ///
-    /// To be called once per peer while the store is open: the link owns its histories. What of them
-    /// can't be read from disk is put aside, and begun anew.
+    /// To be called once per peer while the store is open, for as many peers as the configuration
+    /// said: the link owns its histories. What of them can't be read from disk is put aside, and
+    /// begun anew.
     pub fn link(&self, peer: &str) -> (Encoder, Decoder) {
-        self.shared.histories.fetch_add(2, Ordering::Relaxed);
         let name = blake3::hash(peer.as_bytes()).to_hex();
         let ledger = |side: &str| Mutex::new(self.ledger(&format!("{}-{side}", &name[..16])));
         let (sent, received) = (ledger("sent"), ledger("received"));
@@ -159,18 +163,18 @@ impl Store {
             sent,
             received,
             chunks: AtomicU64::new(0),
+            tables_bytes: AtomicU64::new(0),
         });
         lock(&self.shared.links).push(Arc::downgrade(&link));
         (Encoder::new(link.clone()), Decoder::new(link))
     }
 
     fn ledger(&self, name: &str) -> Ledger {
-        let config = &self.shared.config;
-        let histories = self.shared.histories.load(Ordering::Relaxed).max(1);
-        let disk = config.dir.as_ref().and_then(|dir| {
+        let shared = &self.shared;
+        let disk = shared.dir.as_ref().and_then(|dir| {
             let dir = dir.join(name);
-            let mut recovery = lock(&self.shared.recovery);
-            let opened = Disk::open(&dir, &mut recovery);
+            let mut recovery = lock(&shared.recovery);
+            let opened = Disk::open(shared.storage.clone(), &dir, &mut recovery);
             // A directory that can't be used leaves the history in memory.
             opened
                 .map_err(|error| {
@@ -180,32 +184,35 @@ impl Store {
                 })
                 .ok()
         });
-        disk.map_or_else(Ledger::default, |disk| {
-            Ledger::on_disk(disk, config.memory_bytes_max / histories)
-        })
+        match disk {
+            Some(disk) => Ledger::on_disk(disk, shared.share),
+            None => Ledger::in_memory(shared.share),
+        }
     }
 }
 
 const KEY_FILE: &str = "chunker-key";
 
 /// The key with its checksum; one that is damaged is replaced, at the cost of the old history's use.
-fn read_key(dir: &Path) -> Option<ChunkerKey> {
-    let bytes: [u8; 36] = std::fs::read(dir.join(KEY_FILE)).ok()?.try_into().ok()?;
+fn read_key(storage: &dyn Storage, dir: &Path) -> Option<ChunkerKey> {
+    let bytes: [u8; 36] = read_small(storage, &dir.join(KEY_FILE)).ok()?;
     let (key, crc) = bytes.split_first_chunk::<32>()?;
     (crc32c::crc32c(key).to_le_bytes() == *crc).then_some(ChunkerKey(*key))
 }
 
-fn write_key(dir: &Path, key: ChunkerKey) -> std::io::Result<()> {
+fn write_key(storage: &dyn Storage, dir: &Path, key: ChunkerKey) -> std::io::Result<()> {
     let crc = crc32c::crc32c(&key.0).to_le_bytes();
-    replace(&dir.join(KEY_FILE), &[key.0.as_slice(), &crc].concat())
+    let bytes = [key.0.as_slice(), &crc].concat();
+    replace(storage, &dir.join(KEY_FILE), &bytes)
 }
 
 /// What all links of a gateway share.
 #[derive(Debug)]
 struct Shared {
-    config: StoreConfig,
-    /// Histories among which the memory is divided.
-    histories: AtomicU64,
+    dir: Option<PathBuf>,
+    storage: Arc<dyn Storage>,
+    /// What each history may take.
+    share: Share,
     key: Mutex<Key>,
     recovery: Mutex<Recovery>,
     links: Mutex<Vec<Weak<Link>>>,
@@ -233,12 +240,19 @@ pub(crate) struct Link {
     received: Mutex<Ledger>,
     /// Chunks in the encoder's index.
     chunks: AtomicU64,
+    /// Memory of the encoder's indexes and tables.
+    tables_bytes: AtomicU64,
 }
 
 impl Link {
     /// For [`Store::figures`].
     pub(crate) fn note_chunks(&self, chunks: usize) {
         self.chunks.store(chunks as u64, Ordering::Relaxed);
+    }
+
+    /// For [`Store::figures`].
+    pub(crate) fn note_tables(&self, bytes: u64) {
+        self.tables_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn sent(&self) -> MutexGuard<'_, Ledger> {
@@ -249,16 +263,9 @@ impl Link {
         lock(&self.received)
     }
 
-    /// Most bytes that one history of a link may keep.
-    pub(crate) fn history_bytes_max(&self) -> u64 {
-        let histories = self.shared.histories.load(Ordering::Relaxed).max(1);
-        let config = &self.shared.config;
-        if config.dir.is_none() {
-            return config.memory_bytes_max / histories;
-        }
-        // Segments are deleted whole, and the newest is there before the oldest goes.
-        let share = config.disk_bytes_max / histories;
-        share - (share / 2).min(2 * SEGMENT_BYTES)
+    /// What each history of a link may take.
+    pub(crate) fn share(&self) -> Share {
+        self.shared.share
     }
 
     /// The gateway's chunker key, and whether it has been used yet.
@@ -270,9 +277,9 @@ impl Link {
     /// Fixes the key at its first use.
     pub(crate) fn settle_key(&self) -> ChunkerKey {
         let mut key = lock(&self.shared.key);
-        if let Some(dir) = self.shared.config.dir.as_ref().filter(|_| !key.settled) {
+        if let Some(dir) = self.shared.dir.as_ref().filter(|_| !key.settled) {
             // Unwritten, the next start draws another and cuts differently for a while.
-            write_key(dir, key.key).unwrap_or_default();
+            write_key(&*self.shared.storage, dir, key.key).unwrap_or_default();
         }
         key.settled = true;
         key.key

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use strait_dedup as dedup;
+use strait_dedup::HistoryEvent;
 use strait_transport::{BatchRef, Class, Decode, Decoding, Encode, EncodedBatch, Seq, StreamId};
+use tracing::{info, warn};
 
 /// The sending half of a link's codec.
 #[derive(Debug)]
@@ -24,6 +26,15 @@ fn lane(class: Class) -> u8 {
     class.index() as u8
 }
 
+/// What befalls a history is handled there; here it is said.
+fn log(event: Option<HistoryEvent>) {
+    match event {
+        Some(event @ HistoryEvent::Writable { .. }) => info!("history: {event}"),
+        Some(event) => warn!("history: {event}"),
+        None => {}
+    }
+}
+
 impl Encode for LinkEncoder {
     fn encode(&mut self, batch: BatchRef<'_>) -> EncodedBatch {
         let options = dedup::EncodeOptions {
@@ -32,6 +43,7 @@ impl Encode for LinkEncoder {
             literal: batch.literal,
         };
         let encoded = self.0.encode(options, batch.raw);
+        log(self.0.poll_event());
         EncodedBatch {
             bytes: encoded.bytes,
             literal_bytes: encoded.stats.literal_bytes,
@@ -60,7 +72,9 @@ impl Decode for LinkDecoder {
     }
 
     fn decode(&mut self, wire: Bytes) -> Decoding {
-        match self.0.decode(&wire) {
+        let decoding = self.0.decode(&wire);
+        log(self.0.poll_event());
+        match decoding {
             Ok(dedup::Decoding::Ready(raw)) => Decoding::Ready(raw),
             Ok(dedup::Decoding::Waiting) => Decoding::Waiting,
             Ok(dedup::Decoding::Missing) => Decoding::Missing,

@@ -37,13 +37,8 @@ impl Default for Floor {
 impl Floor {
     /// A new floor, when the ledger has outgrown what either end keeps. `order` is that of the next
     /// batch.
-    pub(crate) fn raise(
-        &mut self,
-        ledger: &Ledger,
-        bytes_max: u64,
-        order: u64,
-    ) -> Option<Position> {
-        let capacity = self.capacity_bytes.min(bytes_max);
+    pub(crate) fn raise(&mut self, ledger: &Ledger, order: u64) -> Option<Position> {
+        let capacity = self.capacity_bytes.min(ledger.bytes_max());
         // Room for what is in flight while the floor is on its way.
         let window = capacity - capacity / STEP * 2;
         let held = ledger.tail().since(ledger.oldest()) as u64;

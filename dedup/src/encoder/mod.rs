@@ -31,13 +31,14 @@ use self::level::Leveller;
 use self::reverse::Reverse;
 use self::scan::Scan;
 use self::streams::Streams;
+pub(crate) use self::tables::TABLES_BYTES;
 use self::tables::{Cutting, Tables};
-use crate::BatchId;
 use crate::history::{Extent, Gone, HistoryId, Position, View};
 use crate::link::Link;
 use crate::wire::batch::{self, Head, Identity};
 use crate::wire::hello::{Hello, Refused};
 use crate::wire::{self, body};
+use crate::{BatchId, HistoryEvent};
 
 /// What the caller says about a batch.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +124,7 @@ impl Encoder {
             }
             ledger.identity().unwrap_or((HistoryId([0; 16]), 0))
         };
+        let chunks_max = link.share().chunks_max;
         let mut encoder = Self {
             link,
             cutting: None,
@@ -133,8 +135,8 @@ impl Encoder {
             },
             confirmed: false,
             generation: 0,
-            tables: Tables::default(),
-            reverse: Reverse::default(),
+            tables: Tables::with_room(chunks_max),
+            reverse: Reverse::with_room(chunks_max),
             aligner: Aligner::default(),
             streams: Streams::default(),
             in_flight: InFlight::default(),
@@ -143,6 +145,8 @@ impl Encoder {
             floor: Floor::default(),
             level: Leveller::default(),
         };
+        let indexes = encoder.tables.index.bytes() + encoder.reverse.bytes();
+        encoder.link.note_tables(TABLES_BYTES + indexes);
         encoder.recover();
         encoder
     }
@@ -151,16 +155,13 @@ impl Encoder {
     fn recover(&mut self) {
         let link = self.link.clone();
         let mut ledger = link.sent();
-        let (chunks, uncut) = ledger.recovered();
-        if chunks.is_empty() && uncut.is_empty() {
+        if ledger.tail() == ledger.oldest() {
             return;
         }
         let cutting = self
             .cutting
             .get_or_insert_with(|| Cutting::new(link.settle_key()));
-        for chunk in chunks {
-            self.tables.enter(chunk);
-        }
+        let uncut = ledger.visit_chunks(|chunk| self.tables.enter(chunk));
         for extent in uncut {
             let mut raw = Vec::new();
             if ledger.read(extent, &mut raw).is_ok() {
@@ -304,10 +305,7 @@ impl Encoder {
     /// Stops referring to the oldest history when it outgrows what either end may keep.
     fn make_room(&mut self) {
         let mut ledger = self.link.sent();
-        if let Some(floor) = self
-            .floor
-            .raise(&ledger, self.link.history_bytes_max(), self.encoded)
-        {
+        if let Some(floor) = self.floor.raise(&ledger, self.encoded) {
             ledger.evict_below(floor);
             self.tables.retain(floor, ledger.tail());
             self.gone.evict_below(floor);
@@ -377,6 +375,11 @@ impl Encoder {
     /// The rate at which the link drains, for [`Level::Adaptive`]; `None` when nothing is queued.
     pub fn handle_drain(&mut self, bytes_per_s: Option<f64>) {
         self.level.handle_drain(bytes_per_s);
+    }
+
+    /// What befell the history of what we send: to be asked for after each batch, and logged.
+    pub fn poll_event(&mut self) -> Option<HistoryEvent> {
+        self.link.sent().poll_event()
     }
 
     /// Sets how hard to compress.

@@ -8,7 +8,7 @@ use crate::history::{Extent, HistoryId, Index, Ledger, Position};
 const BYTES_PER_BATCH: usize = 4 << 20;
 
 /// The chunks of what we received, cut by our own key when we next send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reverse {
     index: Index,
     history: Option<(HistoryId, u64)>,
@@ -18,13 +18,26 @@ pub(super) struct Reverse {
 }
 
 impl Reverse {
+    pub(super) fn with_room(chunks: u64) -> Self {
+        Self {
+            index: Index::with_room(chunks),
+            history: None,
+            indexed: Position(0),
+            seen: Position(0),
+        }
+    }
+
+    /// Memory of the index.
+    pub(super) fn bytes(&self) -> u64 {
+        self.index.bytes()
+    }
+
     /// Goes on indexing.
     pub(super) fn catch_up(&mut self, received: &Ledger, cutting: &Cutting) {
         if received.identity() != self.history || received.tail() < self.indexed {
-            *self = Self {
-                history: received.identity(),
-                ..Self::default()
-            };
+            self.index.clear();
+            self.history = received.identity();
+            (self.indexed, self.seen) = (Position(0), Position(0));
         }
         if received.tail() == self.seen {
             return;

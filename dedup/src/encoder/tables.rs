@@ -21,14 +21,25 @@ impl Cutting {
 }
 
 /// Where in what we sent things stand. All of it is hints that are checked against the bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables {
     pub(super) index: Index,
     pub(super) threads: Threads,
     pub(super) similar: Similar,
 }
 
+/// Memory of the tables that have a fixed size.
+pub(crate) const TABLES_BYTES: u64 = Threads::BYTES + Similar::BYTES;
+
 impl Tables {
+    pub(super) fn with_room(chunks: u64) -> Self {
+        Self {
+            index: Index::with_room(chunks),
+            threads: Threads::default(),
+            similar: Similar::default(),
+        }
+    }
+
     pub(super) fn enter(&mut self, chunk: ChunkNote) {
         self.index.insert(chunk.fingerprint, chunk.extent);
         if let Some(features) = chunk.features {

@@ -4,82 +4,106 @@
 //! record and batch is checked when used; so nothing here waits for a sync, and whatever is lost or
 //! damaged costs bytes on the link, never a wrong byte and never a start.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::segment::{ChunkNote, RECORD_BYTES_MAX, SEGMENT_BYTES, Segment};
-use super::{HistoryId, Position};
+use super::files::Files;
+use super::segment::{ChunkNote, RECORD_BYTES_MAX, SEGMENT_BYTES, Segment, Unread};
+use super::{Extent, HistoryEvent, HistoryId, Position};
 use crate::Recovery;
+use crate::storage::{Storage, read_small, replace};
 
 const IDENTITY_FILE: &str = "identity";
 const IDENTITY_BYTES: usize = 16 + 8 + 4;
+/// Most events kept for whoever asks; more of a kind would say nothing new.
+const EVENTS_MAX: usize = 16;
 
 /// The segments of one history.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    dir: PathBuf,
+    files: Files,
     id: HistoryId,
     epoch: u64,
     segments: BTreeMap<Position, Segment>,
-    /// An append failed: nothing more is written until the history is begun anew.
+    /// A write failed: nothing more is written until the history is begun anew on disk.
     failed: bool,
+    /// It was said that writing failed, and not yet that it works again.
+    complained: bool,
+    quarantined: Cell<u64>,
+    events: RefCell<VecDeque<HistoryEvent>>,
 }
 
 impl Disk {
-    /// Opens the history in `dir`, or begins a new one there.
+    /// Opens the history in `dir`, or begins a new one there. What is damaged is put aside or cut,
+    /// and `recovery` says so.
     ///
     /// # Errors
     /// The directory can't be made or listed.
-    pub(crate) fn open(dir: &Path, recovery: &mut Recovery) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let identity = read_identity(dir);
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        recovery: &mut Recovery,
+    ) -> io::Result<Self> {
+        storage.make_dir(dir)?;
+        let identity = read_identity(&*storage, dir);
         let (id, epoch) = identity.unwrap_or_else(|| (HistoryId::random(), 0));
-        let segments = BTreeMap::new();
         let mut disk = Self {
-            dir: dir.to_path_buf(),
+            files: Files::new(storage, dir),
             id,
             epoch,
-            segments,
+            segments: BTreeMap::new(),
             failed: false,
+            complained: false,
+            quarantined: Cell::new(0),
+            events: RefCell::default(),
         };
-        for base in disk.bases()? {
-            match Segment::open(dir, id, base) {
-                Ok(segment) if disk.joins(&segment) => {
-                    disk.segments.insert(base, segment);
-                }
-                Ok(_) | Err(_) => {
-                    recovery.quarantined += 1;
-                    // A file that can't even be moved is passed over.
-                    Segment::quarantine(dir, base).unwrap_or_default();
-                }
-            }
-        }
-        recovery.segments += disk.segments.len() as u64;
-        recovery.history_bytes += disk.tail().since(disk.oldest()) as u64;
+        disk.open_segments(recovery)?;
         if identity.is_none() {
-            disk.write_identity()?;
+            let written = disk.write_identity();
+            disk.check(written);
         }
         Ok(disk)
     }
 
-    fn bases(&self) -> io::Result<Vec<Position>> {
-        let mut bases = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-            let base = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok());
-            bases.extend(base.filter(|base| base % SEGMENT_BYTES == 0).map(Position));
+    /// Takes the longest run of segments in which nothing is missing, the newest of equals.
+    fn open_segments(&mut self, recovery: &mut Recovery) -> io::Result<()> {
+        let mut run: BTreeMap<Position, Segment> = BTreeMap::new();
+        let mut runs = Vec::new();
+        for base in self.files.bases()? {
+            match self.open_segment(base, recovery) {
+                Some(segment) => {
+                    let tail = run.last_key_value().map(|(_, last)| last.end());
+                    if tail.is_some_and(|tail| tail != segment.begin()) {
+                        runs.push(std::mem::take(&mut run));
+                    }
+                    run.insert(base, segment);
+                }
+                None => {
+                    recovery.quarantined += 1;
+                    self.files.put_aside(base);
+                }
+            }
         }
-        bases.sort_unstable();
-        Ok(bases)
+        runs.push(run);
+        let longest = (0..runs.len()).max_by_key(|&n| runs[n].len()).unwrap_or(0);
+        self.segments = runs.swap_remove(longest);
+        for base in runs.iter().flat_map(|run| run.keys()) {
+            recovery.quarantined += 1;
+            self.files.put_aside(*base);
+        }
+        recovery.segments += self.segments.len() as u64;
+        recovery.history_bytes += self.tail().since(self.oldest()) as u64;
+        Ok(())
     }
 
-    /// A segment joins the one before if nothing is missing between, or is the first.
-    fn joins(&self, segment: &Segment) -> bool {
-        let tail = self.segments.last_key_value().map(|(_, last)| last.end());
-        segment.end() > segment.begin() && tail.is_none_or(|tail| tail == segment.begin())
+    fn open_segment(&self, base: Position, recovery: &mut Recovery) -> Option<Segment> {
+        let file = self.files.open(base).ok()?;
+        let (segment, cut) = Segment::open(&*file, self.id, base).ok()?;
+        recovery.cut_bytes += cut;
+        Some(segment)
     }
 
     pub(crate) fn identity(&self) -> (HistoryId, u64) {
@@ -98,33 +122,49 @@ impl Disk {
             .map_or(Position(0), |(_, last)| last.end())
     }
 
-    /// The chunks that sealed segments know.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = ChunkNote> {
-        self.segments
-            .values()
-            .flat_map(|segment| segment.chunks().iter().copied())
+    /// Bytes of all segments, as the files lie.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.values().map(Segment::file_bytes).sum()
     }
 
-    /// Stretches whose chunks no footer tells: those of segments that were never sealed.
-    pub(crate) fn uncut(&self) -> Vec<(Position, Position)> {
-        let unsealed = self
-            .segments
-            .values()
-            .filter(|segment| !segment.is_sealed());
-        unsealed
-            .map(|segment| (segment.begin(), segment.end()))
-            .collect()
+    /// Records that were found damaged since the start.
+    pub(crate) fn quarantined(&self) -> u64 {
+        self.quarantined.get()
     }
 
-    /// Writes history from the tail on. A disk that is full or failing ends the writing, not the
-    /// history: it goes on in memory.
+    /// Whether nothing is written any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<HistoryEvent> {
+        self.events.get_mut().pop_front()
+    }
+
+    /// Visits the chunks that the segments know, in order, and returns the stretches whose chunks no
+    /// footer tells: those of segments that were never sealed.
+    pub(crate) fn visit_chunks(&self, mut visit: impl FnMut(ChunkNote)) -> Vec<Extent> {
+        let mut uncut = Vec::new();
+        for segment in self.segments.values() {
+            if !segment.is_sealed() {
+                let (at, end) = (segment.begin(), segment.end());
+                let len = end.since(at);
+                uncut.push(Extent { at, len });
+            } else if let Ok(file) = self.files.open(segment.base()) {
+                segment.chunks(&*file).into_iter().for_each(&mut visit);
+            }
+        }
+        uncut
+    }
+
+    /// Writes history from the tail on. False when the disk is full or failing, which ends the
+    /// writing, not the history.
     pub(crate) fn append(&mut self, mut at: Position, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() && !self.failed {
             let room = RECORD_BYTES_MAX - at.0 % RECORD_BYTES_MAX;
             let (now, rest) = bytes.split_at(bytes.len().min(room as usize));
-            if self.append_record(at, now).is_err() {
-                self.failed = true;
-            }
+            let written = self.append_record(at, now);
+            self.check(written);
             at = at.after(now.len());
             bytes = rest;
         }
@@ -132,28 +172,60 @@ impl Disk {
     }
 
     fn append_record(&mut self, at: Position, bytes: &[u8]) -> io::Result<()> {
-        let base = Position(at.0 - at.0 % SEGMENT_BYTES);
+        let base = segment_of(at);
         if !self.segments.contains_key(&base) {
-            if let Some(mut last) = self.segments.last_entry() {
-                last.get_mut().seal()?;
-            }
-            self.segments
-                .insert(base, Segment::create(&self.dir, self.id, base)?);
+            self.seal_last()?;
+            let file = self.files.create(base)?;
+            let segment = Segment::create(&*file, self.id, base)?;
+            self.segments.insert(base, segment);
         }
+        let file = self.files.open(base)?;
         match self.segments.get_mut(&base) {
-            Some(segment) => segment.append(at, bytes),
+            Some(segment) => segment.append(&*file, at, bytes),
             None => Ok(()),
+        }
+    }
+
+    fn seal_last(&mut self) -> io::Result<()> {
+        match self.segments.last_entry() {
+            Some(last) if !last.get().is_sealed() => {
+                let file = self.files.open(*last.key())?;
+                last.into_mut().seal(&*file)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Takes note of how a write went.
+    fn check(&mut self, written: io::Result<()>) {
+        let dir = || self.files.dir().display().to_string();
+        match written {
+            Ok(()) if !self.complained => {}
+            Ok(()) => {
+                self.complained = false;
+                self.say(HistoryEvent::Writable { dir: dir() });
+            }
+            Err(error) => {
+                self.failed = true;
+                if !std::mem::replace(&mut self.complained, true) {
+                    let reason = error.to_string();
+                    self.say(HistoryEvent::Unwritable { dir: dir(), reason });
+                }
+            }
+        }
+    }
+
+    fn say(&self, event: HistoryEvent) {
+        let mut events = self.events.borrow_mut();
+        if events.len() < EVENTS_MAX {
+            events.push_back(event);
         }
     }
 
     /// Remembers a chunk for the footer of its segment.
     pub(crate) fn note(&mut self, chunk: ChunkNote) {
-        let base = Position(chunk.extent.at.0 - chunk.extent.at.0 % SEGMENT_BYTES);
-        if let Some(segment) = self
-            .segments
-            .get_mut(&base)
-            .filter(|segment| !segment.is_sealed())
-        {
+        let segment = self.segments.get_mut(&segment_of(chunk.extent.at));
+        if let Some(segment) = segment.filter(|segment| !segment.is_sealed()) {
             segment.note(chunk);
         }
     }
@@ -162,12 +234,10 @@ impl Disk {
     pub(crate) fn read(&self, from: Position, to: Position, out: &mut Vec<u8>) -> bool {
         let mut at = from;
         while at < to {
-            let base = Position(at.0 - at.0 % SEGMENT_BYTES);
-            let Some(segment) = self.segments.get(&base) else {
-                return false;
-            };
+            let base = segment_of(at);
             let end = to.min(Position(base.0 + SEGMENT_BYTES));
-            if at < segment.begin() || end > segment.end() || !segment.read(at, end, out) {
+            if let Err(unread) = self.read_segment(base, at, end, out) {
+                self.quarantine(unread);
                 return false;
             }
             at = end;
@@ -175,49 +245,87 @@ impl Disk {
         true
     }
 
+    fn read_segment(
+        &self,
+        base: Position,
+        at: Position,
+        end: Position,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unread> {
+        let segment = self.segments.get(&base).ok_or(Unread::Absent)?;
+        if at < segment.begin() || end > segment.end() {
+            return Err(Unread::Absent);
+        }
+        let file = self.files.open(base).map_err(|_| Unread::Absent)?;
+        segment.read(&*file, at, end, out)
+    }
+
+    fn quarantine(&self, unread: Unread) {
+        match unread {
+            Unread::Damaged(Extent { at, len }) => {
+                self.quarantined.set(self.quarantined.get() + 1);
+                let dir = self.files.dir().display().to_string();
+                let (at, len) = (at.0, len as u64);
+                self.say(HistoryEvent::Quarantined { dir, at, len });
+            }
+            Unread::Absent | Unread::Quarantined => {}
+        }
+    }
+
     /// Deletes the segments that end at `floor` or before.
     pub(crate) fn evict_below(&mut self, floor: Position) {
         while let Some(first) = self.segments.first_entry() {
-            if first.get().end() > floor || first.get().base().0 + SEGMENT_BYTES > floor.0 {
+            if first.get().end() > floor || first.key().0 + SEGMENT_BYTES > floor.0 {
                 break;
             }
-            // What can't be deleted is found, and counted, at the next start.
-            first.remove().delete().unwrap_or_default();
+            self.files.remove(*first.key());
+            first.remove();
         }
     }
 
     /// Cuts back to a record's end at `to` or before, and returns where that is.
     pub(crate) fn truncate(&mut self, to: Position) -> Position {
         while let Some(mut last) = self.segments.last_entry() {
-            if last.get().begin() >= to || last.get_mut().truncate(to).is_err() {
-                last.remove().delete().unwrap_or_default();
-                continue;
+            let base = *last.key();
+            let file = self
+                .files
+                .open(base)
+                .ok()
+                .filter(|_| last.get().begin() < to);
+            let cut = file.and_then(|file| last.get_mut().truncate(&*file, to).ok());
+            if cut.is_some() && last.get().end() > last.get().begin() {
+                return last.get().end();
             }
-            if last.get().end() > last.get().begin() {
-                break;
-            }
-            last.remove().delete().unwrap_or_default();
+            last.remove();
+            self.files.remove(base);
         }
-        if self.segments.is_empty() {
-            to
-        } else {
-            self.tail()
-        }
+        to
     }
 
     /// Keeps the bytes under a new epoch.
     pub(crate) fn set_epoch(&mut self, epoch: u64) {
         self.epoch = epoch;
-        self.failed |= self.write_identity().is_err();
+        let written = self.write_identity();
+        self.check(written);
     }
 
     /// Forgets everything and begins history `id`.
     pub(crate) fn reset(&mut self, id: HistoryId, epoch: u64) {
-        for (_, segment) in std::mem::take(&mut self.segments) {
-            segment.delete().unwrap_or_default();
-        }
         (self.id, self.epoch) = (id, epoch);
-        self.failed = self.write_identity().is_err();
+        self.clear();
+    }
+
+    /// Deletes every segment, so that writing can begin again anywhere.
+    pub(crate) fn clear(&mut self) {
+        for base in std::mem::take(&mut self.segments).into_keys() {
+            self.files.remove(base);
+        }
+        self.failed = false;
+        let written = self.write_identity();
+        // That it works again is said when a record is written.
+        if written.is_err() {
+            self.check(written);
+        }
     }
 
     /// Replaces the identity file whole: write, sync, rename.
@@ -225,37 +333,37 @@ impl Disk {
         let mut bytes = self.id.0.to_vec();
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        replace(&self.dir.join(IDENTITY_FILE), &bytes)
+        replace(
+            self.files.storage(),
+            &identity_path(self.files.dir()),
+            &bytes,
+        )
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if let Some(mut last) = self.segments.last_entry().filter(|_| !self.failed) {
+        if !self.failed {
             // Not sealed, the next start reads it record by record.
-            last.get_mut().seal().unwrap_or_default();
+            self.seal_last().unwrap_or_default();
         }
     }
 }
 
-fn read_identity(dir: &Path) -> Option<(HistoryId, u64)> {
-    let bytes: [u8; IDENTITY_BYTES] = fs::read(dir.join(IDENTITY_FILE)).ok()?.try_into().ok()?;
+fn segment_of(at: Position) -> Position {
+    Position(at.0 - at.0 % SEGMENT_BYTES)
+}
+
+fn identity_path(dir: &Path) -> PathBuf {
+    dir.join(IDENTITY_FILE)
+}
+
+fn read_identity(storage: &dyn Storage, dir: &Path) -> Option<(HistoryId, u64)> {
+    let bytes: [u8; IDENTITY_BYTES] = read_small(storage, &identity_path(dir)).ok()?;
     let (body, crc) = bytes.split_at(IDENTITY_BYTES - 4);
     if crc32c::crc32c(body).to_le_bytes() != *crc {
         return None;
     }
     let (id, epoch) = body.split_first_chunk()?;
     Some((HistoryId(*id), u64::from_le_bytes(*epoch.first_chunk()?)))
-}
-
-/// Replaces a small file whole, also across a power failure.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    let fresh = path.with_extension("new");
-    let mut file = fs::File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    path.parent()
-        .map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
 }

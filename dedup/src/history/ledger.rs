@@ -1,17 +1,26 @@
 //! One direction's history: an append-only log of bytes by position, the newest in memory and all
 //! of it on disk, where there is one.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 
 use super::cold::Cold;
 use super::disk::Disk;
-use super::{ChunkNote, Extent, HistoryId, Position};
+use super::{ChunkNote, Extent, HistoryEvent, HistoryId, Position};
+use crate::budget::Share;
 
 /// Granularity of memory: the log grows and is evicted by blocks.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
 /// History is written to disk in stretches of this size, aligned.
-const WRITE_BYTES: u64 = 64 << 10;
+pub(super) const WRITE_BYTES: u64 = 64 << 10;
+/// A disk that is full or failing is tried again each time that so much was appended.
+const RETRY_BYTES: usize = 16 << 20;
+/// So many of the newest blocks are looked at by every stream that is sent; using them is no sign
+/// that they will be used again.
+const BLOCKS_FRESH: usize = 2;
+/// This part of the memory is for what arrives ahead of a gap.
+const AHEAD_PART: u64 = 4;
 
 /// The bytes of one direction of a link.
 ///
@@ -29,12 +38,23 @@ pub(crate) struct Ledger {
     hot: Position,
     oldest: Position,
     tail: Position,
-    blocks: VecDeque<Vec<u8>>,
+    blocks: VecDeque<Block>,
     ahead: BTreeMap<Position, Vec<u8>>,
     ahead_bytes: usize,
+    ahead_bytes_max: usize,
+    bytes_max: u64,
     cold: Option<Cold>,
     /// What is below is on disk.
     written: Position,
+    /// Before this much, a failing disk is not tried again.
+    retry: Position,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    bytes: Vec<u8>,
+    /// It was used when it was no longer fresh.
+    used: Cell<bool>,
 }
 
 /// Why bytes of history can't be had.
@@ -88,12 +108,22 @@ impl Held<'_> {
 }
 
 impl Ledger {
-    /// The history on `disk`, with at most `memory_bytes_max` of it read ahead in memory.
-    pub(crate) fn on_disk(disk: Disk, memory_bytes_max: u64) -> Self {
-        let (oldest, tail, identity) = (disk.oldest(), disk.tail(), disk.identity());
+    /// A history in memory only.
+    pub(crate) fn in_memory(share: Share) -> Self {
         let mut ledger = Self::default();
+        ledger.bytes_max = share.memory_bytes_max;
+        ledger.ahead_bytes_max = (share.memory_bytes_max / AHEAD_PART) as usize;
+        ledger
+    }
+
+    /// The history on `disk`, the newest and the most used of it in memory.
+    pub(crate) fn on_disk(disk: Disk, share: Share) -> Self {
+        let (oldest, tail, identity) = (disk.oldest(), disk.tail(), disk.identity());
+        let mut ledger = Self::in_memory(share);
+        ledger.bytes_max = share.history_bytes_max;
         ledger.identity = (tail > oldest).then_some(identity);
         (ledger.oldest, ledger.tail, ledger.written) = (oldest, tail, tail);
+        let memory_bytes_max = share.memory_bytes_max - share.memory_bytes_max / AHEAD_PART;
         ledger.cold = Some(Cold::new(disk, memory_bytes_max));
         ledger.warm_tail();
         ledger
@@ -113,6 +143,16 @@ impl Ledger {
         self.tail
     }
 
+    /// Most bytes of history that are to be held.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// Whether `len` bytes at `at` would be more than may be held ahead of a gap.
+    pub(crate) fn is_too_far_ahead(&self, at: Position, len: usize) -> bool {
+        at > self.tail && self.ahead_bytes + len > self.ahead_bytes_max
+    }
+
     /// Bytes of history held, wherever.
     pub(crate) fn held_bytes(&self) -> u64 {
         (self.tail.since(self.oldest) + self.ahead_bytes) as u64
@@ -124,24 +164,32 @@ impl Ledger {
         (self.blocks.len() * BLOCK_BYTES + self.ahead_bytes + cached) as u64
     }
 
-    /// Bytes of history on disk.
+    /// Bytes of the files on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        match &self.cold {
-            Some(cold) => cold.disk.tail().since(cold.disk.oldest()) as u64,
-            None => 0,
-        }
+        self.cold.as_ref().map_or(0, |cold| cold.disk.bytes())
     }
 
-    /// The chunks that the disk knows, and the stretches whose chunks it does not.
-    pub(crate) fn recovered(&self) -> (Vec<ChunkNote>, Vec<Extent>) {
-        self.cold.as_ref().map_or_else(Default::default, |cold| {
-            let uncut = cold.disk.uncut().into_iter();
-            let extent = |(at, end): (Position, Position)| Extent {
-                at,
-                len: end.since(at),
-            };
-            (cold.disk.chunks().collect(), uncut.map(extent).collect())
-        })
+    /// Records that were found damaged since the start.
+    pub(crate) fn quarantined(&self) -> u64 {
+        self.cold.as_ref().map_or(0, |cold| cold.disk.quarantined())
+    }
+
+    /// Whether the history should be on disk, and is in memory only because the disk fails.
+    pub(crate) fn is_unwritable(&self) -> bool {
+        self.cold
+            .as_ref()
+            .is_some_and(|cold| cold.disk.has_failed())
+    }
+
+    /// What befell the disk.
+    pub(crate) fn poll_event(&mut self) -> Option<HistoryEvent> {
+        self.cold.as_mut()?.disk.poll_event()
+    }
+
+    /// Visits the chunks that the disk knows, and returns the stretches whose chunks it does not.
+    pub(crate) fn visit_chunks(&self, visit: impl FnMut(ChunkNote)) -> Vec<Extent> {
+        let cold = self.cold.as_ref();
+        cold.map_or_else(Vec::new, |cold| cold.disk.visit_chunks(visit))
     }
 
     /// Remembers a chunk for the next start.
@@ -155,10 +203,13 @@ impl Ledger {
     pub(crate) fn reset(&mut self, id: HistoryId, epoch: u64) {
         let mut cold = self.cold.take();
         if let Some(cold) = &mut cold {
-            cold.reset(id, epoch);
+            cold.forget();
+            cold.disk.reset(id, epoch);
         }
-        *self = Self::default();
-        (self.identity, self.cold) = (Some((id, epoch)), cold);
+        let mut fresh = Self::default();
+        (fresh.bytes_max, fresh.ahead_bytes_max) = (self.bytes_max, self.ahead_bytes_max);
+        (fresh.identity, fresh.cold) = (Some((id, epoch)), cold);
+        *self = fresh;
     }
 
     /// Goes on with the same bytes up to `fork` under a new epoch.
@@ -182,7 +233,7 @@ impl Ledger {
             }
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
             if let Some(block) = self.blocks.back_mut() {
-                block.extend_from_slice(now);
+                block.bytes.extend_from_slice(now);
             }
             self.tail = self.tail.after(now.len());
             bytes = rest;
@@ -195,7 +246,7 @@ impl Ledger {
         if self.blocks.is_empty() {
             (self.base, self.hot) = (self.tail, self.tail);
         }
-        self.blocks.push_back(Vec::new());
+        self.blocks.push_back(Block::default());
     }
 
     /// Writes what is in memory to disk, up to `to`, and lets go of the oldest blocks.
@@ -212,19 +263,37 @@ impl Ledger {
             self.written = self.written.after(now.len());
         }
         while self.blocks.len() > cold.hot_blocks() {
-            self.pop_block();
-            if self.base > self.written {
-                // The disk is full or failing: what it has ends in a gap, and is no use.
-                self.oldest = self.oldest.max(self.base);
+            let begin = self.hot;
+            let block = self.pop_block();
+            let used = block.filter(|block| block.used.get() && self.base <= self.written);
+            if let Some(block) = used.filter(|block| block.bytes.len() == self.base.since(begin)) {
+                cold.keep(begin, &block.bytes);
             }
         }
+        self.leave_gap(&mut cold);
         self.cold = Some(cold);
     }
 
-    fn pop_block(&mut self) {
-        self.blocks.pop_front();
+    /// Where the disk failed, and memory has let go of what should follow on disk, the disk's part is
+    /// no use any more: it is deleted, which may make room, and begun anew.
+    fn leave_gap(&mut self, cold: &mut Cold) {
+        if self.written >= self.base {
+            return;
+        }
+        self.oldest = self.oldest.max(self.hot);
+        if !cold.disk.has_failed() || self.base >= self.retry {
+            self.retry = self.base.after(RETRY_BYTES);
+            cold.forget();
+            cold.disk.clear();
+            self.written = self.hot;
+        }
+    }
+
+    fn pop_block(&mut self) -> Option<Block> {
+        let block = self.blocks.pop_front();
         self.base = self.base.after(BLOCK_BYTES);
         self.hot = self.hot.max(self.base);
+        block
     }
 
     /// Writes all that is in memory to disk.
@@ -292,7 +361,7 @@ impl Ledger {
         }
     }
 
-    /// The bytes from `at` to the end of its block; empty outside the contiguous part, and where the
+    /// The bytes from `at` to the end of its block or stretch; empty outside the contiguous part, and where the
     /// disk can't be read.
     pub(crate) fn following(&self, at: Position) -> Held<'_> {
         if at < self.oldest || at >= self.tail {
@@ -300,23 +369,36 @@ impl Ledger {
         }
         if at < self.hot {
             return self
-                .cold_block(at)
-                .map_or(Held::Hot(&[]), |(begin, block)| {
-                    Held::Cold(block.slice(block.len().min(at.since(begin))..))
+                .cold_stretch(at)
+                .map_or(Held::Hot(&[]), |(begin, stretch)| {
+                    Held::Cold(stretch.slice(stretch.len().min(at.since(begin))..))
                 });
         }
+        self.touch(at);
         Held::Hot(self.hot_after(at))
+    }
+
+    /// Remembers that a block in memory was used.
+    fn touch(&self, at: Position) {
+        let index = at.since(self.base) / BLOCK_BYTES;
+        let block = self
+            .blocks
+            .get(index)
+            .filter(|_| index + BLOCKS_FRESH < self.blocks.len());
+        if let Some(block) = block {
+            block.used.set(true);
+        }
     }
 
     fn hot_after(&self, at: Position) -> &[u8] {
         let offset = at.since(self.base);
         let block = self.blocks.get(offset / BLOCK_BYTES);
         block
-            .and_then(|bytes| bytes.get(offset % BLOCK_BYTES..))
+            .and_then(|block| block.bytes.get(offset % BLOCK_BYTES..))
             .unwrap_or(&[])
     }
 
-    /// The bytes of one block that end just before `at`; empty outside the contiguous part.
+    /// The bytes of one block or stretch that end just before `at`; empty outside the contiguous part.
     pub(crate) fn preceding(&self, at: Position) -> Held<'_> {
         if at <= self.oldest || at > self.tail {
             return Held::Hot(&[]);
@@ -324,29 +406,30 @@ impl Ledger {
         let last = at.before(1);
         if last < self.hot {
             return self
-                .cold_block(last)
-                .map_or(Held::Hot(&[]), |(begin, block)| {
-                    Held::Cold(block.slice(..block.len().min(at.since(begin))))
+                .cold_stretch(last)
+                .map_or(Held::Hot(&[]), |(begin, stretch)| {
+                    Held::Cold(stretch.slice(..stretch.len().min(at.since(begin))))
                 });
         }
+        self.touch(last);
         let last = last.since(self.base);
         let block_base = self.base.after(last / BLOCK_BYTES * BLOCK_BYTES);
         let begin = self.oldest.max(self.hot).since(block_base);
         let block = self.blocks.get(last / BLOCK_BYTES);
         Held::Hot(
             block
-                .and_then(|bytes| bytes.get(begin..=last % BLOCK_BYTES))
+                .and_then(|block| block.bytes.get(begin..=last % BLOCK_BYTES))
                 .unwrap_or(&[]),
         )
     }
 
-    /// The block on disk in which `at` lies, and where what is held of it begins.
-    fn cold_block(&self, at: Position) -> Option<(Position, bytes::Bytes)> {
-        let begin = Position(at.0 - at.0 % BLOCK_BYTES as u64);
-        let end = begin.after(BLOCK_BYTES).min(self.written);
+    /// The stretch on disk in which `at` lies, and where what is held of it begins.
+    fn cold_stretch(&self, at: Position) -> Option<(Position, bytes::Bytes)> {
+        let begin = Position(at.0 - at.0 % WRITE_BYTES);
+        let end = Position(begin.0 + WRITE_BYTES).min(self.written);
         let begin = begin.max(self.oldest);
-        let block = self.cold.as_ref()?.block(begin, end);
-        Some((begin, block))
+        let stretch = self.cold.as_ref()?.stretch(begin, end);
+        Some((begin, stretch))
     }
 
     /// Appends the extent's bytes to `out`; on an error `out` may have grown.
@@ -393,13 +476,13 @@ impl Ledger {
             self.pop_block();
         }
         if let Some(cold) = &mut self.cold {
-            cold.evict_below(self.oldest);
+            cold.disk.evict_below(self.oldest);
         }
     }
 
-    /// Evicts the oldest until at most `bytes_max` are held, whatever the sender thinks.
-    pub(crate) fn shrink_to(&mut self, bytes_max: u64) {
-        let over = self.held_bytes().saturating_sub(bytes_max);
+    /// Evicts the oldest until no more is held than may be, whatever the sender thinks.
+    pub(crate) fn shrink(&mut self) {
+        let over = self.held_bytes().saturating_sub(self.bytes_max);
         if over > 0 {
             self.evict_below(Position(self.oldest.0.saturating_add(over)));
         }
@@ -419,16 +502,19 @@ impl Ledger {
             let keep = tail.since(self.base);
             self.blocks.truncate(keep.div_ceil(BLOCK_BYTES));
             if let Some(last) = self.blocks.back_mut() {
-                last.truncate((keep - 1) % BLOCK_BYTES + 1);
+                last.bytes.truncate((keep - 1) % BLOCK_BYTES + 1);
             }
         } else {
             self.blocks.clear();
             self.warm_tail();
         }
-        if let Some(cold) = &mut self.cold {
+        if let Some(mut cold) = self.cold.take() {
+            cold.forget();
             // Where the record that is cut off can't be read, zeros take its place: a batch that
             // refers to them fails its digest.
-            self.written = self.written.min(cold.truncate(tail));
+            self.written = self.written.min(cold.disk.truncate(tail));
+            self.leave_gap(&mut cold);
+            self.cold = Some(cold);
         }
     }
 
@@ -456,7 +542,10 @@ impl Ledger {
             self.hot = from;
         }
         // What was not read is zeros: they keep the division true.
-        self.blocks.push_back(block);
+        self.blocks.push_back(Block {
+            bytes: block,
+            used: Cell::new(false),
+        });
     }
 }
 

@@ -2,6 +2,9 @@
 
 mod cold;
 mod disk;
+mod event;
+mod files;
+mod footer;
 mod gone;
 mod identity;
 mod index;
@@ -10,7 +13,8 @@ mod segment;
 mod threads;
 mod view;
 
-pub(crate) use disk::{Disk, replace};
+pub(crate) use disk::Disk;
+pub use event::HistoryEvent;
 pub(crate) use gone::Gone;
 pub(crate) use identity::{HistoryId, fill_random};
 pub(crate) use index::Index;

@@ -1,29 +1,24 @@
 //! One segment file: a stretch of history in checked records, closed by a footer that says what is in
 //! it. Drawn in `docs/STORE.md`.
 
-use std::fs::{File, OpenOptions};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 
+use super::footer::{self, number};
 use super::{Extent, HistoryId, Position};
 use crate::chunker::Fingerprint;
 use crate::similarity::SuperFeatures;
+use crate::storage::StoredFile;
 
 /// Bytes of history that one segment covers; its first position is a multiple of this.
 pub(crate) const SEGMENT_BYTES: u64 = 16 << 20;
 /// Most bytes of history in one record, which lies within one such stretch.
 pub(super) const RECORD_BYTES_MAX: u64 = 64 << 10;
+pub(super) const HEADER_BYTES: u64 = 48;
 
 const MAGIC: [u8; 8] = *b"strseg\0\x01";
-const FOOTER_MAGIC: [u8; 8] = *b"strfoot\x01";
-const HEADER_BYTES: u64 = 48;
-const RECORD_HEADER_BYTES: u64 = 12;
-const TRAILER_BYTES: u64 = 20;
-const CHUNK_ENTRY_BYTES: usize = 40;
-const RECORD_ENTRY_BYTES: usize = 12;
-/// A footer of the smallest chunks and records that a segment can hold is not larger.
-const FOOTER_BYTES_MAX: u64 = 8 << 20;
+const RECORD_HEADER_BYTES: usize = 12;
 
 /// A chunk of history as the index and the similarity table know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,98 +30,103 @@ pub(crate) struct ChunkNote {
 
 /// Where a record lies: `offset` in the segment's stretch of history, `at` in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Record {
-    offset: u32,
-    len: u32,
-    at: u32,
+pub(super) struct Record {
+    pub(super) offset: u32,
+    pub(super) len: u32,
+    pub(super) at: u32,
 }
 
 impl Record {
-    fn end(self) -> u64 {
+    /// Where it ends in the stretch of history.
+    pub(super) fn end(self) -> u64 {
         u64::from(self.offset) + u64::from(self.len)
+    }
+
+    pub(super) fn file_end(self) -> u64 {
+        u64::from(self.at) + RECORD_HEADER_BYTES as u64 + u64::from(self.len)
     }
 }
 
-/// A segment file that is open.
+/// Why a segment can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("not a segment of this history")]
+    Foreign,
+    #[error("no whole record")]
+    Empty,
+}
+
+/// What of a segment could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is not held.
+    Absent,
+    /// A record did not pass its check. It is quarantined: not read again, and reported once.
+    Damaged(Extent),
+    /// A record that is quarantined already.
+    Quarantined,
+}
+
+/// What is known of a segment file; the file itself comes with each call that needs it.
 #[derive(Debug)]
 pub(super) struct Segment {
-    file: File,
-    path: PathBuf,
     base: Position,
     records: Vec<Record>,
+    /// Those that failed their check, by their offset.
+    quarantined: RefCell<BTreeSet<u32>>,
+    /// Of a segment that is not sealed; a sealed one's stand in its footer.
     chunks: Vec<ChunkNote>,
     /// Bytes of the file up to the last whole record.
     len: u64,
-    sealed: bool,
+    /// Bytes of the footer, once there is one.
+    footer_len: u64,
 }
 
 impl Segment {
-    pub(super) fn path_of(dir: &Path, base: Position) -> PathBuf {
-        dir.join(format!("{:016x}.seg", base.0))
-    }
-
-    /// Begins a new file, over whatever stood at its path.
-    pub(super) fn create(dir: &Path, id: HistoryId, base: Position) -> io::Result<Self> {
-        let path = Self::path_of(dir, base);
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
-        let mut header = Vec::with_capacity(HEADER_BYTES as usize);
-        header.extend_from_slice(&MAGIC);
-        header.extend_from_slice(&id.0);
-        header.extend_from_slice(&base.0.to_le_bytes());
-        header.resize(HEADER_BYTES as usize - 4, 0);
-        header.extend_from_slice(&crc32c::crc32c(&header).to_le_bytes());
-        file.write_all_at(&header, 0)?;
-        let (records, chunks) = (Vec::new(), Vec::new());
-        Ok(Self {
-            file,
-            path,
+    fn new(base: Position) -> Self {
+        Self {
             base,
-            records,
-            chunks,
+            records: Vec::new(),
+            quarantined: RefCell::default(),
+            chunks: Vec::new(),
             len: HEADER_BYTES,
-            sealed: false,
-        })
-    }
-
-    /// Opens a file of history `id` and finds its records: by the footer, or by reading them all and
-    /// cutting after the last good one.
-    pub(super) fn open(dir: &Path, id: HistoryId, base: Position) -> io::Result<Self> {
-        let path = Self::path_of(dir, base);
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let mut header = [0; HEADER_BYTES as usize];
-        file.read_exact_at(&mut header, 0)?;
-        let (body, crc) = header.split_at(HEADER_BYTES as usize - 4);
-        let whole = crc32c::crc32c(body).to_le_bytes() == *crc;
-        if !whole
-            || body[..8] != MAGIC
-            || body[8..24] != id.0
-            || body[24..32] != base.0.to_le_bytes()
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "not a segment of this history",
-            ));
+            footer_len: 0,
         }
-        let (records, chunks) = (Vec::new(), Vec::new());
-        let mut segment = Self {
-            file,
-            path,
-            base,
-            records,
-            chunks,
-            len: HEADER_BYTES,
-            sealed: false,
+    }
+
+    /// Begins a segment in an empty file.
+    pub(super) fn create(file: &dyn StoredFile, id: HistoryId, base: Position) -> io::Result<Self> {
+        file.write_all_at(&header(id, base), 0)?;
+        Ok(Self::new(base))
+    }
+
+    /// Finds the records of a segment of history `id`: by its footer, or by reading them all and
+    /// cutting the file after the last good one. Also says how many bytes were cut.
+    pub(super) fn open(
+        file: &dyn StoredFile,
+        id: HistoryId,
+        base: Position,
+    ) -> Result<(Self, u64), Unusable> {
+        let mut found = [0; HEADER_BYTES as usize];
+        file.read_exact_at(&mut found, 0)?;
+        if found[..] != header(id, base) {
+            return Err(Unusable::Foreign);
+        }
+        let mut segment = Self::new(base);
+        let cut = match footer::read(file, base) {
+            Some(footer) => {
+                segment.footer_len = file.size()?.saturating_sub(footer.at);
+                (segment.records, segment.len) = (footer.records, footer.at);
+                0
+            }
+            None => segment.recover(file)?,
         };
-        if segment.read_footer().is_none() {
-            segment.recover()?;
+        if segment.records.is_empty() {
+            return Err(Unusable::Empty);
         }
-        Ok(segment)
+        Ok((segment, cut))
     }
 
     pub(super) fn base(&self) -> Position {
@@ -135,46 +135,53 @@ impl Segment {
 
     /// End of the history held.
     pub(super) fn end(&self) -> Position {
-        self.records
-            .last()
-            .map_or(self.base, |last| Position(self.base.0 + last.end()))
+        let last = self.records.last();
+        last.map_or(self.base, |last| Position(self.base.0 + last.end()))
     }
 
     /// First position held: past `base` where the history began within the segment.
     pub(super) fn begin(&self) -> Position {
-        let first = self
-            .records
-            .first()
-            .map_or(0, |first| u64::from(first.offset));
-        Position(self.base.0 + first)
-    }
-
-    pub(super) fn chunks(&self) -> &[ChunkNote] {
-        &self.chunks
+        let first = self.records.first();
+        Position(self.base.0 + first.map_or(0, |first| u64::from(first.offset)))
     }
 
     pub(super) fn is_sealed(&self) -> bool {
-        self.sealed
+        self.footer_len > 0
+    }
+
+    /// Bytes of the file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.len + self.footer_len
+    }
+
+    /// The chunks that it knows; none where the footer can't be read.
+    pub(super) fn chunks(&self, file: &dyn StoredFile) -> Vec<ChunkNote> {
+        if self.is_sealed() {
+            footer::read(file, self.base).map_or_else(Vec::new, |footer| footer.chunks)
+        } else {
+            self.chunks.clone()
+        }
     }
 
     /// Appends one record: at most [`RECORD_BYTES_MAX`] bytes, just after what is held.
-    pub(super) fn append(&mut self, at: Position, bytes: &[u8]) -> io::Result<()> {
-        if self.sealed {
-            self.file.set_len(self.len)?;
-            self.sealed = false;
+    pub(super) fn append(
+        &mut self,
+        file: &dyn StoredFile,
+        at: Position,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        if self.is_sealed() {
+            self.unseal(file)?;
         }
         let (offset, len) = (at.since(self.base) as u32, bytes.len() as u32);
-        let mut record = Vec::with_capacity(bytes.len() + RECORD_HEADER_BYTES as usize);
+        let mut record = Vec::with_capacity(bytes.len() + RECORD_HEADER_BYTES);
         record.extend_from_slice(&offset.to_le_bytes());
         record.extend_from_slice(&len.to_le_bytes());
         record.extend_from_slice(&record_crc(offset, len, bytes).to_le_bytes());
         record.extend_from_slice(bytes);
-        self.file.write_all_at(&record, self.len)?;
-        self.records.push(Record {
-            offset,
-            len,
-            at: self.len as u32,
-        });
+        file.write_all_at(&record, self.len)?;
+        let at = self.len as u32;
+        self.records.push(Record { offset, len, at });
         self.len += record.len() as u64;
         Ok(())
     }
@@ -187,111 +194,58 @@ impl Segment {
     }
 
     /// Closes the file with its footer.
-    pub(super) fn seal(&mut self) -> io::Result<()> {
-        let mut footer = Vec::new();
-        for record in &self.records {
-            for number in [record.offset, record.len, record.at] {
-                footer.extend_from_slice(&number.to_le_bytes());
-            }
-        }
-        for chunk in &self.chunks {
-            let offset = chunk.extent.at.since(self.base) as u32;
-            footer.extend_from_slice(&offset.to_le_bytes());
-            footer.extend_from_slice(&(chunk.extent.len as u32).to_le_bytes());
-            footer.extend_from_slice(&chunk.fingerprint.0.to_le_bytes());
-            for feature in chunk.features.map_or([0; 3], |features| features.0) {
-                footer.extend_from_slice(&feature.to_le_bytes());
-            }
-        }
-        let counts = [self.records.len() as u32, self.chunks.len() as u32];
-        footer.extend_from_slice(&counts[0].to_le_bytes());
-        footer.extend_from_slice(&counts[1].to_le_bytes());
-        footer.extend_from_slice(&crc32c::crc32c(&footer).to_le_bytes());
-        footer.extend_from_slice(&FOOTER_MAGIC);
-        self.file.write_all_at(&footer, self.len)?;
-        self.file.set_len(self.len + footer.len() as u64)?;
-        self.sealed = true;
+    pub(super) fn seal(&mut self, file: &dyn StoredFile) -> io::Result<()> {
+        let footer = footer::write(self.base, &self.records, &self.chunks);
+        file.write_all_at(&footer, self.len)?;
+        file.set_size(self.len + footer.len() as u64)?;
+        self.footer_len = footer.len() as u64;
+        self.chunks = Vec::new();
         Ok(())
     }
 
-    fn read_footer(&mut self) -> Option<()> {
-        let len = self.file.metadata().ok()?.len();
-        let mut trailer = [0; TRAILER_BYTES as usize];
-        self.file
-            .read_exact_at(&mut trailer, len.checked_sub(TRAILER_BYTES)?)
-            .ok()?;
-        if trailer[12..] != FOOTER_MAGIC {
-            return None;
-        }
-        let records = number(&trailer, 0)? as usize;
-        let chunks = number(&trailer, 4)? as usize;
-        let tables = (records * RECORD_ENTRY_BYTES + chunks * CHUNK_ENTRY_BYTES) as u64;
-        let begin = len.checked_sub(TRAILER_BYTES + tables)?;
-        if tables > FOOTER_BYTES_MAX || begin < HEADER_BYTES {
-            return None;
-        }
-        let mut footer = vec![0; tables as usize + 8];
-        self.file.read_exact_at(&mut footer, begin).ok()?;
-        if crc32c::crc32c(&footer) != number(&trailer, 8)? {
-            return None;
-        }
-        let (record_table, rest) = footer.split_at(records * RECORD_ENTRY_BYTES);
-        self.records = record_table
-            .chunks_exact(RECORD_ENTRY_BYTES)
-            .map_while(read_record)
-            .collect();
-        let chunk_table = rest.chunks_exact(CHUNK_ENTRY_BYTES).take(chunks);
-        self.chunks = chunk_table
-            .map_while(|entry| read_chunk(self.base, entry))
-            .collect();
-        self.len = begin;
-        self.sealed = true;
-        Some(())
+    /// Takes the footer away again, and its chunks back into memory.
+    fn unseal(&mut self, file: &dyn StoredFile) -> io::Result<()> {
+        let chunks = self.chunks(file);
+        file.set_size(self.len)?;
+        (self.chunks, self.footer_len) = (chunks, 0);
+        Ok(())
     }
 
-    /// Reads record after record and cuts the file after the last good one.
-    fn recover(&mut self) -> io::Result<()> {
-        let file_len = self.file.metadata()?.len();
-        while let Some(record) = self.next_record(file_len) {
-            self.len += RECORD_HEADER_BYTES + u64::from(record.len);
+    /// Reads record after record and cuts the file after the last good one: returns the bytes cut.
+    fn recover(&mut self, file: &dyn StoredFile) -> io::Result<u64> {
+        let size = file.size()?;
+        while let Some(record) = self.next_record(file, size) {
+            self.len = record.file_end();
             self.records.push(record);
         }
-        self.file.set_len(self.len)
+        file.set_size(self.len)?;
+        Ok(size.saturating_sub(self.len))
     }
 
-    fn next_record(&self, file_len: u64) -> Option<Record> {
-        let mut header = [0; RECORD_HEADER_BYTES as usize];
-        self.file.read_exact_at(&mut header, self.len).ok()?;
-        let (offset, len) = (number(&header, 0)?, number(&header, 4)?);
+    fn next_record(&self, file: &dyn StoredFile, size: u64) -> Option<Record> {
+        let mut header = [0; RECORD_HEADER_BYTES];
+        file.read_exact_at(&mut header, self.len).ok()?;
         let record = Record {
-            offset,
-            len,
+            offset: number(&header, 0)?,
+            len: number(&header, 4)?,
             at: u32::try_from(self.len).ok()?,
         };
-        let follows = self
-            .records
-            .last()
-            .is_none_or(|last| last.end() == u64::from(offset));
-        let fits = u64::from(len) <= RECORD_BYTES_MAX
-            && len > 0
+        let last = self.records.last();
+        let follows = last.is_none_or(|last| last.end() == u64::from(record.offset));
+        let fits = (1..=RECORD_BYTES_MAX).contains(&u64::from(record.len))
             && record.end() <= SEGMENT_BYTES
-            && self.len + RECORD_HEADER_BYTES + u64::from(len) <= file_len;
-        (follows && fits && self.read_record(record).is_some()).then_some(record)
+            && record.file_end() <= size;
+        (follows && fits && read_record(file, record).is_some()).then_some(record)
     }
 
-    /// The record's bytes, if they are whole.
-    fn read_record(&self, record: Record) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; RECORD_HEADER_BYTES as usize + record.len as usize];
-        self.file
-            .read_exact_at(&mut bytes, u64::from(record.at))
-            .ok()?;
-        let crc = number(&bytes, 8)?;
-        bytes.drain(..RECORD_HEADER_BYTES as usize);
-        (crc == record_crc(record.offset, record.len, &bytes)).then_some(bytes)
-    }
-
-    /// Appends the bytes from `from` to `to` to `out`. False when some are not held, or damaged.
-    pub(super) fn read(&self, from: Position, to: Position, out: &mut Vec<u8>) -> bool {
+    /// Appends the bytes from `from` to `to` to `out`, which may have grown on an error.
+    pub(super) fn read(
+        &self,
+        file: &dyn StoredFile,
+        from: Position,
+        to: Position,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unread> {
         let (mut at, end) = (from.since(self.base) as u64, to.since(self.base) as u64);
         let first = self.records.partition_point(|record| record.end() <= at);
         for record in &self.records[first..] {
@@ -299,39 +253,70 @@ impl Segment {
             if at >= end || offset > at {
                 break;
             }
-            let Some(bytes) = self.read_record(*record) else {
-                return false;
-            };
+            let bytes = self.checked(file, *record)?;
             let (begin, stop) = (at - offset, end.min(record.end()) - offset);
-            out.extend_from_slice(&bytes[begin as usize..stop as usize]);
+            out.extend_from_slice(&bytes[RECORD_HEADER_BYTES..][begin as usize..stop as usize]);
             at = record.end();
         }
-        at >= end
+        if at >= end {
+            Ok(())
+        } else {
+            Err(Unread::Absent)
+        }
+    }
+
+    /// A whole record with its header, if it passes its check.
+    fn checked(&self, file: &dyn StoredFile, record: Record) -> Result<Vec<u8>, Unread> {
+        if self.quarantined.borrow().contains(&record.offset) {
+            return Err(Unread::Quarantined);
+        }
+        read_record(file, record).ok_or_else(|| {
+            self.quarantined.borrow_mut().insert(record.offset);
+            Unread::Damaged(Extent {
+                at: Position(self.base.0 + u64::from(record.offset)),
+                len: record.len as usize,
+            })
+        })
     }
 
     /// Cuts back to the last record that ends at `to` or before. The footer goes, the chunks that
     /// are wholly held stay.
-    pub(super) fn truncate(&mut self, to: Position) -> io::Result<()> {
+    pub(super) fn truncate(&mut self, file: &dyn StoredFile, to: Position) -> io::Result<()> {
+        if self.is_sealed() {
+            self.unseal(file)?;
+        }
         let keep = to.since(self.base) as u64;
-        while self.records.last().is_some_and(|last| last.end() > keep) {
-            if let Some(last) = self.records.pop() {
-                self.len = u64::from(last.at);
-            }
+        let kept = self.records.partition_point(|record| record.end() <= keep);
+        let len = self
+            .records
+            .get(kept)
+            .map_or(self.len, |cut| u64::from(cut.at));
+        file.set_size(len)?;
+        self.len = len;
+        for cut in self.records.drain(kept..) {
+            self.quarantined.get_mut().remove(&cut.offset);
         }
         self.chunks.retain(|chunk| chunk.extent.end() <= to);
-        self.sealed = false;
-        self.file.set_len(self.len)
+        Ok(())
     }
+}
 
-    pub(super) fn delete(self) -> io::Result<()> {
-        std::fs::remove_file(&self.path)
-    }
+fn header(id: HistoryId, base: Position) -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..24].copy_from_slice(&id.0);
+    header[24..32].copy_from_slice(&base.0.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..44]);
+    header[44..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
 
-    /// Puts the file aside, for a person to look at.
-    pub(super) fn quarantine(dir: &Path, base: Position) -> io::Result<()> {
-        let path = Self::path_of(dir, base);
-        std::fs::rename(&path, path.with_extension("bad"))
-    }
+/// The record with its header, if its bytes are whole.
+fn read_record(file: &dyn StoredFile, record: Record) -> Option<Vec<u8>> {
+    let mut whole = vec![0; RECORD_HEADER_BYTES + record.len as usize];
+    file.read_exact_at(&mut whole, u64::from(record.at)).ok()?;
+    let (crc, bytes) = (number(&whole, 8)?, &whole[RECORD_HEADER_BYTES..]);
+    (crc == record_crc(record.offset, record.len, bytes)).then_some(whole)
 }
 
 fn record_crc(offset: u32, len: u32, bytes: &[u8]) -> u32 {
@@ -339,142 +324,5 @@ fn record_crc(offset: u32, len: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|number| u32::from_le_bytes(*number))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|number| u64::from_le_bytes(*number))
-}
-
-fn read_record(entry: &[u8]) -> Option<Record> {
-    let record = Record {
-        offset: number(entry, 0)?,
-        len: number(entry, 4)?,
-        at: number(entry, 8)?,
-    };
-    let fits = record.end() <= SEGMENT_BYTES && u64::from(record.len) <= RECORD_BYTES_MAX;
-    fits.then_some(record)
-}
-
-fn read_chunk(base: Position, entry: &[u8]) -> Option<ChunkNote> {
-    let at = Position(base.0 + u64::from(number(entry, 0)?));
-    let extent = Extent {
-        at,
-        len: number(entry, 4)? as usize,
-    };
-    let features = [long(entry, 16)?, long(entry, 24)?, long(entry, 32)?];
-    let features = (features != [0; 3]).then_some(SuperFeatures(features));
-    Some(ChunkNote {
-        extent,
-        fingerprint: Fingerprint(long(entry, 8)?),
-        features,
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: HistoryId = HistoryId([7; 16]);
-    const BASE: Position = Position(32 << 20);
-
-    fn filled(dir: &Path) -> (Segment, Vec<u8>) {
-        let bytes: Vec<u8> = (0..200_000u32).map(|n| (n * 31 % 253) as u8).collect();
-        let mut segment = Segment::create(dir, ID, BASE).unwrap();
-        for (n, record) in bytes.chunks(RECORD_BYTES_MAX as usize).enumerate() {
-            segment
-                .append(BASE.after(n * RECORD_BYTES_MAX as usize), record)
-                .unwrap();
-        }
-        let extent = Extent {
-            at: BASE.after(10),
-            len: 5000,
-        };
-        segment.note(ChunkNote {
-            extent,
-            fingerprint: Fingerprint(99),
-            features: None,
-        });
-        (segment, bytes)
-    }
-
-    fn check(segment: &Segment, bytes: &[u8]) {
-        let mut out = Vec::new();
-        assert!(segment.read(BASE.after(7), BASE.after(bytes.len()), &mut out));
-        assert_eq!(out, bytes[7..]);
-    }
-
-    #[test]
-    fn a_sealed_segment_comes_back_with_its_chunks() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut segment, bytes) = filled(dir.path());
-        segment.seal().unwrap();
-        let segment = Segment::open(dir.path(), ID, BASE).unwrap();
-        assert!(segment.is_sealed());
-        assert_eq!(segment.chunks().len(), 1);
-        check(&segment, &bytes);
-        assert!(
-            Segment::open(dir.path(), HistoryId([8; 16]), BASE).is_err(),
-            "another history's"
-        );
-    }
-
-    #[test]
-    fn a_torn_tail_is_cut_wherever_it_tears() {
-        let dir = tempfile::tempdir().unwrap();
-        let (segment, bytes) = filled(dir.path());
-        let path = Segment::path_of(dir.path(), BASE);
-        let whole = std::fs::read(&path).unwrap();
-        drop(segment);
-        for cut in (HEADER_BYTES as usize..whole.len()).step_by(7919) {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let segment = Segment::open(dir.path(), ID, BASE).unwrap();
-            let held = segment.end().since(BASE);
-            assert!(held <= cut && held + RECORD_BYTES_MAX as usize + 100 > cut);
-            if held > 7 {
-                check(&segment, &bytes[..held]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_is_never_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut segment, bytes) = filled(dir.path());
-        segment.seal().unwrap();
-        let path = Segment::path_of(dir.path(), BASE);
-        let whole = std::fs::read(&path).unwrap();
-        for at in (0..whole.len()).step_by(997) {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0x10;
-            std::fs::write(&path, &damaged).unwrap();
-            let Ok(segment) = Segment::open(dir.path(), ID, BASE) else {
-                continue;
-            };
-            let mut out = Vec::new();
-            if segment.read(BASE, segment.end(), &mut out) {
-                assert!(out == bytes[..out.len()], "byte {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn truncating_goes_to_a_record_and_appends_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut segment, bytes) = filled(dir.path());
-        segment.seal().unwrap();
-        segment.truncate(BASE.after(150_000)).unwrap();
-        let end = segment.end();
-        assert_eq!(end, BASE.after(131_072));
-        segment.append(end, &bytes[131_072..140_000]).unwrap();
-        let segment = Segment::open(dir.path(), ID, BASE).unwrap();
-        check(&segment, &bytes[..140_000]);
-    }
-}
+mod tests;

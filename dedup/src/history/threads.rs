@@ -26,6 +26,9 @@ fn slot(from: Position) -> usize {
 }
 
 impl Threads {
+    /// Memory that the table takes.
+    pub(crate) const BYTES: u64 = (SLOTS * size_of::<(Position, Position)>()) as u64;
+
     /// The stream that stood at `from` went on at `to`.
     pub(crate) fn tie(&mut self, from: Position, to: Position) {
         self.slots[slot(from)] = (from, to);

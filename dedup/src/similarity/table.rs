@@ -29,6 +29,9 @@ fn slot_and_tag(feature: u64) -> (usize, u64) {
 }
 
 impl Similar {
+    /// Memory that the tables take.
+    pub(crate) const BYTES: u64 = (SUPER_FEATURES * size_of::<u64>()) as u64 * (1 << SLOT_BITS);
+
     pub(crate) fn insert(&mut self, features: SuperFeatures, at: Position) {
         for (slots, feature) in self.slots.iter_mut().zip(features.0) {
             let (slot, tag) = slot_and_tag(feature);

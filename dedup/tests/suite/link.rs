@@ -13,8 +13,8 @@ pub(crate) fn memory_store(memory_bytes_max: u64) -> Store {
         dir: None,
         memory_bytes_max,
         disk_bytes_max: 0,
+        links: 1,
     })
-    .expect("opens")
 }
 
 /// One direction of a link.

@@ -1,8 +1,11 @@
 //! The crate from outside: two gateways, a wire, and whatever may happen to it.
 
 mod bad_input;
+mod crash;
 mod golden;
 mod link;
+mod noise;
 mod restart;
 mod reverse;
 mod round_trip;
+mod simulated;

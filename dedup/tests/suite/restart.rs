@@ -9,6 +9,7 @@ use strait_dedup::{BatchId, Store, StoreConfig};
 use tempfile::TempDir;
 
 use crate::link::Wire;
+use crate::noise::noise;
 
 /// Two gateways with a disk each.
 struct Sites {
@@ -34,8 +35,8 @@ impl Sites {
             dir: Some(dir.to_path_buf()),
             memory_bytes_max: self.memory_bytes_max,
             disk_bytes_max: self.disk_bytes_max,
+            links: 1,
         })
-        .expect("a store always opens")
     }
 
     fn start(&self) -> Wire {
@@ -43,15 +44,6 @@ impl Sites {
         let (_, decoder) = self.store(self.receiver.path()).link("sender");
         Wire::between(encoder, decoder)
     }
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut data = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut data);
-    data
 }
 
 fn send(wire: &mut Wire, stream: u64, data: &[u8]) -> usize {
@@ -267,7 +259,7 @@ fn a_store_says_what_it_holds_and_what_it_found() {
     assert_eq!((found.segments, found.quarantined), (1, 1));
     assert!(found.to_string().contains("put aside 1 damaged segment"));
     let figures = store.figures();
-    assert_eq!(figures.disk_bytes, found.history_bytes);
+    assert!(figures.disk_bytes >= found.history_bytes, "{figures:?}");
     assert!(figures.disk_bytes > 3 << 20, "{figures:?}");
     assert!(figures.chunks > 100, "{figures:?}");
     assert!(

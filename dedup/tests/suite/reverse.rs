@@ -3,6 +3,7 @@
 use strait_dedup::{BatchId, Decoder, Decoding, EncodeOptions, Encoder};
 
 use crate::link::memory_store;
+use crate::noise::noise;
 
 fn send(from: &mut Encoder, to: &mut Decoder, stream: u64, data: &[u8]) -> usize {
     let mut wire_bytes = 0;
@@ -29,15 +30,6 @@ fn send(from: &mut Encoder, to: &mut Decoder, stream: u64, data: &[u8]) -> usize
         from.handle_acked(id);
     }
     wire_bytes
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut data = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut data);
-    data
 }
 
 #[test]

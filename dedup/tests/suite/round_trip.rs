@@ -2,11 +2,12 @@
 //! connections and eviction.
 
 use crate::link::{self, Wire};
+use crate::noise::noise;
 use proptest::prelude::*;
 use strait_dedup::BatchId;
 
 /// Bytes with long repeats, short repeats and noise, all from one seed.
-fn material(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn material(seed: u64, len: usize) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(len);
     let mut noise = blake3::Hasher::new()
         .update(&seed.to_le_bytes())
@@ -132,15 +133,6 @@ fn send_all(wire: &mut Wire, stream: u64, data: &[u8], batch: usize) -> usize {
         wire.drain();
     }
     wire.wire_bytes - before
-}
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut data = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut data);
-    data
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::path::Path;
 use strait_transport::{PublicKey, SiteName};
 
 use super::errors::{Fault, Report};
-use super::resolved::{GridSettings, ListenSettings};
+use super::quantity::ByteSize;
+use super::resolved::{GridSettings, HistorySettings, ListenSettings};
 use super::section::Located;
 
 /// Where the file says what; the start of the file for what it leaves to the default.
@@ -18,6 +19,8 @@ pub(super) struct Places {
     pub(super) own_key: Option<PublicKey>,
     pub(super) grid: Range<usize>,
     pub(super) http: Range<usize>,
+    pub(super) history_memory: Range<usize>,
+    pub(super) history_disk: Range<usize>,
     pub(super) peers: Vec<PeerPlace>,
 }
 
@@ -102,6 +105,42 @@ pub(super) fn peers(places: &Places, report: &mut Report<'_>) {
             let what = format!("peer {site} has the key of peer {}", twin.site.value);
             let remedy = "each site has a key of its own: compare them with `strait pair` there";
             report.add(peer.key.span.clone(), Fault::new(what, remedy));
+        }
+    }
+}
+
+/// What the history of one link needs at least: tables, and blocks and segments to work with.
+pub(super) const HISTORY_MEMORY_BYTES_MIN: u64 = 16 << 20;
+pub(super) const HISTORY_DISK_BYTES_MIN: u64 = 128 << 20;
+
+/// The caps are divided among the peers.
+pub(super) fn history(
+    history: &HistorySettings,
+    peers: usize,
+    places: &Places,
+    report: &mut Report<'_>,
+) {
+    let settings = [
+        (
+            "memory",
+            history.memory_bytes_max,
+            HISTORY_MEMORY_BYTES_MIN,
+            &places.history_memory,
+        ),
+        (
+            "disk",
+            history.disk_bytes_max,
+            HISTORY_DISK_BYTES_MIN,
+            &places.history_disk,
+        ),
+    ];
+    for (name, bytes_max, each, place) in settings {
+        let least = each.saturating_mul(peers as u64);
+        if bytes_max < least {
+            let (each, least) = (ByteSize(each), ByteSize(least));
+            let what = format!("history.{name}_bytes_max is too small for {peers} peers");
+            let remedy = format!("each peer takes {each}: use \"{least}\" or more");
+            report.add(place.clone(), Fault::new(what, remedy));
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn read(
     };
     let listen = read_listen(top.table(report, "listen"), report, &mut places);
     let grid = read_grid(top.table(report, "grid"), report);
-    let history = read_history(top.table(report, "history"), report);
+    let history = read_history(top.table(report, "history"), report, &mut places);
     let bulk = read_bulk(top.table(report, "bulk"), base, report);
     let compression = read_compression(top.table(report, "compression"), report);
     let sections = top.tables(report, "peer");
@@ -54,6 +54,7 @@ pub(super) fn read(
     top.finish(report);
     checks::listen(&listen, &grid, &places, report);
     checks::peers(&places, report);
+    checks::history(&history, peers.len(), &places, report);
     Some(Config {
         site: site?.value,
         listen,
@@ -125,22 +126,22 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
     grid
 }
 
-fn read_history(mut section: Section<'_, '_>, report: &mut Report<'_>) -> HistorySettings {
-    let default = HistorySettings::default();
-    let history = HistorySettings {
-        memory_bytes_max: section.get_or(
-            report,
-            "memory_bytes_max",
-            default.memory_bytes_max,
-            values::size(16 * MIB..=TIB),
-        ),
-        disk_bytes_max: section.get_or(
-            report,
-            "disk_bytes_max",
-            default.disk_bytes_max,
-            values::size(64 * MIB..=1024 * TIB),
-        ),
-    };
+fn read_history(
+    mut section: Section<'_, '_>,
+    report: &mut Report<'_>,
+    places: &mut Places,
+) -> HistorySettings {
+    let mut history = HistorySettings::default();
+    let memory = values::size(checks::HISTORY_MEMORY_BYTES_MIN..=TIB);
+    if let Some(memory) = section.get(report, "memory_bytes_max", memory) {
+        history.memory_bytes_max = memory.value;
+        places.history_memory = memory.span;
+    }
+    let disk = values::size(checks::HISTORY_DISK_BYTES_MIN..=1024 * TIB);
+    if let Some(disk) = section.get(report, "disk_bytes_max", disk) {
+        history.disk_bytes_max = disk.value;
+        places.history_disk = disk.span;
+    }
     section.finish(report);
     history
 }

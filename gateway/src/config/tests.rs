@@ -296,6 +296,11 @@ fn peers_must_be_others_and_different() {
             8,
             "peer north has the key of peer west",
         ),
+        (
+            twin("north", NORTH) + "[history]\nmemory_bytes_max = \"20MiB\"",
+            10,
+            "use \"32MiB\" or more",
+        ),
         (peer("west", WEST, "rate = \"100\""), 5, "is not a rate"),
         (
             peer("west", WEST, "rate = \"1bit/s\""),

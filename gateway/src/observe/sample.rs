@@ -49,6 +49,8 @@ pub(crate) fn status() -> Status {
             memory_bytes_max: 256 << 20,
             disk_bytes: 100 << 20,
             disk_bytes_max: 4 << 30,
+            quarantined: 0,
+            unwritable: 0,
         },
         bulk: BulkFigures {
             sent_files: 2,

@@ -50,7 +50,7 @@ pub struct GatewayReport {
 pub struct HistoryReport {
     /// Content chunks in the index.
     pub chunks: u64,
-    /// Memory taken by the index and hot bytes.
+    /// Memory taken by indexes, tables and hot bytes.
     pub memory_bytes: u64,
     /// Cap on the former.
     pub memory_bytes_max: u64,
@@ -58,4 +58,8 @@ pub struct HistoryReport {
     pub disk_bytes: u64,
     /// Cap on the former.
     pub disk_bytes_max: u64,
+    /// Records on disk that failed their check since the start.
+    pub quarantined: u64,
+    /// Histories in memory only, because their disk is full or failing.
+    pub unwritable: u64,
 }

@@ -161,6 +161,12 @@ fn render_stores(out: &mut Table, status: &Status) {
             bytes(history.disk_bytes_max),
         ),
     );
+    if history.unwritable > 0 {
+        out.field(
+            "",
+            format_args!("THE HISTORY'S DISK FAILED: it goes on in memory, the log says why"),
+        );
+    }
     out.field(
         "files",
         format_args!(

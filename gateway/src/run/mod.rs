@@ -255,6 +255,7 @@ fn store_config(dir: &DataDir, config: &Config) -> StoreConfig {
         dir: Some(dir.layout().history()),
         memory_bytes_max: config.history.memory_bytes_max,
         disk_bytes_max: config.history.disk_bytes_max,
+        links: config.peers.len(),
     }
 }
 
@@ -270,11 +271,15 @@ type Codec = (Box<dyn Encode>, Box<dyn Decode>);
 fn open_data(grid: GridConfig, store: StoreConfig, config: &Config) -> anyhow::Result<Data> {
     let (grid, recovery) = Grid::open(grid)?;
     info!("grid: {recovery}");
-    let store = Store::open(store)?;
+    let store = Store::open(store);
     let keys = config.peers.iter().map(|peer| peer.key);
     let codecs = keys.map(|key| (key, codec(&store, key, config.compression)));
     let codecs = codecs.collect();
-    info!("history: {}", store.recovery());
+    let found = store.recovery();
+    match found.unusable.is_empty() {
+        true => info!("history: {found}"),
+        false => warn!("history: {found}"),
+    }
     Ok(Data {
         grid: Arc::new(grid),
         store,

@@ -85,6 +85,8 @@ impl Parts {
             memory_bytes_max: self.config.history.memory_bytes_max,
             disk_bytes: figures.disk_bytes,
             disk_bytes_max: self.config.history.disk_bytes_max,
+            quarantined: figures.quarantined,
+            unwritable: figures.unwritable,
         }
     }
 }

@@ -110,6 +110,16 @@ pub(super) const STATUS: &[Metric<Status>] = &[
         "Cap on the former: history.disk_bytes_max",
         |s| some(s.history.disk_bytes_max),
     ),
+    counter(
+        "strait_history_quarantined_records",
+        "Records of the history that failed their check, and are not read again",
+        |s| some(s.history.quarantined),
+    ),
+    gauge(
+        "strait_history_unwritable",
+        "Histories in memory only, because their disk is full or failing",
+        |s| some(s.history.unwritable),
+    ),
     gauge("strait_bulk_sending", "Files on their way to peers", |s| {
         some(s.bulk.sending)
     }),

@@ -1,0 +1,166 @@
+use std::fs::File;
+
+use super::*;
+
+const ID: HistoryId = HistoryId([7; 16]);
+const BASE: Position = Position(32 << 20);
+
+fn history(len: u32) -> Vec<u8> {
+    (0..len).map(|n| (n * 31 % 253) as u8).collect()
+}
+
+/// A segment of `bytes` in records of `record_len`, and one chunk.
+fn filled(bytes: &[u8], record_len: usize) -> (File, Segment) {
+    let file = tempfile::tempfile().unwrap();
+    let mut segment = Segment::create(&file, ID, BASE).unwrap();
+    for (n, record) in bytes.chunks(record_len).enumerate() {
+        let at = BASE.after(n * record_len);
+        segment.append(&file, at, record).unwrap();
+    }
+    segment.note(ChunkNote {
+        extent: Extent {
+            at: BASE.after(10),
+            len: 500,
+        },
+        fingerprint: Fingerprint(99),
+        features: None,
+    });
+    (file, segment)
+}
+
+fn contents(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.size().unwrap() as usize];
+    StoredFile::read_exact_at(file, &mut bytes, 0).unwrap();
+    bytes
+}
+
+fn with(bytes: &[u8]) -> File {
+    let file = tempfile::tempfile().unwrap();
+    StoredFile::write_all_at(&file, bytes, 0).unwrap();
+    file
+}
+
+fn open(file: &File) -> Result<Segment, Unusable> {
+    Segment::open(file, ID, BASE).map(|(segment, _)| segment)
+}
+
+fn check(file: &File, segment: &Segment, bytes: &[u8]) {
+    let mut out = Vec::new();
+    let read = segment.read(file, BASE.after(7), BASE.after(bytes.len()), &mut out);
+    assert_eq!(read, Ok(()));
+    assert_eq!(out, bytes[7..]);
+}
+
+#[test]
+fn a_sealed_segment_comes_back_with_its_chunks() {
+    let bytes = history(200_000);
+    let (file, mut segment) = filled(&bytes, 65_536);
+    segment.seal(&file).unwrap();
+    assert_eq!(segment.file_bytes(), file.size().unwrap());
+    let segment = open(&file).unwrap();
+    assert!(segment.is_sealed());
+    assert_eq!(segment.chunks(&file).len(), 1);
+    check(&file, &segment, &bytes);
+}
+
+#[test]
+fn what_is_no_segment_of_this_history_says_so() {
+    let (file, mut segment) = filled(&history(1000), 300);
+    segment.seal(&file).unwrap();
+    let whole = contents(&file);
+    let other = Segment::open(&file, HistoryId([8; 16]), BASE);
+    assert!(matches!(other, Err(Unusable::Foreign)), "another history's");
+    let elsewhere = Segment::open(&file, ID, BASE.after(SEGMENT_BYTES as usize));
+    assert!(
+        matches!(elsewhere, Err(Unusable::Foreign)),
+        "of another place"
+    );
+    for cut in 0..HEADER_BYTES as usize {
+        assert!(matches!(open(&with(&whole[..cut])), Err(Unusable::Io(_))));
+    }
+    let empty = with(&whole[..HEADER_BYTES as usize]);
+    assert!(matches!(open(&empty), Err(Unusable::Empty)));
+}
+
+#[test]
+fn a_doubled_segment_is_read_once() {
+    let bytes = history(1000);
+    let (file, mut segment) = filled(&bytes, 300);
+    segment.seal(&file).unwrap();
+    let whole = contents(&file);
+    let doubled = with(&whole.repeat(2));
+    let (segment, cut) = Segment::open(&doubled, ID, BASE).unwrap();
+    // Its footer tells of other places than the records', or of records cut again.
+    assert_eq!(segment.end(), BASE.after(bytes.len()));
+    assert!(cut > 0 || segment.is_sealed());
+    check(&doubled, &segment, &bytes);
+}
+
+#[test]
+fn a_torn_tail_is_cut_wherever_it_tears() {
+    let bytes = history(2000);
+    let (file, _) = filled(&bytes, 300);
+    let whole = contents(&file);
+    for cut in HEADER_BYTES as usize..whole.len() {
+        let file = with(&whole[..cut]);
+        let Ok((segment, lost)) = Segment::open(&file, ID, BASE) else {
+            assert!(cut < HEADER_BYTES as usize + 312);
+            continue;
+        };
+        let held = segment.end().since(BASE);
+        let whole_records = (cut - HEADER_BYTES as usize) / 312;
+        assert_eq!(held, (whole_records * 300).min(bytes.len()));
+        assert_eq!(lost, cut as u64 - file.size().unwrap());
+        check(&file, &segment, &bytes[..held]);
+    }
+}
+
+/// Every bit of a small segment, sealed or not: what is read is what was written.
+#[test]
+fn no_flipped_bit_is_ever_read() {
+    let bytes = history(700);
+    for sealed in [false, true] {
+        let (file, mut segment) = filled(&bytes, 300);
+        if sealed {
+            segment.seal(&file).unwrap();
+        }
+        let whole = contents(&file);
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            file.set_size(damaged.len() as u64).unwrap();
+            StoredFile::write_all_at(&file, &damaged, 0).unwrap();
+            let Ok(segment) = open(&file) else {
+                continue;
+            };
+            for (n, record) in bytes.chunks(300).enumerate() {
+                let (at, mut out) = (BASE.after(n * 300), Vec::new());
+                match segment.read(&file, at, at.after(record.len()), &mut out) {
+                    Ok(()) => assert!(out == record, "bit {bit}"),
+                    Err(Unread::Damaged(extent)) => {
+                        assert_eq!(extent.at, at);
+                        let again = segment.read(&file, at, at.after(1), &mut out);
+                        assert_eq!(again, Err(Unread::Quarantined));
+                    }
+                    Err(Unread::Absent) => assert!(segment.end() <= at),
+                    Err(Unread::Quarantined) => panic!("bit {bit}: read before"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn truncating_goes_to_a_record_and_appends_on() {
+    let bytes = history(200_000);
+    let (file, mut segment) = filled(&bytes, 65_536);
+    segment.seal(&file).unwrap();
+    segment.truncate(&file, BASE.after(150_000)).unwrap();
+    let end = segment.end();
+    assert_eq!(end, BASE.after(131_072));
+    assert_eq!(segment.chunks(&file).len(), 1, "the footer's chunks stay");
+    segment
+        .append(&file, end, &bytes[131_072..140_000])
+        .unwrap();
+    check(&file, &open(&file).unwrap(), &bytes[..140_000]);
+}
