@@ -7,6 +7,7 @@ mod grid;
 mod lab;
 mod link;
 mod ratio;
+mod wire;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +29,9 @@ enum What {
     /// A wide-area link between two network namespaces, to run anything across (needs root)
     #[command(subcommand)]
     Lab(Lab),
+    /// Bytes that counters and log lines cost on the link, packet headers and answers included
+    #[command(subcommand)]
+    Wire(wire::Wire),
     /// Goodput and delay over the lab's link, strait beside kernel TCP (needs root)
     Link(link::Arguments),
     /// One end of `link`, started by it
@@ -46,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         What::Ratio(arguments) => ratio::run(&arguments),
         What::Dedup(arguments) => dedup::run(&arguments),
         What::Grid(arguments) => grid::run(&arguments),
+        What::Wire(wire) => wire::run(&wire),
         What::Lab(Lab::Run(arguments)) => lab::run(&arguments),
         What::Link(arguments) => link::run(&arguments),
         What::LinkEnd(arguments) => link::run_end(&arguments),

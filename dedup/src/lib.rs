@@ -14,6 +14,7 @@ mod decoder;
 mod encoder;
 mod history;
 mod link;
+pub mod range;
 mod similarity;
 mod storage;
 mod wire;

@@ -5,7 +5,6 @@ pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod hello;
 pub(crate) mod plan;
-mod range;
 mod varint;
 
 pub(crate) use varint::{Reader, put_varint, put_zigzag};
@@ -16,6 +15,12 @@ pub(crate) const VERSION: u8 = 1;
 /// What is wrong with a peer's bytes, in a few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
+
+impl From<crate::range::EndsEarly> for Malformed {
+    fn from(_: crate::range::EndsEarly) -> Self {
+        Self("a plan that ends early")
+    }
+}
 
 /// A range in one of the two histories of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

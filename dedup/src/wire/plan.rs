@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use super::batch::{side_bit, source};
-use super::range::{Model, NumberReader, Writer};
 use super::{Malformed, Side, Source};
 use crate::BATCH_BYTES_MAX;
 use crate::history::{Extent, Position};
+use crate::range::{Model, NumberReader, Writer};
 
 /// Most runs in a batch: each is worth its while, so 32 bytes at least but for the last.
 pub(crate) const RUNS_MAX: usize = BATCH_BYTES_MAX / 8;

@@ -14,7 +14,7 @@ const LEN_MAX: usize = 64 << 20;
 
 /// What the grid answers.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub enum Reply {
     Nil,
     Integer(i64),
     Text(String),
@@ -23,7 +23,7 @@ pub(super) enum Reply {
 
 /// One blocking connection.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     stream: BufReader<TcpStream>,
     /// Requests that have not been written yet.
     pending: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    pub fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).context("the grid does not answer")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -43,7 +43,7 @@ impl Client {
     }
 
     /// Adds a command to the pipeline.
-    pub(super) fn queue(&mut self, words: &[&[u8]]) {
+    pub fn queue(&mut self, words: &[&[u8]]) {
         let out = &mut self.pending;
         out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
         for word in words {
@@ -55,12 +55,12 @@ impl Client {
     }
 
     /// Bytes of the requests that were not sent yet.
-    pub(super) fn pending_bytes(&self) -> u64 {
+    pub fn pending_bytes(&self) -> u64 {
         self.pending.len() as u64
     }
 
     /// Sends the pipeline and reads as many answers.
-    pub(super) fn flush(&mut self) -> anyhow::Result<Vec<Reply>> {
+    pub fn flush(&mut self) -> anyhow::Result<Vec<Reply>> {
         self.stream.get_mut().write_all(&self.pending)?;
         self.pending.clear();
         let awaited = std::mem::take(&mut self.awaited);
@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// One command and its answer.
-    pub(super) fn call(&mut self, words: &[&[u8]]) -> anyhow::Result<Reply> {
+    pub fn call(&mut self, words: &[&[u8]]) -> anyhow::Result<Reply> {
         self.queue(words);
         Ok(self.flush()?.pop().unwrap_or(Reply::Nil))
     }

@@ -3,11 +3,11 @@
 //! Everything in it is real but the link: two gateways with data directories of
 //! their own, clients over sockets, `strait push` as a process.
 
-mod client;
+pub mod client;
 mod load;
 mod report;
 mod scenario;
-mod sites;
+pub mod sites;
 mod tree;
 pub mod wan;
 
@@ -68,7 +68,7 @@ fn play(runtime: &tokio::runtime::Runtime, home: &Path, args: &DemoArgs) -> anyh
         tree.files,
         tree.source.display()
     ));
-    let sites = runtime.block_on(Sites::start(home, link))?;
+    let sites = runtime.block_on(Sites::start(home, link, ""))?;
     let report = scenario::play(&sites, &tree)?;
     println!("\n{report}");
     say(&format!("done in {:.0} s", start.elapsed().as_secs_f64()));

@@ -13,29 +13,33 @@ use crate::run::Gateway;
 
 /// Both sites, running. East dials west through the link.
 #[derive(Debug)]
-pub(super) struct Sites {
-    pub(super) east: Gateway,
-    pub(super) west: Gateway,
-    pub(super) wan: Wan,
-    pub(super) east_data: PathBuf,
-    pub(super) west_data: PathBuf,
+pub struct Sites {
+    pub east: Gateway,
+    pub west: Gateway,
+    pub wan: Wan,
+    pub east_data: PathBuf,
+    pub west_data: PathBuf,
 }
 
 impl Sites {
-    /// Makes two data directories below `root`, pairs them and starts both gateways.
-    pub(super) async fn start(root: &Path, wan: WanConfig) -> anyhow::Result<Self> {
+    /// Makes two data directories below `root`, pairs them and starts both gateways. `settings`
+    /// are further sections of both configurations.
+    ///
+    /// # Errors
+    /// When a folder or a port cannot be had.
+    pub async fn start(root: &Path, wan: WanConfig, settings: &str) -> anyhow::Result<Self> {
         let (east_data, west_data) = (root.join("east"), root.join("west"));
-        let east = DataDir::create(&east_data, &text("east", None))?;
-        let west = DataDir::create(&west_data, &text("west", None))?;
+        let east = DataDir::create(&east_data, &text("east", None, settings))?;
+        let west = DataDir::create(&west_data, &text("west", None, settings))?;
         let (east_key, west_key) = (east.identity().public_key(), west.identity().public_key());
 
-        let west = start(west, "west", Peer::trusted("east", east_key)).await?;
+        let west = start(west, "west", Peer::trusted("east", east_key), settings).await?;
         let wan = Wan::start(wan, west.link_address()).await?;
         let peer = Peer {
             address: Some(wan.address()),
             ..Peer::trusted("west", west_key)
         };
-        let east = start(east, "east", peer).await?;
+        let east = start(east, "east", peer, settings).await?;
         Ok(Self {
             east,
             west,
@@ -46,13 +50,16 @@ impl Sites {
     }
 
     /// Bytes on the link so far, both directions, IP and UDP headers included.
-    pub(super) fn wire_bytes(&self) -> u64 {
+    pub fn wire_bytes(&self) -> u64 {
         let (there, back) = self.wan.figures();
         there.bytes + back.bytes
     }
 
     /// Stops both gateways.
-    pub(super) async fn stop(self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When what was written last did not reach a disk.
+    pub async fn stop(self) -> anyhow::Result<()> {
         self.east.stop().await?;
         self.west.stop().await
     }
@@ -74,16 +81,16 @@ impl Peer {
     }
 }
 
-async fn start(dir: DataDir, site: &str, peer: Peer) -> anyhow::Result<Gateway> {
+async fn start(dir: DataDir, site: &str, peer: Peer, settings: &str) -> anyhow::Result<Gateway> {
     let path = dir.layout().config();
-    std::fs::write(&path, text(site, Some(&peer)))
+    std::fs::write(&path, text(site, Some(&peer), settings))
         .with_context(|| format!("cannot write {}", path.display()))?;
     let config = config::load(&path)?;
     Gateway::start(dir, config).await
 }
 
 /// A `strait.toml` on ports that the system picks.
-fn text(site: &str, peer: Option<&Peer>) -> String {
+fn text(site: &str, peer: Option<&Peer>, settings: &str) -> String {
     let listen =
         "[listen]\nlink = \"127.0.0.1:0\"\ngrid = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n";
     let peer = peer.map_or_else(String::new, |peer| {
@@ -95,5 +102,5 @@ fn text(site: &str, peer: Option<&Peer>) -> String {
             peer.site, peer.key
         )
     });
-    format!("site = \"{site}\"\n\n{listen}{peer}")
+    format!("site = \"{site}\"\n\n{listen}\n{settings}{peer}")
 }

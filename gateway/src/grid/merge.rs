@@ -12,8 +12,8 @@ use super::{Epoch, LogPosition};
 /// The sites and origins of a record by their numbers here.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    sites: Vec<SiteId>,
-    origins: Vec<OriginId>,
+    pub(super) sites: Vec<SiteId>,
+    pub(super) origins: Vec<OriginId>,
 }
 
 /// The record names more sites, origins or keys than there is room for.

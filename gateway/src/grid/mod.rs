@@ -24,6 +24,7 @@ mod log;
 mod logs;
 mod merge;
 mod origins;
+mod packed;
 mod positions;
 mod recent;
 mod record;
@@ -48,6 +49,7 @@ pub use arena::NAME_BYTES_MAX;
 pub use digest::Digest;
 pub use flusher::Flusher;
 pub use ids::{EntryId, Epoch, LogName, LogPosition, Origin, ParseEntryIdError, Ticket};
+pub use packed::{HeardKeys, SentKeys, UnpackError};
 pub use positions::{Positions, PositionsError};
 pub use recovery::Recovery;
 pub use replication::{Applied, ApplyError, CounterScan, Flushed};
@@ -62,6 +64,9 @@ pub(crate) use state::{Kind, OpError, State};
 
 /// No record is longer: it fits a batch together with a small header.
 pub const RECORD_BYTES_MAX: usize = (1 << 20) - 4096;
+
+/// Rows of a record looked up or merged under the lock at a time.
+const MERGE_SLICE: usize = 512;
 
 /// What [`Grid::open`] needs.
 #[derive(Clone, Debug)]

@@ -133,6 +133,7 @@ impl Replay<'_> {
 
     fn record(&mut self, record: &Bytes) -> Result<(), &'static str> {
         match kind_of(record).map_err(|error| error.0)? {
+            (Kind::Packed, _) => return Err("is in the form of a link"),
             (Kind::Counters, body) => {
                 let updates = decode_counters(body).map_err(|error| error.0)?;
                 let numbers = self

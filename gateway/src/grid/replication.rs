@@ -11,12 +11,10 @@ use super::flush::Progress;
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::scan::{CounterCursor, Have, Show};
 use super::{
-    EntryId, Epoch, FlushError, Grid, LogName, LogPosition, Origin, Positions, RECORD_BYTES_MAX,
-    Ticket,
+    EntryId, Epoch, FlushError, Grid, LogName, LogPosition, MERGE_SLICE, Origin, Positions,
+    RECORD_BYTES_MAX, Ticket,
 };
 
-/// Rows of a record merged under the lock at a time.
-const MERGE_SLICE: usize = 512;
 /// The flush need not wait for its tick when so many bytes of records wait for it.
 const QUEUE_BYTES_HURRY: usize = 8 << 20;
 
@@ -206,6 +204,7 @@ impl Grid {
                 0,
                 self.apply_section(&decode_log(body).map_err(malformed)?)?,
             ),
+            Kind::Packed => return Err(ApplyError::Malformed("it is packed")),
         };
         let (ticket, waiting) = self.state.lock().enqueue(record);
         if waiting > QUEUE_BYTES_HURRY {

@@ -43,6 +43,11 @@ impl<'a> Reader<'a> {
         self.bytes.len()
     }
 
+    /// What has not been read.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(super) fn byte(&mut self) -> Result<u8, Malformed> {
         let (first, rest) = self.bytes.split_first().ok_or(Malformed("cut short"))?;
         self.bytes = rest;

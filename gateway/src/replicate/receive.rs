@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 
 use super::message::Message;
 use super::progress::{Kind, Progress};
-use crate::grid::{Applied, ApplyError, Grid, Positions, Ticket};
+use crate::grid::{Applied, ApplyError, Grid, HeardKeys, Positions, Ticket, UnpackError};
 
 /// Pieces of positions that a peer may send in one list, 1 MiB each.
 const PIECES_MAX: usize = 64;
@@ -50,6 +50,7 @@ pub(super) fn start(
         progress,
         signals,
         pending,
+        keys: HeardKeys::default(),
         theirs: Positions::default(),
         pieces: 0,
     };
@@ -73,6 +74,8 @@ struct Applier {
     progress: Arc<Progress>,
     signals: mpsc::UnboundedSender<Signal>,
     pending: mpsc::UnboundedSender<Pending>,
+    /// What the peer said in this session.
+    keys: HeardKeys,
     /// Pieces of the peer's positions so far.
     theirs: Positions,
     pieces: usize,
@@ -117,9 +120,10 @@ impl Applier {
     }
 
     /// Applies records in order; returns the ticket of the last.
-    fn records(&self, records: Vec<Bytes>) -> Option<Ticket> {
+    fn records(&mut self, packed: Vec<Bytes>) -> Option<Ticket> {
         let mut last = None;
-        for record in records {
+        let unpacked = packed.into_iter().flat_map(|packed| self.unpack(packed));
+        for record in unpacked.collect::<Vec<_>>() {
             match self.apply(record) {
                 Ok(applied) => {
                     let counters = applied.counters > 0;
@@ -139,6 +143,30 @@ impl Applier {
             }
         }
         last
+    }
+
+    /// The records that were sent as `packed`; none if it cannot be read. Then the peer is asked
+    /// to begin anew, once.
+    fn unpack(&mut self, packed: Bytes) -> Vec<Bytes> {
+        loop {
+            match self.grid.unpack(&mut self.keys, packed.clone()) {
+                Ok(records) => return records,
+                Err(error @ UnpackError::Refused) if !self.pending.is_closed() => {
+                    warn!(%error, "the peer's records wait");
+                    thread::sleep(RETRY);
+                }
+                Err(error) => {
+                    self.progress.record_refused();
+                    error!(%error, "record put aside: are both gateways of the same version?");
+                    if let UnpackError::Malformed(_) = error {
+                        // Not in a tight circle, should the next one be no better.
+                        thread::sleep(RETRY);
+                        self.signal(Signal::TellOurs);
+                    }
+                    return Vec::new();
+                }
+            }
+        }
     }
 
     /// Applies one record, however often our own disk or memory refuses it: the peer

@@ -16,7 +16,9 @@ use super::floors::Floors;
 use super::message::{self, RecordPacker};
 use super::progress::{Kind, Progress};
 use super::receive::Signal;
-use crate::grid::{EntryId, Epoch, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX};
+use crate::grid::{
+    EntryId, Epoch, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX, SentKeys,
+};
 use crate::streams::StreamOpen;
 
 /// Flushes on their way to the peer. While it is slow, or away, further ones wait and
@@ -60,6 +62,8 @@ struct Shipper {
     signals: mpsc::UnboundedReceiver<Signal>,
     epochs: watch::Receiver<Epoch>,
     packer: RecordPacker,
+    /// What the peer was told since it last said what it holds.
+    keys: SentKeys,
     /// Batches that complete a flush, until they are acknowledged.
     unacked: VecDeque<(Seq, Epoch)>,
     floor: Floor,
@@ -90,6 +94,7 @@ impl Shipper {
             signals,
             epochs,
             packer: RecordPacker::default(),
+            keys: SentKeys::default(),
             unacked: VecDeque::new(),
             floor: Floor {
                 next: None,
@@ -139,6 +144,7 @@ impl Shipper {
     /// complete with it.
     async fn catch_up(&mut self, theirs: Positions) -> Result<Epoch, SendError> {
         self.progress.catching_up(true);
+        self.keys = SentKeys::default();
         let epoch = self.scan_counters(&theirs).await?;
         for (log, position) in self.grid.logs() {
             self.catch_up_log(&log, theirs.log(&log), position).await?;
@@ -241,7 +247,15 @@ impl Shipper {
 
     async fn push(&mut self, kind: Kind, record: &Bytes) -> Result<(), SendError> {
         self.progress.record_sent(kind);
-        if let Some(batch) = self.packer.push(record) {
+        let (grid, record) = (self.grid.clone(), record.clone());
+        let mut keys = std::mem::take(&mut self.keys);
+        let packed;
+        (self.keys, packed) = blocking(move || {
+            let packed = grid.pack(&mut keys, &record);
+            (keys, packed)
+        })
+        .await?;
+        if let Some(batch) = self.packer.push(&packed) {
             self.out.send(batch, false).await?;
         }
         Ok(())

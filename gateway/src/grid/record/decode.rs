@@ -6,11 +6,11 @@ use super::super::arena::NAME_BYTES_MAX;
 use super::super::clock::HLC_MAX;
 use super::super::counter::Component;
 use super::super::origins::{ORIGINS_MAX, SITES_MAX};
-use super::super::varint::{Malformed, Reader};
+use super::super::varint::{Malformed, Reader, put, put_bytes};
 use super::super::{Epoch, Origin, RECORD_BYTES_MAX};
 
 /// Components that one counter may have in a record.
-const PARTS_MAX: usize = ORIGINS_MAX;
+pub(in crate::grid) const PARTS_MAX: usize = ORIGINS_MAX;
 
 /// A decoded record of counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,15 +62,7 @@ impl CounterUpdates {
 /// Decodes a record of counters; `body` is what follows its head.
 pub(in crate::grid) fn decode_counters(body: &[u8]) -> Result<CounterUpdates, Malformed> {
     let mut reader = Reader::new(body);
-    let mut updates = CounterUpdates::default();
-    read_names(&mut reader, &mut updates)?;
-    let complete = reader.bounded(updates.origins.len())?;
-    for _ in 0..complete {
-        let origin = place(&mut reader, updates.origins.len())?;
-        updates
-            .complete
-            .push((origin, Epoch(version(reader.varint()?)?)));
-    }
+    let mut updates = CounterUpdates::read_head(&mut reader)?;
     // Each row takes a byte or more of each column.
     let rows = reader.bounded(reader.remaining())?;
     let mut columns = Columns::read(&mut reader)?;
@@ -88,12 +80,47 @@ pub(in crate::grid) fn decode_counters(body: &[u8]) -> Result<CounterUpdates, Ma
     }
 }
 
+impl CounterUpdates {
+    /// Reads what comes before the rows: sites, origins, completeness.
+    pub(in crate::grid) fn read_head(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut updates = Self::default();
+        read_names(reader, &mut updates)?;
+        let complete = reader.bounded(updates.origins.len())?;
+        for _ in 0..complete {
+            let origin = place(reader.varint()?, updates.origins.len())?;
+            let epoch = Epoch(version(reader.varint()?)?);
+            updates.complete.push((origin, epoch));
+        }
+        Ok(updates)
+    }
+
+    /// Writes the same.
+    pub(in crate::grid) fn put_head(&self, out: &mut Vec<u8>) {
+        put(out, self.sites.len() as u64);
+        for site in &self.sites {
+            put_bytes(out, site.as_ref().as_bytes());
+        }
+        put(out, self.origins.len() as u64);
+        for origin in &self.origins {
+            // It was read from this list.
+            let site = self.sites.iter().position(|site| *site == origin.site);
+            put(out, site.unwrap_or(0) as u64);
+            out.extend_from_slice(&origin.incarnation.to_le_bytes());
+        }
+        put(out, self.complete.len() as u64);
+        for (origin, epoch) in &self.complete {
+            put(out, *origin as u64);
+            put(out, epoch.0);
+        }
+    }
+}
+
 fn read_names(reader: &mut Reader<'_>, updates: &mut CounterUpdates) -> Result<(), Malformed> {
     for _ in 0..reader.bounded(SITES_MAX)? {
         updates.sites.push(site_name(reader.bytes()?)?);
     }
     for _ in 0..reader.bounded(ORIGINS_MAX)? {
-        let site = place(reader, updates.sites.len())?;
+        let site = place(reader.varint()?, updates.sites.len())?;
         updates.origins.push(Origin {
             site: updates.sites[site].clone(),
             incarnation: reader.u64_le()?,
@@ -111,16 +138,13 @@ pub(super) fn site_name(bytes: &[u8]) -> Result<SiteName, Malformed> {
 }
 
 /// A place in a list of `len`.
-fn place(reader: &mut Reader<'_>, len: usize) -> Result<usize, Malformed> {
-    let place = reader.bounded(len)?;
-    if place == len {
-        return Err(Malformed("a name that is not in the list"));
-    }
-    Ok(place)
+pub(in crate::grid) fn place(place: u64, len: usize) -> Result<usize, Malformed> {
+    let place = usize::try_from(place).ok().filter(|place| *place < len);
+    place.ok_or(Malformed("a name that is not in the list"))
 }
 
 /// Epochs stay far from where counting on would overflow.
-fn version(value: u64) -> Result<u64, Malformed> {
+pub(in crate::grid) fn version(value: u64) -> Result<u64, Malformed> {
     if value >= 1 << 62 {
         return Err(Malformed("a version out of range"));
     }
@@ -230,7 +254,7 @@ impl<'a> Columns<'a> {
     }
 
     fn part(&mut self, origins: usize) -> Result<(usize, Component), Malformed> {
-        let origin = place(&mut self.origins, origins)?;
+        let origin = place(self.origins.varint()?, origins)?;
         let step = self.versions.signed()? as u64;
         self.last_version = version(self.last_version.wrapping_add(step))?;
         let component = Component {

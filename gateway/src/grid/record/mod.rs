@@ -6,21 +6,26 @@ mod encode;
 mod log;
 
 pub(super) use super::varint::Malformed;
-pub(super) use decode::{CounterUpdate, CounterUpdates, decode_counters};
+pub(super) use decode::{
+    CounterUpdate, CounterUpdates, PARTS_MAX, decode_counters, place, version,
+};
 pub(super) use encode::{CounterRows, Part};
 pub(super) use log::{LogSection, SectionBuilder, decode_log};
 pub(crate) use log::{pack_values, values_of};
 
 /// First byte of every record.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 const KIND_COUNTERS: u8 = 1;
 const KIND_LOG: u8 = 2;
+/// On a link only; see [`packed`](super::packed).
+pub(super) const KIND_PACKED: u8 = 3;
 
 /// What a record holds, by its first two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counters,
     Log,
+    Packed,
 }
 
 /// Reads the head of a record; the rest is what follows.
@@ -31,6 +36,7 @@ pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
     match record {
         [VERSION, KIND_COUNTERS, rest @ ..] => Ok((Kind::Counters, rest)),
         [VERSION, KIND_LOG, rest @ ..] => Ok((Kind::Log, rest)),
+        [VERSION, KIND_PACKED, rest @ ..] => Ok((Kind::Packed, rest)),
         [VERSION, ..] => Err(Malformed("unknown kind of record")),
         _ => Err(Malformed("unknown version of records")),
     }

@@ -1,6 +1,7 @@
 //! The grid as a whole: two of them that exchange records, and one that comes back from disk.
 
 mod model;
+mod packed;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,8 @@
-//! An adaptive binary range coder for the numbers of a plan.
+//! An adaptive binary range coder for numbers: those of a plan, and those of records on a link.
 //!
 //! The coder of LZMA (Pavlov; after Martin, "Range encoding", 1979): each bit is coded under an
 //! 11-bit probability that adapts. A number goes as its bit length, then its bits below the highest,
 //! the first three of those adaptive too. A run of like numbers costs a fraction of a byte each.
-
-use super::Malformed;
 
 const PROBABILITY_BITS: u32 = 11;
 const ADAPT: u32 = 4;
@@ -14,9 +12,14 @@ const LENGTH_BITS: u32 = 6;
 /// Bits below the highest that are coded adaptively.
 const ADAPTIVE_BITS: u32 = 3;
 
+/// The bytes ended before the numbers did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("numbers that end early")]
+pub struct EndsEarly;
+
 /// The adaptive state of one kind of number.
 #[derive(Clone, Debug)]
-pub(super) struct Model {
+pub struct Model {
     length: [u16; 1 << LENGTH_BITS],
     high: Vec<[u16; 1 << ADAPTIVE_BITS]>,
 }
@@ -76,7 +79,7 @@ fn adapt(probability: &mut u16, bit: bool) {
 
 /// Writes numbers.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub struct Writer {
     low: u64,
     range: u32,
     cache: u8,
@@ -84,8 +87,15 @@ pub(super) struct Writer {
     out: Vec<u8>,
 }
 
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Writer {
-    pub(super) fn new() -> Self {
+    /// An empty stream of numbers.
+    pub fn new() -> Self {
         Self {
             low: 0,
             range: u32::MAX,
@@ -95,12 +105,13 @@ impl Writer {
         }
     }
 
-    /// `number` must be below 2⁶³.
-    pub(super) fn number(&mut self, model: &mut Model, number: u64) {
+    /// Appends `number`, which must be below 2⁶³.
+    pub fn number(&mut self, model: &mut Model, number: u64) {
         code_number(self, model, number);
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    /// The bytes.
+    pub fn finish(mut self) -> Vec<u8> {
         for _ in 0..5 {
             self.shift_low();
         }
@@ -163,7 +174,7 @@ impl Coder for Writer {
 
 /// Reads numbers. Any bytes are some numbers; it is for the caller to check them.
 #[derive(Debug)]
-pub(super) struct NumberReader<'a> {
+pub struct NumberReader<'a> {
     code: u32,
     range: u32,
     rest: std::slice::Iter<'a, u8>,
@@ -172,7 +183,8 @@ pub(super) struct NumberReader<'a> {
 }
 
 impl<'a> NumberReader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// A reader of what a [`Writer`] finished.
+    pub fn new(bytes: &'a [u8]) -> Self {
         let mut reader = Self {
             code: 0,
             range: u32::MAX,
@@ -185,12 +197,15 @@ impl<'a> NumberReader<'a> {
         reader
     }
 
-    /// Fails once the bytes have long ended.
-    pub(super) fn number(&mut self, model: &mut Model) -> Result<u64, Malformed> {
+    /// The next number, below 2⁶³.
+    ///
+    /// # Errors
+    /// Once the bytes have long ended; soon after their end it may still give numbers.
+    pub fn number(&mut self, model: &mut Model) -> Result<u64, EndsEarly> {
         let number = code_number(self, model, 0);
         // A writer leaves out at most the zeros of its last five bytes, and those of its stream.
         if self.past > 64 {
-            Err(Malformed("a plan that ends early"))
+            Err(EndsEarly)
         } else {
             Ok(number)
         }

@@ -1,0 +1,203 @@
+//! The sending end.
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use strait_dedup::range::Writer;
+
+use super::super::keyspace::CounterRef;
+use super::super::record::{
+    CounterUpdate, CounterUpdates, KIND_PACKED, Kind, VERSION, decode_counters, kind_of,
+};
+use super::super::state::State;
+use super::super::varint::{put, put_bytes};
+use super::super::{Grid, MERGE_SLICE};
+use super::{Models, NUMBERED_MAX, STARTS_OVER};
+
+/// What the peer was told in this session, by number.
+#[derive(Debug, Default)]
+pub struct SentKeys {
+    /// By a key's place, its number and 1; 0: not mentioned.
+    keys: Vec<u32>,
+    fields: HashMap<CounterRef, u32>,
+    /// By number, the sum said last.
+    sums: Vec<i64>,
+    /// Whether the peer has been told that these numbers begin.
+    begun: bool,
+}
+
+impl SentKeys {
+    fn find(&self, at: CounterRef) -> Option<u32> {
+        if at.is_field() {
+            return self.fields.get(&at).copied();
+        }
+        self.keys.get(at.name as usize)?.checked_sub(1)
+    }
+
+    /// Gives the key the next number, if there are any left.
+    fn add(&mut self, at: Option<CounterRef>, sum: i64) {
+        let number = self.sums.len();
+        if number >= NUMBERED_MAX {
+            return;
+        }
+        self.sums.push(sum);
+        match at {
+            Some(at) if at.is_field() => {
+                self.fields.insert(at, number as u32);
+            }
+            Some(at) => {
+                let place = at.name as usize;
+                if self.keys.len() <= place {
+                    self.keys.resize(place + 1, 0);
+                }
+                self.keys[place] = number as u32 + 1;
+            }
+            // The peer has numbered it, so we have too; it is never found again.
+            None => {}
+        }
+    }
+}
+
+impl Grid {
+    /// The form in which `record` goes to a peer that was sent all that `keys` knows of, and in
+    /// the same order. Not for tokio's threads.
+    pub fn pack(&self, keys: &mut SentKeys, record: &Bytes) -> Bytes {
+        let Ok((Kind::Counters, body)) = kind_of(record) else {
+            return record.clone();
+        };
+        let Ok(updates) = decode_counters(body) else {
+            // Never one of ours; the peer will refuse it by name.
+            return record.clone();
+        };
+        let places = self.places_of(&updates);
+        let mut known = Vec::new();
+        let mut new = Vec::new();
+        for (row, at) in updates.rows.iter().zip(places) {
+            match at.and_then(|at| keys.find(at)) {
+                Some(number) => known.push((number, row)),
+                None => new.push((at, row)),
+            }
+        }
+        known.sort_unstable_by_key(|(number, _)| *number);
+
+        let mut out = vec![VERSION, KIND_PACKED];
+        updates.put_head(&mut out);
+        out.push(if keys.begun { 0 } else { STARTS_OVER });
+        keys.begun = true;
+        for count in [keys.sums.len(), known.len(), new.len()] {
+            put(&mut out, count as u64);
+        }
+        let mut rows = RowWriter::new(&updates);
+        for (number, row) in known {
+            rows.number(number);
+            rows.values(row, &mut keys.sums[number as usize]);
+        }
+        for (at, row) in new {
+            let mut sum = 0;
+            rows.name(row);
+            rows.values(row, &mut sum);
+            keys.add(at, sum);
+        }
+        put_bytes(&mut out, &rows.numbers.finish());
+        out.extend_from_slice(&rows.text);
+        out.into()
+    }
+
+    /// Where the counters of a record are kept here.
+    fn places_of(&self, updates: &CounterUpdates) -> Vec<Option<CounterRef>> {
+        let mut places = Vec::with_capacity(updates.rows.len());
+        for rows in updates.rows.chunks(MERGE_SLICE) {
+            let state = self.state.lock();
+            places.extend(rows.iter().map(|row| state.place_of(updates.key(row))));
+        }
+        places
+    }
+}
+
+impl State {
+    fn place_of(&self, (key, field): (&[u8], Option<&[u8]>)) -> Option<CounterRef> {
+        let name = self.keys.find(key)?;
+        match field {
+            None => Some(CounterRef::key(name)),
+            Some(field) => self
+                .keys
+                .find_field(name, field)
+                .map(|field| CounterRef::field(name, field)),
+        }
+    }
+}
+
+/// Writes rows: numbers to one place, text to another.
+struct RowWriter<'a> {
+    updates: &'a CounterUpdates,
+    numbers: Writer,
+    text: Vec<u8>,
+    models: Models,
+    last_number: u32,
+    last_key: &'a [u8],
+    last_hlc: u64,
+    last_version: u64,
+}
+
+impl<'a> RowWriter<'a> {
+    fn new(updates: &'a CounterUpdates) -> Self {
+        Self {
+            updates,
+            numbers: Writer::new(),
+            text: Vec::new(),
+            models: Models::default(),
+            last_number: 0,
+            last_key: &[],
+            last_hlc: 0,
+            last_version: 0,
+        }
+    }
+
+    fn number(&mut self, number: u32) {
+        let gap = u64::from(number - self.last_number);
+        self.numbers.number(&mut self.models.gap, gap);
+        self.last_number = number;
+    }
+
+    /// What the key has in common with the one before, at its beginning and at its end; the rest.
+    fn name(&mut self, row: &'a CounterUpdate) {
+        let (key, field) = self.updates.key(row);
+        let last = self.last_key;
+        let shared = last.iter().zip(key).take_while(|(a, b)| a == b).count();
+        let (rest, last_rest) = (&key[shared..], &last[shared..]);
+        let backwards = rest.iter().rev().zip(last_rest.iter().rev());
+        let tail = backwards.take_while(|(a, b)| a == b).count();
+        let middle = &rest[..rest.len() - tail];
+        let models = &mut self.models;
+        for (model, number) in [
+            (&mut models.shared, shared),
+            (&mut models.tail, tail),
+            (&mut models.middle, middle.len()),
+            (&mut models.field, field.map_or(0, |field| field.len() + 1)),
+        ] {
+            self.numbers.number(model, number as u64);
+        }
+        self.text.extend_from_slice(middle);
+        self.text.extend_from_slice(field.unwrap_or_default());
+        self.last_key = key;
+    }
+
+    /// Presence and components. `sum` is the one said last for this key, and then this one.
+    fn values(&mut self, row: &CounterUpdate, sum: &mut i64) {
+        let (out, models) = (&mut self.numbers, &mut self.models);
+        let presence = (row.site as u64) << 1 | u64::from(row.present);
+        out.number(&mut models.presence, presence);
+        let clock = row.hlc.wrapping_sub(self.last_hlc) as i64;
+        models.clock.put(out, clock);
+        self.last_hlc = row.hlc;
+        let parts = self.updates.parts(row);
+        out.number(&mut models.count, parts.len() as u64);
+        for (origin, component) in parts {
+            out.number(&mut models.origin, *origin as u64);
+            let version = component.version.wrapping_sub(self.last_version) as i64;
+            models.version.put(out, version);
+            self.last_version = component.version;
+            models.sum.put(out, component.sum.wrapping_sub(*sum));
+            *sum = component.sum;
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Rows of a packed record, read. Nothing that the peer says is believed.
+
+use std::ops::Range;
+
+use strait_dedup::range::NumberReader;
+
+use super::super::RECORD_BYTES_MAX;
+use super::super::arena::NAME_BYTES_MAX;
+use super::super::clock::HLC_MAX;
+use super::super::counter::Component;
+use super::super::record::{CounterUpdates, PARTS_MAX, place, version};
+use super::super::varint::Reader;
+use super::{Models, UnpackError};
+
+/// Rows and components of one record: it has room for no more when it stands alone.
+pub(super) const ROWS_MAX: usize = RECORD_BYTES_MAX / ROW_BYTES_MIN;
+const PARTS_PER_RECORD_MAX: usize = RECORD_BYTES_MAX / PART_BYTES_MIN;
+/// A row takes a byte or more of six columns then, a component of three.
+const ROW_BYTES_MIN: usize = 6;
+const PART_BYTES_MIN: usize = 3;
+
+/// How a row names its key.
+pub(super) enum Key {
+    /// By its number.
+    Known(usize),
+    /// Mentioned for the first time.
+    New {
+        key: Vec<u8>,
+        field: Option<Vec<u8>>,
+    },
+}
+
+/// One counter.
+pub(super) struct Row {
+    pub(super) key: Key,
+    pub(super) hlc: u64,
+    pub(super) site: usize,
+    pub(super) present: bool,
+    /// Where its components are in [`Rows::parts`].
+    pub(super) parts: Range<usize>,
+}
+
+/// All rows of a record. Sums are still differences.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) rows: Vec<Row>,
+    /// Components, each with the place of its origin.
+    pub(super) parts: Vec<(usize, Component)>,
+}
+
+/// Reads rows one by one.
+pub(super) struct RowReader<'a> {
+    head: &'a CounterUpdates,
+    numbers: NumberReader<'a>,
+    text: Reader<'a>,
+    models: Models,
+    read: Rows,
+    last_number: u64,
+    last_key: Vec<u8>,
+    last_hlc: u64,
+    last_version: u64,
+}
+
+impl<'a> RowReader<'a> {
+    pub(super) fn new(head: &'a CounterUpdates, numbers: &'a [u8], text: &'a [u8]) -> Self {
+        Self {
+            head,
+            numbers: NumberReader::new(numbers),
+            text: Reader::new(text),
+            models: Models::default(),
+            read: Rows::default(),
+            last_number: 0,
+            last_key: Vec::new(),
+            last_hlc: 0,
+            last_version: 0,
+        }
+    }
+
+    pub(super) fn number(&mut self, numbered: usize) -> Result<usize, UnpackError> {
+        let gap = self.numbers.number(&mut self.models.gap)?;
+        // Both are below 2^63.
+        self.last_number += gap;
+        match usize::try_from(self.last_number) {
+            Ok(number) if number < numbered => Ok(number),
+            Ok(_) | Err(_) => Err(UnpackError::Malformed("a key that has no number")),
+        }
+    }
+
+    pub(super) fn name(&mut self) -> Result<Key, UnpackError> {
+        let models = &mut self.models;
+        let mut next = |model| {
+            let number = self.numbers.number(model)?;
+            usize::try_from(number)
+                .ok()
+                .filter(|number| *number <= NAME_BYTES_MAX + 1)
+                .ok_or(UnpackError::Malformed("a name too long"))
+        };
+        let (shared, tail) = (next(&mut models.shared)?, next(&mut models.tail)?);
+        let (middle, field) = (next(&mut models.middle)?, next(&mut models.field)?);
+        let last = &self.last_key;
+        if shared + tail > last.len() || shared + middle + tail > NAME_BYTES_MAX {
+            return Err(UnpackError::Malformed("a name too long"));
+        }
+        let parts = [
+            &last[..shared],
+            self.text.take(middle)?,
+            &last[last.len() - tail..],
+        ];
+        let key = parts.concat();
+        let field = match field.checked_sub(1) {
+            Some(len) => Some(self.text.take(len)?.to_vec()),
+            None => None,
+        };
+        self.last_key.clone_from(&key);
+        Ok(Key::New { key, field })
+    }
+
+    /// What the row says besides its key.
+    pub(super) fn row(&mut self, key: Key) -> Result<(), UnpackError> {
+        let (numbers, models) = (&mut self.numbers, &mut self.models);
+        let presence = numbers.number(&mut models.presence)?;
+        let site = usize::try_from(presence >> 1).unwrap_or(usize::MAX);
+        if site >= self.head.sites.len() {
+            return Err(UnpackError::Malformed("a site that is not in the list"));
+        }
+        let clock = models.clock.read(numbers)? as u64;
+        self.last_hlc = self.last_hlc.wrapping_add(clock);
+        if self.last_hlc > HLC_MAX {
+            return Err(UnpackError::Malformed("a clock reading out of range"));
+        }
+        let count = numbers.number(&mut models.count)?;
+        if count > PARTS_MAX as u64 {
+            return Err(UnpackError::Malformed("number too large"));
+        }
+        let first = self.read.parts.len();
+        if first + count as usize > PARTS_PER_RECORD_MAX {
+            return Err(UnpackError::Malformed("too many components"));
+        }
+        for _ in 0..count {
+            let origin = place(numbers.number(&mut models.origin)?, self.head.origins.len())?;
+            let step = models.version.read(numbers)? as u64;
+            self.last_version = version(self.last_version.wrapping_add(step))?;
+            let component = Component {
+                version: self.last_version,
+                sum: models.sum.read(numbers)?,
+            };
+            self.read.parts.push((origin, component));
+        }
+        self.read.rows.push(Row {
+            key,
+            hlc: self.last_hlc,
+            site,
+            present: presence & 1 == 1,
+            parts: first..self.read.parts.len(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Rows, UnpackError> {
+        if self.text.is_empty() {
+            Ok(self.read)
+        } else {
+            Err(UnpackError::Malformed("bytes after the last name"))
+        }
+    }
+}

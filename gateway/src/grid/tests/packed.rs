@@ -1,0 +1,151 @@
+//! Records in the form of a link: what comes out at the far end is what went in.
+
+use super::*;
+
+/// One direction of a session.
+#[derive(Default)]
+struct Direction {
+    sent: SentKeys,
+    heard: HeardKeys,
+}
+
+impl Direction {
+    fn carry(&mut self, from: &Grid, to: &Grid, records: Vec<Bytes>) -> usize {
+        let mut bytes = 0;
+        for record in records {
+            let packed = from.pack(&mut self.sent, &record);
+            bytes += packed.len();
+            for record in to.unpack(&mut self.heard, packed).unwrap() {
+                to.apply(record).unwrap();
+            }
+        }
+        bytes
+    }
+
+    /// The peer tells its positions, and is sent all that it lacks.
+    fn catch_up(&mut self, from: &Arc<Grid>, to: &Arc<Grid>) {
+        self.sent = SentKeys::default();
+        let have = to.positions();
+        let mut scan = from.scan_counters(have.clone());
+        while let Some(record) = scan.next(usize::MAX).unwrap() {
+            self.carry(from, to, vec![record]);
+        }
+        for (log, _) in from.logs() {
+            let mut held = have.log(&log);
+            while let Some((record, reached)) = from.log_after(&log, held, 300) {
+                self.carry(from, to, vec![record]);
+                held = reached;
+            }
+        }
+        // The scan's own flush holds what it left out.
+        for epoch in scan.epoch().0 + 1..=from.subscribe().borrow().0 {
+            let flushed = from.flushed(Epoch(epoch)).unwrap();
+            let records = flushed.logs.iter().chain(&flushed.counters);
+            self.carry(from, to, records.cloned().collect());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Two sites exchange flushes, packed; now and then one falls behind and is caught up.
+    #[test]
+    fn sites_that_exchange_packed_records_converge(
+        steps in proptest::collection::vec((any::<bool>(), 0..12_u8, step()), 1..80),
+    ) {
+        let sites = [grid("east"), grid("west")];
+        let mut ways = [Direction::default(), Direction::default()];
+        for (at_east, event, step) in &steps {
+            let here = usize::from(!at_east);
+            let (from, to) = (&sites[here], &sites[1 - here]);
+            let records = run(from, step);
+            if *event == 0 {
+                ways[here].catch_up(from, to);
+            } else {
+                ways[here].carry(from, to, records);
+            }
+        }
+        for here in [0, 1, 0] {
+            let (from, to) = (&sites[here], &sites[1 - here]);
+            from.flush().unwrap();
+            ways[here].catch_up(from, to);
+        }
+        to_disk(&sites);
+        prop_assert_eq!(sites[0].digest(), sites[1].digest());
+    }
+
+    #[test]
+    fn damaged_packed_records_are_survived(
+        steps in proptest::collection::vec(step(), 1..40),
+        flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+        cut: usize,
+    ) {
+        let (east, west) = (grid("east"), grid("west"));
+        let mut way = Direction::default();
+        for step in &steps {
+            let records = run(&east, step);
+            way.carry(&east, &west, records);
+        }
+        east.lock().set(b"end", 1, SetIf::Always, false).unwrap();
+        let record = flush(&east).pop().unwrap();
+        let mut packed = east.pack(&mut way.sent, &record).to_vec();
+        for (place, flip) in flips {
+            let place = place % packed.len();
+            packed[place] ^= flip;
+        }
+        packed.truncate(packed.len() - cut % 3);
+        // Whatever it says: no panic, and no more memory than a record may take.
+        if let Ok(records) = west.unpack(&mut way.heard, packed.into()) {
+            prop_assert!(records.iter().all(|record| record.len() <= RECORD_BYTES_MAX));
+        }
+    }
+}
+
+fn to_disk(sites: &[Arc<Grid>]) {
+    for site in sites {
+        site.flush().unwrap();
+    }
+}
+
+#[test]
+fn after_a_record_that_cannot_be_read_numbers_must_start_over() {
+    let (east, west) = (grid("east"), grid("west"));
+    let mut way = Direction::default();
+    let write = || {
+        east.lock().add(b"hits", 1).unwrap();
+        flush(&east)
+    };
+    way.carry(&east, &west, write());
+    let damaged = east.pack(&mut way.sent, &write()[0]).slice(..20);
+    let read = west.unpack(&mut way.heard, damaged);
+    assert!(matches!(read, Err(UnpackError::Malformed(_))), "{read:?}");
+    let next = east.pack(&mut way.sent, &write()[0]);
+    let read = west.unpack(&mut way.heard, next);
+    assert!(matches!(read, Err(UnpackError::Lost)), "{read:?}");
+    way.catch_up(&east, &west);
+    way.carry(&east, &west, write());
+    to_disk(&[east.clone(), west.clone()]);
+    assert_eq!(east.digest(), west.digest());
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(4)));
+}
+
+#[test]
+fn keys_that_were_mentioned_cost_little() {
+    let (east, west) = (grid("east"), grid("west"));
+    let mut way = Direction::default();
+    let write = |step: u64| {
+        for key in (0..20_000_u64).step_by(step as usize) {
+            let name = format!("banner:{:07}:impressions", key * 7919 % 9_999_991);
+            east.lock().add(name.as_bytes(), 1_000_000_007).unwrap();
+        }
+        flush(&east)
+    };
+    let first = way.carry(&east, &west, write(1));
+    assert!(
+        first < 20_000 * 12,
+        "{first} bytes for 20,000 first mentions"
+    );
+    let again = way.carry(&east, &west, write(5));
+    assert!(again < 4000 * 6, "{again} bytes for 4,000 of them");
+}
