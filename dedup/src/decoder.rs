@@ -1,5 +1,7 @@
 //! The receiving half of a link: the wire form in, the batch out.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -232,14 +234,14 @@ impl Decoder {
             .split_at_checked(head.plan_len)
             .ok_or(Malformed("a plan cut short"))?;
         let plan = Plan::read(plan_bytes, head.start, head.raw_len, head.literal_len)?;
-        let decompressed;
         let literals = if head.compressed {
             let prefix = self.prefix(head, &plan, standing)?;
-            decompressed = body::decompress(body, &prefix, head.literal_len)
-                .ok_or_else(|| mismatch(!prefix.is_empty(), DecodeError::Compressed))?;
-            &decompressed
+            let decompressed = body::decompress(body, &prefix, head.literal_len);
+            decompressed
+                .map(Cow::Owned)
+                .ok_or_else(|| mismatch(!prefix.is_empty(), DecodeError::Compressed))?
         } else {
-            body
+            Cow::Borrowed(body)
         };
         if literals.len() != head.literal_len {
             return Err(Malformed("literals of another length than declared").into());
@@ -272,12 +274,15 @@ impl Decoder {
     fn put_together(
         &self,
         plan: &Plan,
-        literals: &[u8],
+        literals: Cow<'_, [u8]>,
         raw_len: usize,
         standing: Standing,
     ) -> Result<Vec<u8>, Unresolved> {
+        if plan.runs.is_empty() {
+            return Ok(literals.into_owned());
+        }
         let mut raw = Vec::with_capacity(raw_len);
-        let mut rest = literals;
+        let mut rest = &*literals;
         for run in &plan.runs {
             let (now, after) = rest
                 .split_at_checked(run.literal_len)
@@ -312,10 +317,11 @@ impl Decoder {
         raw: &[u8],
         standing: Standing,
     ) -> Result<bool, DecodeError> {
-        let mut appended = Vec::with_capacity(plan.append_len());
-        for range in &plan.appends {
-            appended.extend_from_slice(raw.get(range.clone()).unwrap_or_default());
-        }
+        let range = |range: &Range<usize>| raw.get(range.clone()).unwrap_or_default();
+        let appended = match plan.appends.as_slice() {
+            [all] => Cow::Borrowed(range(all)),
+            ranges => Cow::Owned(ranges.iter().map(range).collect::<Vec<_>>().concat()),
+        };
         let mut ledger = self.link.received();
         match standing {
             Standing::Same if ledger.is_too_far_ahead(head.start, appended.len()) => {

@@ -1,126 +1,69 @@
-//! The gear hash and its scan for cut points.
+//! The gear hash (Xia et al., "Ddelta", 2014): a shift and an add for each byte.
 
-use super::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ChunkerKey};
+/// Bytes after which an earlier one has left the 64-bit hash.
+pub(crate) const WINDOW_BYTES: usize = 64;
 
-/// A byte leaves the 64-bit hash after 64 steps: what came before cannot matter.
-const WINDOW_BYTES: usize = 64;
-
-/// `hash <= THRESHOLD` is true for one position in (average − minimum).
-const THRESHOLD: u64 = u64::MAX / (CHUNK_BYTES_AVG - CHUNK_BYTES_MIN) as u64;
-
-/// Finds cut points under one key.
+/// A table of random numbers, one for each byte.
 #[derive(Clone)]
-pub(crate) struct Chunker {
-    gear: Box<[u64; 256]>,
-    fingerprint_key: [u8; 32],
-}
+pub(crate) struct Gear(Box<[u64; 256]>);
 
-/// A chunk whose end has not been seen: the part of it that earlier calls have scanned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OpenChunk {
-    len: usize,
-    hash: u64,
-}
-
-/// The first 64 bits of a chunk's keyed BLAKE3: a hint that is checked against the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint(pub(crate) u64);
-
-impl std::fmt::Debug for Chunker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Chunker(…)")
-    }
-}
-
-impl Chunker {
-    pub(crate) fn new(key: ChunkerKey) -> Self {
-        let mut stream = blake3::Hasher::new_derive_key("strait chunker v1 gear table");
-        stream.update(&key.0);
+impl Gear {
+    /// Draws the table from a keyed stream.
+    pub(crate) fn new(stream: &mut blake3::OutputReader) -> Self {
         let mut table = [0u8; 256 * 8];
-        stream.finalize_xof().fill(&mut table);
+        stream.fill(&mut table);
         let mut gear = Box::new([0u64; 256]);
         for (entry, bytes) in gear.iter_mut().zip(table.as_chunks::<8>().0) {
             *entry = u64::from_le_bytes(*bytes);
         }
-        let fingerprint_key = blake3::derive_key("strait chunker v1 fingerprint", &key.0);
-        Self {
-            gear,
-            fingerprint_key,
-        }
+        Self(gear)
     }
 
-    /// Scans on in `data`, which follows what `open` has seen. Returns the offset in `data` at
-    /// which the chunk ends, with `open` reset for the next one; or `None` when it goes on.
-    pub(crate) fn next_cut(&self, open: &mut OpenChunk, data: &[u8]) -> Option<usize> {
-        let warm_up = CHUNK_BYTES_MIN - WINDOW_BYTES;
-        let skip = warm_up.saturating_sub(open.len).min(data.len());
-        let blind = CHUNK_BYTES_MIN.saturating_sub(open.len).min(data.len());
-        let limit = (CHUNK_BYTES_MAX - open.len).min(data.len());
-        let mut hash = open.hash;
-        for &byte in &data[skip..blind] {
-            hash = (hash << 1).wrapping_add(self.gear[usize::from(byte)]);
-        }
-        let cut = self.scan(&mut hash, &data[blind..limit]).map(|n| blind + n);
-        let at_max = open.len + limit == CHUNK_BYTES_MAX;
-        match cut.or(at_max.then_some(limit)) {
-            Some(cut) => {
-                *open = OpenChunk::default();
-                Some(cut)
-            }
-            None => {
-                *open = OpenChunk {
-                    len: open.len + data.len(),
-                    hash,
-                };
-                None
-            }
-        }
+    fn of(&self, byte: u8) -> u64 {
+        self.0[usize::from(byte)]
     }
 
-    /// Offset just after the first byte at which the hash falls to the threshold.
-    fn scan(&self, hash: &mut u64, data: &[u8]) -> Option<usize> {
+    /// The hash after `data`.
+    pub(crate) fn roll(&self, hash: u64, data: &[u8]) -> u64 {
+        data.iter()
+            .fold(hash, |hash, byte| (hash << 1).wrapping_add(self.of(*byte)))
+    }
+
+    /// Offset just after the first byte at which the hash is at most `threshold`, with `hash` left
+    /// there; or at the end.
+    ///
+    /// Four bytes a step: the chain from one step's hash to the next is a shift and an add, and what
+    /// is tested on the way hangs off it. More lanes don't pay: each byte needs its own look into
+    /// the table, and gathering those is no faster than loading them one by one.
+    pub(crate) fn scan(&self, hash: &mut u64, data: &[u8], threshold: u64) -> Option<usize> {
+        let (steps, rest) = data.as_chunks::<4>();
+        let low = |hash: u64| hash <= threshold;
         let mut state = *hash;
-        for (i, &byte) in data.iter().enumerate() {
-            state = (state << 1).wrapping_add(self.gear[usize::from(byte)]);
-            if state <= THRESHOLD {
-                return Some(i + 1);
+        for (step, &[b0, b1, b2, b3]) in steps.iter().enumerate() {
+            let (g0, g1, g2, g3) = (self.of(b0), self.of(b1), self.of(b2), self.of(b3));
+            let two = (g0 << 1).wrapping_add(g1);
+            let four = (two << 2).wrapping_add((g2 << 1).wrapping_add(g3));
+            let first = (state << 1).wrapping_add(g0);
+            let second = (state << 2).wrapping_add(two);
+            let third = (second << 1).wrapping_add(g2);
+            state = (state << 4).wrapping_add(four);
+            if low(first) || low(second) || low(third) || low(state) {
+                let hashes = [first, second, third, state];
+                let before = hashes.iter().take_while(|hash| !low(**hash)).count();
+                *hash = hashes.get(before).copied().unwrap_or(state);
+                return Some(step * 4 + before + 1);
+            }
+        }
+        for (n, &byte) in rest.iter().enumerate() {
+            state = (state << 1).wrapping_add(self.of(byte));
+            if low(state) {
+                *hash = state;
+                return Some(steps.len() * 4 + n + 1);
             }
         }
         *hash = state;
         None
     }
-
-    pub(crate) fn hasher(&self) -> FingerprintHasher {
-        FingerprintHasher(blake3::Hasher::new_keyed(&self.fingerprint_key))
-    }
-
-    pub(crate) fn fingerprint(&self, chunk: &[u8]) -> Fingerprint {
-        truncate(&blake3::keyed_hash(&self.fingerprint_key, chunk))
-    }
-}
-
-/// Fingerprint of a chunk that arrives in pieces.
-#[derive(Clone, Debug)]
-pub(crate) struct FingerprintHasher(blake3::Hasher);
-
-impl FingerprintHasher {
-    pub(crate) fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
-    }
-
-    pub(crate) fn finish(&self) -> Fingerprint {
-        truncate(&self.0.finalize())
-    }
-}
-
-fn truncate(hash: &blake3::Hash) -> Fingerprint {
-    let (first, _) = hash.as_bytes().split_at(8);
-    Fingerprint(
-        first
-            .iter()
-            .rev()
-            .fold(0, |value, &byte| (value << 8) | u64::from(byte)),
-    )
 }
 
 #[cfg(test)]
@@ -129,79 +72,26 @@ mod tests {
 
     use super::*;
 
-    fn noise(seed: u8, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        blake3::Hasher::new()
-            .update(&[seed])
-            .finalize_xof()
-            .fill(&mut data);
-        data
-    }
-
-    fn cuts(chunker: &Chunker, pieces: &[&[u8]]) -> Vec<usize> {
-        let (mut open, mut base, mut found) = (OpenChunk::default(), 0, Vec::new());
-        for piece in pieces {
-            let mut at = 0;
-            while let Some(cut) = chunker.next_cut(&mut open, &piece[at..]) {
-                at += cut;
-                found.push(base + at);
-            }
-            base += piece.len();
-        }
-        found
-    }
-
-    #[test]
-    fn cut_points_are_pinned() {
-        let chunker = Chunker::new(ChunkerKey([7; 32]));
-        let found = cuts(&chunker, &[&noise(1, 100_000)]);
-        assert_eq!(
-            found,
-            [
-                4347, 7117, 14969, 27375, 32382, 36447, 48456, 52634, 56254, 64153, 67465, 82500,
-                96948
-            ],
-            "changing cut points needs a new chunker::VERSION"
-        );
-        assert_eq!(cuts(&chunker, &[&[0; 200_000]]), [65536, 131_072, 196_608]);
-    }
-
-    #[test]
-    fn average_is_near_its_aim() {
-        let chunker = Chunker::new(ChunkerKey([1; 32]));
-        let found = cuts(&chunker, &[&noise(2, 16 << 20)]);
-        let average = found[found.len() - 1] / found.len();
-        assert!((7800..8600).contains(&average), "average chunk {average} B");
-    }
-
     proptest! {
         #[test]
-        fn cuts_do_not_depend_on_the_split(splits in prop::collection::vec(0usize..300_000, 0..6)) {
-            let chunker = Chunker::new(ChunkerKey([3; 32]));
-            let data = noise(3, 300_000);
-            let mut ends = splits;
-            ends.sort_unstable();
-            let mut pieces = Vec::new();
-            let mut from = 0;
-            for end in ends {
-                pieces.push(&data[from..end]);
-                from = end;
+        fn four_bytes_a_step_equal_one(
+            data in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..2], 0..300),
+            shift in 0u32..12,
+            start in any::<u64>(),
+        ) {
+            let gear = Gear::new(&mut blake3::Hasher::new().finalize_xof());
+            let threshold = u64::MAX >> shift;
+            let (mut naive, mut at) = (start, None);
+            for (n, &byte) in data.iter().enumerate() {
+                naive = (naive << 1).wrapping_add(gear.of(byte));
+                if naive <= threshold {
+                    at = Some(n + 1);
+                    break;
+                }
             }
-            pieces.push(&data[from..]);
-            prop_assert_eq!(cuts(&chunker, &pieces), cuts(&chunker, &[&data]));
-        }
-
-        #[test]
-        fn edits_resynchronise(at in 0usize..200_000, insert in prop::collection::vec(any::<u8>(), 0..50)) {
-            let chunker = Chunker::new(ChunkerKey([4; 32]));
-            let data = noise(4, 400_000);
-            let mut edited = data.clone();
-            edited.splice(at..at, insert.iter().copied());
-            let old: Vec<usize> = cuts(&chunker, &[&data]).iter().map(|c| c + insert.len()).collect();
-            let new = cuts(&chunker, &[&edited]);
-            let shared = new.iter().filter(|cut| old.binary_search(cut).is_ok()).count();
-            let after = new.iter().filter(|cut| **cut > at + 130_000).count();
-            prop_assert!(shared >= after, "{shared} shared of {after} well after the edit");
+            let mut fast = start;
+            prop_assert_eq!(gear.scan(&mut fast, &data, threshold), at);
+            prop_assert_eq!(fast, naive);
         }
     }
 }

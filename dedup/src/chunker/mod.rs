@@ -4,16 +4,22 @@
 //! Gear hashing (Xia et al., "Ddelta", 2014; "FastCDC", USENIX ATC '16) with the bytes below the
 //! minimum skipped and one threshold on the whole hash instead of FastCDC's two masks. The gear
 //! table is derived from the deployment's key, so that chunk sizes tell an outsider nothing about
-//! known files. Golden vectors below pin the cut points of [`VERSION`].
+//! known files. Golden vectors pin the cut points and fingerprints of
+//! [`VERSION`].
 
+mod cut;
+mod fingerprint;
 mod gear;
 
-pub(crate) use gear::{Chunker, Fingerprint, FingerprintHasher, OpenChunk};
+pub(crate) use cut::{Chunker, OpenChunk};
+pub(crate) use fingerprint::{Fingerprint, FingerprintHasher};
+pub(crate) use gear::Gear;
 
 use std::fmt;
 
-/// Version of the cut points: two gateways share cut points only under the same version and key.
-pub(crate) const VERSION: u8 = 1;
+/// Version of the cut points and fingerprints: two gateways share cut points only under the same
+/// version and key.
+pub(crate) const VERSION: u8 = 2;
 /// No chunk but the last of a stream is shorter.
 pub(crate) const CHUNK_BYTES_MIN: usize = 2 << 10;
 /// The mean over incompressible data.

@@ -91,7 +91,7 @@ impl Append<'_> {
             let (chunk, here) = (&self.raw[from..from + len], at.after(from - range.start));
             let extent = Extent { at: here, len };
             let fingerprint = self.cutting.chunker.fingerprint(chunk);
-            let features = self.cutting.sampler.sample(chunk);
+            let features = self.cutting.features(chunk);
             self.enter(ChunkNote {
                 extent,
                 fingerprint,

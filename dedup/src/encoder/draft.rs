@@ -9,19 +9,19 @@ use crate::wire::plan::{Plan, Run};
 use crate::wire::{Side, Source};
 
 /// A batch before it is compressed.
-pub(super) struct Draft {
+pub(super) struct Draft<'a> {
     pub(super) start: Position,
     pub(super) plan: Plan,
     pub(super) named: Vec<Source>,
     /// The bases, then all literals.
-    pub(super) body: Vec<u8>,
+    pub(super) body: &'a [u8],
     pub(super) prefix_len: usize,
     /// History that the batch refers to, as a view names it.
     pub(super) sources: Vec<Extent>,
 }
 
-impl Draft {
-    pub(super) fn literals(&self) -> &[u8] {
+impl<'a> Draft<'a> {
+    pub(super) fn literals(&self) -> &'a [u8] {
         &self.body[self.prefix_len..]
     }
 }
@@ -36,26 +36,24 @@ fn put_literals(out: &mut Vec<u8>, raw: &[u8], runs: &[Run]) {
     out.extend_from_slice(&raw[at..]);
 }
 
-/// Makes the plan and reads the bases, leaving out those that can't be read.
-pub(super) fn lay_out(
+/// Makes the plan and reads the bases into `body`, leaving out those that can't be read.
+pub(super) fn lay_out<'a>(
     view: View<'_>,
     start: Position,
-    raw: &[u8],
+    raw: &'a [u8],
+    body: &'a mut Vec<u8>,
     matches: &[Match],
     appends: Vec<Range<usize>>,
     bases: Bases,
-) -> Draft {
+) -> Draft<'a> {
     let mut sources: Vec<Extent> = matches.iter().map(|found| found.extent).collect();
     let mut plan = Plan {
         runs: runs(matches, bases.derived),
         appends,
     };
-    let mut body = Vec::new();
+    body.clear();
     let derived = plan.derived_bases();
-    if derived
-        .iter()
-        .any(|base| view.read(*base, &mut body).is_err())
-    {
+    if derived.iter().any(|base| view.read(*base, body).is_err()) {
         body.clear();
         for run in &mut plan.runs {
             run.based = false;
@@ -66,7 +64,7 @@ pub(super) fn lay_out(
     let mut named = Vec::with_capacity(bases.named.len());
     for extent in bases.named {
         let before = body.len();
-        match view.read(extent, &mut body) {
+        match view.read(extent, body) {
             Ok(()) => {
                 named.push(source(extent));
                 sources.push(extent);
@@ -75,7 +73,12 @@ pub(super) fn lay_out(
         }
     }
     let prefix_len = body.len();
-    put_literals(&mut body, raw, &plan.runs);
+    let body = if prefix_len == 0 && plan.runs.is_empty() {
+        raw
+    } else {
+        put_literals(body, raw, &plan.runs);
+        body
+    };
     Draft {
         start,
         plan,

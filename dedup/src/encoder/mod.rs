@@ -9,6 +9,7 @@ mod draft;
 mod floor;
 mod in_flight;
 mod level;
+mod noise;
 mod reverse;
 mod scan;
 mod streams;
@@ -95,6 +96,15 @@ pub enum HelloError {
     },
 }
 
+/// Buffers kept between batches: taking megabytes anew for each costs more than chunking does.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Bases and literals, at most 4 MiB.
+    body: Vec<u8>,
+    /// A batch's compressed form, at most 1 MiB and a little.
+    compressed: Vec<u8>,
+}
+
 /// The sending half of a link. Runs on its own thread.
 #[derive(Debug)]
 pub struct Encoder {
@@ -113,6 +123,7 @@ pub struct Encoder {
     encoded: u64,
     floor: Floor,
     level: Leveller,
+    scratch: Scratch,
 }
 
 impl Encoder {
@@ -144,6 +155,7 @@ impl Encoder {
             encoded: 0,
             floor: Floor::default(),
             level: Leveller::default(),
+            scratch: Scratch::default(),
         };
         let indexes = encoder.tables.index.bytes() + encoder.reverse.bytes();
         encoder.link.note_tables(TABLES_BYTES + indexes);
@@ -213,7 +225,8 @@ impl Encoder {
             mem::take(&mut stream.courses),
             stream.open.take(),
         );
-        let bases = if literal {
+        let noise = found.is_noise(raw);
+        let bases = if literal || noise {
             Bases::default()
         } else {
             scan.choose_bases(&found, &stream.tail)
@@ -243,7 +256,9 @@ impl Encoder {
             received: &received,
             gone: &self.gone,
         };
-        let draft = lay_out(view, start, raw, &found.matches, appends, bases);
+        let mut scratch = mem::take(&mut self.scratch);
+        let body = &mut scratch.body;
+        let draft = lay_out(view, start, raw, body, &found.matches, appends, bases);
         drop((sent, received));
         stream.courses = found.courses;
         self.streams.put(options.id.stream, stream);
@@ -252,13 +267,24 @@ impl Encoder {
             self.gone.insert(source);
         }
         self.link.note_chunks(self.tables.index.len());
-        self.finish(options, raw, draft)
+        let out = (!noise).then_some(&mut scratch.compressed);
+        let encoded = self.finish(options, raw, draft, out);
+        self.scratch = scratch;
+        encoded
     }
 
-    fn finish(&mut self, options: EncodeOptions, raw: &[u8], draft: Draft) -> Encoded {
+    /// Compresses the literals into `out`, or leaves them as they are without, and seals the batch.
+    fn finish(
+        &mut self,
+        options: EncodeOptions,
+        raw: &[u8],
+        draft: Draft<'_>,
+        out: Option<&mut Vec<u8>>,
+    ) -> Encoded {
         let level = self.level.choose(draft.literals().len(), draft.prefix_len);
         let plan_bytes = draft.plan.write(draft.start);
-        let compressed = body::compress(&draft.body, draft.prefix_len, level);
+        let compressed =
+            out.and_then(|out| body::compress(draft.body, draft.prefix_len, level, out));
         let floor = self.floor.announced(self.in_flight.earliest());
         let head = Head {
             compressed: compressed.is_some(),
@@ -276,7 +302,7 @@ impl Encoder {
             },
         };
         let digest = batch::digest(&head, &plan_bytes, raw);
-        let body = compressed.as_deref().unwrap_or(draft.literals());
+        let body = compressed.unwrap_or(draft.literals());
         let wire = batch::seal(&head, &digest, &plan_bytes, body);
         let stats = EncodeStats {
             raw_bytes: raw.len() as u64,

@@ -5,12 +5,14 @@
 //! earlier versions left, then within a few KiB, to the byte. Only then are content chunks cut and
 //! looked up; a match grows in both directions.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::align::Aligner;
 use super::bases::{Bases, Choice};
 use super::courses::Courses;
 use super::in_flight::InFlight;
+use super::noise;
 use super::reverse::Reverse;
 use super::streams::{OpenPiece, Tail};
 use super::tables::{Cutting, Tables};
@@ -70,6 +72,19 @@ pub(crate) struct Found {
     pub(crate) open: Option<OpenPiece>,
     /// The last match ends just here.
     sure: bool,
+}
+
+impl Found {
+    /// Whether all of the batch is new, and compressing it would be in vain.
+    pub(crate) fn is_noise(&self, raw: &[u8]) -> bool {
+        self.matches.is_empty() && noise::is_noise(raw) && {
+            let fingerprints = self.novel.iter().filter_map(|novel| novel.fingerprint);
+            let mut seen = HashSet::new();
+            fingerprints
+                .into_iter()
+                .all(|fingerprint| seen.insert(fingerprint))
+        }
+    }
 }
 
 /// What became of a chunk that is like one in history.
@@ -287,7 +302,7 @@ impl Scan<'_> {
         if let Some(end) = self.look_up(found, fingerprint, at, len, earlier_len) {
             return end;
         }
-        let features = self.cutting.sampler.sample(chunk);
+        let features = self.cutting.features(chunk);
         let alike = features
             .filter(|_| !self.literal)
             .and_then(|features| self.meet_alike(found, aligner, features, at));

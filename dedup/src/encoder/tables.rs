@@ -1,14 +1,15 @@
 //! What the encoder knows of history, and what it cuts and samples it by.
 
+use super::noise::is_noise_chunk;
 use crate::chunker::{Chunker, ChunkerKey};
 use crate::history::{ChunkNote, Index, Position, Threads};
-use crate::similarity::{Sampler, Similar};
+use crate::similarity::{Sampler, Similar, SuperFeatures};
 
 /// What follows from the deployment's key.
 #[derive(Debug)]
 pub(super) struct Cutting {
     pub(super) chunker: Chunker,
-    pub(super) sampler: Sampler,
+    sampler: Sampler,
 }
 
 impl Cutting {
@@ -17,6 +18,13 @@ impl Cutting {
             chunker: Chunker::new(key),
             sampler: Sampler::new(key),
         }
+    }
+
+    /// What a chunk has in common with those like it; `None` if nothing can be told.
+    ///
+    /// Random chunks are not sampled: an edited copy of one is found by where its neighbours stand.
+    pub(super) fn features(&self, chunk: &[u8]) -> Option<SuperFeatures> {
+        (!is_noise_chunk(chunk)).then(|| self.sampler.sample(chunk))?
     }
 }
 

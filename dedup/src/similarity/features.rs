@@ -1,12 +1,12 @@
 //! Features of a chunk: the maxima of a dozen linear maps over sampled gear hashes.
 
-use crate::chunker::ChunkerKey;
+use crate::chunker::{ChunkerKey, Gear};
 
 const FEATURES: usize = 12;
 /// Super-features of a chunk; each folds a third of the features.
 pub(crate) const SUPER_FEATURES: usize = 3;
 /// One hash in 64 is sampled: about 128 of an average chunk.
-const SAMPLE_MASK: u64 = 0x3f << 58;
+const SAMPLE_MAX: u64 = u64::MAX >> 6;
 
 /// Three digests of a chunk's features; any one in common makes two chunks alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct SuperFeatures(pub(crate) [u64; SUPER_FEATURES]);
 /// Samples features, under a key so that nobody can craft collisions.
 #[derive(Clone)]
 pub(crate) struct Sampler {
-    gear: Box<[u64; 256]>,
+    gear: Gear,
     maps: [(u64, u64); FEATURES],
 }
 
@@ -30,13 +30,12 @@ impl Sampler {
         let mut stream = blake3::Hasher::new_derive_key("strait similarity v1");
         stream.update(&key.0);
         let mut stream = stream.finalize_xof();
+        let gear = Gear::new(&mut stream);
         let mut draw = || {
             let mut bytes = [0; 8];
             stream.fill(&mut bytes);
             u64::from_le_bytes(bytes)
         };
-        let mut gear = Box::new([0; 256]);
-        gear.fill_with(&mut draw);
         let maps = std::array::from_fn(|_| (draw() | 1, draw()));
         Self { gear, maps }
     }
@@ -45,14 +44,16 @@ impl Sampler {
     pub(crate) fn sample(&self, chunk: &[u8]) -> Option<SuperFeatures> {
         let mut features = [0; FEATURES];
         let (mut hash, mut last, mut sampled) = (0u64, 0, 0);
-        for &byte in chunk {
-            hash = (hash << 1).wrapping_add(self.gear[usize::from(byte)]);
-            if hash & SAMPLE_MASK == 0 && hash != last {
-                last = hash;
-                sampled += 1;
-                for (feature, (factor, addend)) in features.iter_mut().zip(self.maps) {
-                    *feature = (*feature).max(hash.wrapping_mul(factor).wrapping_add(addend));
-                }
+        let mut rest = chunk;
+        while let Some(at) = self.gear.scan(&mut hash, rest, SAMPLE_MAX) {
+            rest = &rest[at..];
+            if hash == last {
+                continue;
+            }
+            last = hash;
+            sampled += 1;
+            for (feature, (factor, addend)) in features.iter_mut().zip(self.maps) {
+                *feature = (*feature).max(hash.wrapping_mul(factor).wrapping_add(addend));
             }
         }
         (sampled >= FEATURES).then(|| fold(&features))

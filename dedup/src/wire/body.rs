@@ -5,12 +5,17 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx};
 /// Every zstd frame begins with these; they stay off the wire.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Compresses what follows `prefix_len` bytes of prefix in `buffer`. `None` when that does not make
-/// it smaller.
+/// Compresses what follows `prefix_len` bytes of prefix in `buffer`, into `out`. `None` when that
+/// does not make it smaller.
 ///
 /// Prefix and body lie in one buffer because zstd then goes on as in one stream; a prefix elsewhere
 /// is searched as an external dictionary, a third slower and to less effect.
-pub(crate) fn compress(buffer: &[u8], prefix_len: usize, level: i32) -> Option<Vec<u8>> {
+pub(crate) fn compress<'a>(
+    buffer: &[u8],
+    prefix_len: usize,
+    level: i32,
+    out: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
     let (prefix, body) = buffer.split_at_checked(prefix_len)?;
     if body.is_empty() {
         return None;
@@ -28,10 +33,11 @@ pub(crate) fn compress(buffer: &[u8], prefix_len: usize, level: i32) -> Option<V
     if !prefix.is_empty() {
         context.ref_prefix(prefix).ok()?;
     }
-    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(body.len()));
-    context.compress2(&mut out, body).ok()?;
+    out.clear();
+    out.reserve(zstd::zstd_safe::compress_bound(body.len()));
+    context.compress2(out, body).ok()?;
     let frame = out.strip_prefix(&MAGIC)?;
-    (frame.len() < body.len()).then(|| frame.to_vec())
+    (frame.len() < body.len()).then_some(frame)
 }
 
 /// Decompresses to exactly `len` bytes; `None` when the frame is damaged or holds another length.
@@ -58,8 +64,10 @@ mod tests {
         let mut prefix = vec![0; 50_000];
         blake3::Hasher::new().finalize_xof().fill(&mut prefix);
         let body = [&prefix[1000..30_000], b"and a little more"].concat();
-        let compress =
-            |prefix: &[u8], body: &[u8]| compress(&[prefix, body].concat(), prefix.len(), 3);
+        let compress = |prefix: &[u8], body: &[u8]| {
+            let buffer = [prefix, body].concat();
+            compress(&buffer, prefix.len(), 3, &mut Vec::new()).map(<[u8]>::to_vec)
+        };
         let frame = compress(&prefix, &body).expect("it shrinks");
         assert!(frame.len() < 100, "{} bytes", frame.len());
         assert_eq!(decompress(&frame, &prefix, body.len()), Some(body.clone()));

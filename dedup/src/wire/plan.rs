@@ -46,10 +46,6 @@ struct Models {
 }
 
 impl Plan {
-    pub(crate) fn append_len(&self) -> usize {
-        self.appends.iter().map(Range::len).sum()
-    }
-
     /// The bases that follow from the runs alone.
     pub(crate) fn derived_bases(&self) -> Vec<Extent> {
         let mut bases: Vec<Extent> = Vec::new();
@@ -285,7 +281,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(plan) = Plan::read(&bytes, START, 5000, 300) {
-                prop_assert!(plan.append_len() <= 5000);
+                prop_assert!(plan.appends.iter().map(Range::len).sum::<usize>() <= 5000);
             }
         }
     }
