@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use crate::identity::{Identity, PublicKey};
 use crate::ids::SiteName;
+use crate::status::Transport;
 
 /// How a link finds out how fast it may send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,12 +21,44 @@ pub struct PeerConfig {
     pub site: SiteName,
     /// Its pinned key.
     pub key: PublicKey,
-    /// `host:port`, tried in turn, resolved anew each time. Empty: only the peer dials.
+    /// The key that it will go over to, pinned too.
+    pub next_key: Option<PublicKey>,
+    /// `host:port`, tried a quarter of a second after each other, resolved anew each time. Empty: only the peer dials.
     pub addresses: Vec<String>,
     /// The link's rate, where it is known: traffic is then shaped to 95 % of it.
     pub rate_bits_s: Option<u64>,
     /// Congestion control of what we send.
     pub congestion: Congestion,
+    /// What to dial over. `None`: QUIC, and TCP while UDP does not get through.
+    pub transport: Option<Transport>,
+}
+
+impl PeerConfig {
+    /// A peer of which only the name and the key are known: it has to dial.
+    pub fn new(site: SiteName, key: PublicKey) -> Self {
+        Self {
+            site,
+            key,
+            next_key: None,
+            addresses: Vec::new(),
+            rate_bits_s: None,
+            congestion: Congestion::default(),
+            transport: None,
+        }
+    }
+
+    /// The keys that are pinned.
+    pub fn keys(&self) -> impl Iterator<Item = PublicKey> {
+        [self.key].into_iter().chain(self.next_key)
+    }
+
+    /// Whether connections that were dialed for the one are not as for the other.
+    pub(crate) fn differs_on_the_wire(&self, other: &Self) -> bool {
+        self.addresses != other.addresses
+            || self.rate_bits_s != other.rate_bits_s
+            || self.congestion != other.congestion
+            || self.transport != other.transport
+    }
 }
 
 /// What [`Node::bind`](crate::Node::bind) needs.
@@ -37,7 +70,7 @@ pub struct NodeConfig {
     pub incarnation: u64,
     /// Our own key.
     pub identity: Identity,
-    /// UDP address to listen on. Port 0: any free one.
+    /// Address to listen on, UDP and TCP. Port 0: any free one.
     pub listen: SocketAddr,
     /// Everyone we have a link to.
     pub peers: Vec<PeerConfig>,

@@ -6,8 +6,8 @@ use crate::ids::SiteName;
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The UDP socket could not be had.
-    #[error("cannot listen on UDP {address}: {source}")]
+    /// A socket could not be had.
+    #[error("cannot listen on UDP and TCP {address}: {source}")]
     Listen {
         /// Where we tried to listen.
         address: SocketAddr,
@@ -20,6 +20,9 @@ pub enum BindError {
     /// Two peers share a key, or a peer has our own.
     #[error("peer {0}: its key is already in use by another site")]
     DuplicateKey(SiteName),
+    /// Peers can be added and removed at start only.
+    #[error("peer {0} was added or removed: that takes effect when the gateway is restarted")]
+    OtherPeers(SiteName),
     /// A link's thread could not be started.
     #[error("cannot start a thread for the link to {site}: {source}")]
     Thread {

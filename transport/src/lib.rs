@@ -1,4 +1,5 @@
-//! Links between gateways: identity, QUIC, classes, congestion, sessions.
+//! Links between gateways: identity, QUIC, TCP where UDP does not get through, classes,
+//! congestion, sessions.
 //!
 //! This crate carries ordered streams of batches from one gateway to another, over
 //! any number of broken connections, once each. It never looks into a batch: what
@@ -6,14 +7,15 @@
 //! [`Decode`]. It keeps nothing on disk: when either end restarts, a fresh session
 //! begins and the user says again what the peer lacks.
 
+mod accept;
 mod class;
 mod codec;
 mod config;
 mod congestion;
 mod error;
-
 mod identity;
 mod ids;
+mod line;
 mod link;
 mod node;
 mod quic;
@@ -21,6 +23,8 @@ mod refusals;
 mod session;
 mod shaping;
 mod status;
+mod tcp;
+mod tls;
 mod wire;
 
 pub use class::Class;
@@ -31,7 +35,7 @@ pub use identity::{Identity, IdentityError, ParseKeyError, PublicKey};
 pub use ids::{ParseSiteError, Seq, SiteName, StreamId};
 pub use link::{LinkEvent, LinkEvents, LinkHandle, OutStream, PeerInfo, Received};
 pub use node::Node;
-pub use status::{ClassStatus, Ledger, LinkStatus, Phase};
+pub use status::{ClassStatus, Ledger, LinkStatus, Phase, Transport};
 pub use wire::frame;
 
 /// Most raw bytes in one batch.

@@ -1,34 +1,39 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Weak;
 use std::time::Duration;
 
-use quinn::{AsyncUdpSocket, Endpoint, Incoming};
-use tokio::sync::mpsc::Sender;
-use tokio::task::{JoinHandle, JoinSet};
+use quinn::{AsyncUdpSocket, Endpoint};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+use crate::accept::Door;
 
 use crate::codec::{Decode, Encode};
 use crate::config::{NodeConfig, PeerConfig};
 use crate::error::BindError;
-use crate::identity::PublicKey;
-use crate::link::{self, Caller, LinkEvents, LinkHandle, Own, Running};
-use crate::quic::{self, Goodbye, tls};
-use crate::refusals::Refusals;
+use crate::identity::{Identity, PublicKey};
+use crate::ids::SiteName;
+use crate::line::Goodbye;
+use crate::link::{self, LinkEvents, LinkHandle, Own, Running};
+use crate::quic;
 use crate::session::Instance;
+use crate::tcp::{self, Acceptor};
+use crate::tls::Keyring;
 
-/// Handshakes of others at a time; beyond half of it, addresses must prove themselves.
-const HANDSHAKES_MAX: usize = 32;
-/// How long a handshake may take that others began.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// How often a port is picked anew that is not free for UDP and TCP alike.
+const ANY_PORT_ATTEMPTS: usize = 16;
 const SOCKET_POLL: Duration = Duration::from_millis(2);
 /// How long goodbyes may take to reach the peers.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
-/// A gateway's end of all its links: one listening socket, and the links' threads.
+/// A gateway's end of all its links: one listening port, and the links' threads.
 #[derive(Debug)]
 pub struct Node {
+    ring: Keyring,
     local_addr: SocketAddr,
     endpoint: Endpoint,
     socket: Weak<dyn AsyncUdpSocket>,
@@ -39,48 +44,80 @@ pub struct Node {
 impl Node {
     /// Listens, and starts a link to every peer. `codec` is called once for each. Must run
     /// inside tokio.
-    #[allow(
-        clippy::unused_async,
-        reason = "it needs a runtime, and may come to resolve names"
-    )]
     pub async fn bind(
         config: NodeConfig,
         mut codec: impl FnMut(&PeerConfig) -> (Box<dyn Encode>, Box<dyn Decode>),
     ) -> Result<(Self, Vec<(LinkHandle, LinkEvents)>), BindError> {
-        let pinned = pin(&config)?;
-        let crypto = tls::server(&config.identity, pinned)
-            .map_err(|error| BindError::Tls(error.to_string()))?;
-        let listen = |source| BindError::Listen {
+        let tls = |error: rustls::Error| BindError::Tls(error.to_string());
+        let pinned = pin(&config.identity, &config.peers)?;
+        let ring = Keyring::new(&config.identity, pinned).map_err(tls)?;
+        let bound = |source| BindError::Listen {
             address: config.listen,
             source,
         };
-        let (endpoint, socket) = quic::listen(config.listen, crypto).map_err(listen)?;
-        let local_addr = endpoint.local_addr().map_err(listen)?;
+        let (endpoint, socket, listener) = listen(config.listen, &ring).await.map_err(bound)?;
+        let acceptor = Acceptor::new(&ring).map_err(tls)?;
         let own = Own {
             site: config.site,
             incarnation: config.incarnation,
-            identity: config.identity,
+            ring: ring.clone(),
             instance: Instance(rand::random_range(1..=u64::MAX)),
         };
         let mut callers = HashMap::new();
         let (mut links, mut ends) = (Vec::new(), Vec::new());
         for peer in config.peers {
             let codec = codec(&peer);
-            let (key, site) = (peer.key, peer.site.clone());
-            let (running, handle, events) = link::start(own.clone(), peer, codec)
-                .map_err(|source| BindError::Thread { site, source })?;
-            callers.insert(key, running.callers());
+            let site = peer.site.clone();
+            let thread = |source| BindError::Thread {
+                site: site.clone(),
+                source,
+            };
+            let (running, handle, events) =
+                link::start(own.clone(), peer, codec).map_err(thread)?;
+            callers.insert(site, running.callers());
             links.push(running);
             ends.push((handle, events));
         }
+        let local_addr = endpoint.local_addr().map_err(bound)?;
+        let door = Door::new(ring.clone(), callers);
+        let accept = door.open(endpoint.clone(), listener, acceptor);
         let node = Self {
+            ring,
             local_addr,
-            accept: tokio::spawn(accept(endpoint.clone(), callers)),
+            accept: tokio::spawn(accept),
             endpoint,
             socket,
             links,
         };
         Ok((node, ends))
+    }
+
+    /// Exchanges keys, and what is configured of peers, while running. A link whose connections
+    /// no longer fit dials anew and goes over without a gap; one whose peer's key is no longer
+    /// pinned breaks.
+    ///
+    /// # Errors
+    /// Nothing is changed if two sites share a key, or if there are other peers than before.
+    pub fn reload(&self, identity: &Identity, peers: &[PeerConfig]) -> Result<(), BindError> {
+        let pinned = pin(identity, peers)?;
+        let find = |site: &SiteName| peers.iter().find(|peer| peer.site == *site);
+        let is_new = |peer: &&PeerConfig| self.links.iter().all(|link| *link.site() != peer.site);
+        let mut settings = Vec::with_capacity(self.links.len());
+        for link in &self.links {
+            let site = link.site();
+            let peer = find(site).ok_or_else(|| BindError::OtherPeers(site.clone()))?;
+            settings.push((link, peer.clone()));
+        }
+        if let Some(new) = peers.iter().find(is_new) {
+            return Err(BindError::OtherPeers(new.site.clone()));
+        }
+        let rekeyed = self.ring.own() != identity.public_key();
+        let replaced = self.ring.replace(identity, pinned);
+        replaced.map_err(|error| BindError::Tls(error.to_string()))?;
+        for (link, settings) in settings {
+            link.reload(settings, rekeyed);
+        }
+        Ok(())
     }
 
     /// Where it listens.
@@ -92,6 +129,8 @@ impl Node {
     /// seconds.
     pub async fn close(self) {
         self.accept.abort();
+        // Cancelled, it has let go of its socket.
+        drop(self.accept.await);
         // Peers dial again and again; from here on nobody hears them.
         self.endpoint.set_server_config(None);
         for link in &self.links {
@@ -101,7 +140,8 @@ impl Node {
             for link in self.links {
                 link.stopped().await;
             }
-            self.endpoint.close(Goodbye::Stopping.code(), b"stopping");
+            self.endpoint
+                .close(Goodbye::Stopping.code().into(), b"stopping");
             if timeout(GOODBYE_MAX, self.endpoint.wait_idle())
                 .await
                 .is_err()
@@ -124,74 +164,36 @@ impl Node {
     }
 }
 
-fn pin(config: &NodeConfig) -> Result<tls::PinnedKeys, BindError> {
-    let pinned = tls::PinnedKeys::default();
-    for peer in &config.peers {
-        if peer.key == config.identity.public_key() || !pinned.insert(peer.key) {
-            return Err(BindError::DuplicateKey(peer.site.clone()));
+/// Which site each pinned key belongs to.
+fn pin(
+    identity: &Identity,
+    peers: &[PeerConfig],
+) -> Result<BTreeMap<PublicKey, SiteName>, BindError> {
+    let mut pinned = BTreeMap::new();
+    for peer in peers {
+        for key in peer.keys() {
+            let other = pinned.insert(key, peer.site.clone());
+            if key == identity.public_key() || other.is_some_and(|other| other != peer.site) {
+                return Err(BindError::DuplicateKey(peer.site.clone()));
+            }
         }
     }
     Ok(pinned)
 }
 
-/// Answers those who dial us.
-async fn accept(endpoint: Endpoint, callers: HashMap<PublicKey, Sender<Caller>>) {
-    let mut handshakes = JoinSet::new();
-    let mut refusals = Refusals::default();
+/// UDP and TCP sockets on the same port.
+async fn listen(
+    address: SocketAddr,
+    ring: &Keyring,
+) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>, TcpListener)> {
+    let mut attempts = 0..ANY_PORT_ATTEMPTS;
     loop {
-        tokio::select! {
-            incoming = endpoint.accept() => match incoming {
-                Some(incoming) => admit(incoming, &callers, &mut handshakes),
-                None => return,
-            },
-            Some(result) = handshakes.join_next() => {
-                if let Ok(Err((address, reason))) = result {
-                    refusals.log(std::time::Instant::now(), address, &reason);
-                }
-            }
+        let (endpoint, socket) = quic::listen(address, ring)?;
+        match tcp::listen(endpoint.local_addr()?).await {
+            Ok(listener) => return Ok((endpoint, socket, listener)),
+            // The system picked a port that is free for UDP alone.
+            Err(_) if address.port() == 0 && attempts.next().is_some() => {}
+            Err(error) => return Err(error),
         }
     }
-}
-
-type Refused = (SocketAddr, String);
-
-/// Starts a handshake, unless there are too many.
-fn admit(
-    incoming: Incoming,
-    callers: &HashMap<PublicKey, Sender<Caller>>,
-    handshakes: &mut JoinSet<Result<(), Refused>>,
-) {
-    if handshakes.len() >= HANDSHAKES_MAX {
-        incoming.ignore();
-    } else if handshakes.len() >= HANDSHAKES_MAX / 2 && incoming.may_retry() {
-        // An address that is not the sender's own never comes back.
-        drop(incoming.retry());
-    } else {
-        handshakes.spawn(answer(incoming, callers.clone()));
-    }
-}
-
-async fn answer(
-    incoming: Incoming,
-    callers: HashMap<PublicKey, Sender<Caller>>,
-) -> Result<(), Refused> {
-    let address = incoming.remote_address();
-    let refused = |reason: String| (address, reason);
-    let connecting = incoming
-        .accept()
-        .map_err(|error| refused(error.to_string()))?;
-    let connection = timeout(HANDSHAKE_MAX, connecting)
-        .await
-        .map_err(|_| refused("the handshake took too long".into()))?
-        .map_err(|error| refused(error.to_string()))?;
-    let key = tls::peer_key(&connection);
-    let Some(link) = key.and_then(|key| callers.get(&key)) else {
-        connection.close(Goodbye::Violation.code(), b"unknown key");
-        return Err(refused("unknown key".into()));
-    };
-    if let Some(caller) = link::introduce(connection).await {
-        // A link that has stopped needs no callers.
-        drop(link.send(caller).await);
-    }
-    Ok(())
 }

@@ -31,6 +31,25 @@ impl Phase {
     }
 }
 
+/// What carries a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// QUIC over UDP.
+    Quic,
+    /// TLS over TCP, where UDP does not get through.
+    Tcp,
+}
+
+impl Transport {
+    /// Lower-case name, as metrics show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// Bytes of a stream or a link at each step on their way out. What was sent again after
 /// a broken connection counts again in all but `logical_bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,15 +121,17 @@ pub struct LinkStatus {
     pub since: SystemTime,
     /// Where the peer is, while up.
     pub peer_address: Option<SocketAddr>,
+    /// What carries the link, while up.
+    pub transport: Option<Transport>,
     /// The peer's incarnation, once it was heard of.
     pub peer_incarnation: Option<u64>,
     /// Smoothed round trip of the control connection, while up.
     pub rtt: Option<Duration>,
     /// Packets lost of those sent, both connections, since the link came up; 0 to 100.
     pub lost_percent: f64,
-    /// Congestion window of the bulk connection.
+    /// Congestion window of the bulk connection; 0 over TCP.
     pub window_bytes: u64,
-    /// Encoded bytes handed to QUIC and not yet acknowledged by it.
+    /// Encoded bytes handed to QUIC and not yet acknowledged by it; 0 over TCP.
     pub in_flight_bytes: u64,
     /// Estimated rate of the bulk connection, where the controller knows one.
     pub rate_bytes_s: Option<f64>,
@@ -122,8 +143,14 @@ pub struct LinkStatus {
     pub udp_sent_packets: u64,
     /// UDP datagrams received.
     pub udp_received_packets: u64,
+    /// TCP payload bytes sent, TLS records included, since the node started.
+    pub tcp_sent_bytes: u64,
+    /// TCP payload bytes received.
+    pub tcp_received_bytes: u64,
     /// Times that the link came up after the first.
     pub reconnects: u64,
+    /// Times that a newer pair of connections took over while the link was up.
+    pub handovers: u64,
     /// Why the last connection or dial failed.
     pub last_error: Option<String>,
     /// All classes together.

@@ -69,11 +69,10 @@ async fn link(arguments: &EndArguments) -> anyhow::Result<(Node, LinkHandle, Lin
         identity,
         listen: ([0, 0, 0, 0], PORT).into(),
         peers: vec![PeerConfig {
-            site: peer_site.parse()?,
-            key,
             addresses,
             rate_bits_s,
             congestion,
+            ..PeerConfig::new(peer_site.parse()?, key)
         }],
     };
     let (node, mut links) = Node::bind(config, |_| (Box::new(Plain), Box::new(Plain))).await?;

@@ -27,7 +27,8 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub(super) struct PeerPlace {
     pub(super) site: Located<SiteName>,
-    pub(super) key: Located<PublicKey>,
+    /// All that are pinned, the present one first.
+    pub(super) keys: Vec<Located<PublicKey>>,
 }
 
 pub(super) fn listen(
@@ -50,6 +51,17 @@ pub(super) fn listen(
             place.clone(),
             Fault::new(what, "give one of them another port"),
         );
+    }
+    for (name, address, place) in [
+        ("grid", listen.grid, &places.grid),
+        ("http", listen.http, &places.http),
+    ] {
+        if collide(listen.link, address) {
+            let port = address.port();
+            let what = format!("listen.link and listen.{name} are both TCP port {port}");
+            let fault = Fault::new(what, "give one of them another port: links use TCP too");
+            report.add(place.clone(), fault);
+        }
     }
     if !listen.http.ip().is_loopback() && !listen.http_allow_remote {
         let what = format!(
@@ -84,10 +96,12 @@ pub(super) fn peers(places: &Places, report: &mut Report<'_>) {
             let remedy = "each site needs a name of its own; a peer is another site";
             report.add(peer.site.span.clone(), Fault::new(what, remedy));
         }
-        if places.own_key == Some(peer.key.value) {
-            let what = format!("peer {site} has this site's own key");
-            let remedy = "run `strait pair` at the other site and add the token printed there";
-            report.add(peer.key.span.clone(), Fault::new(what, remedy));
+        for key in &peer.keys {
+            if places.own_key == Some(key.value) {
+                let what = format!("peer {site} has this site's own key");
+                let remedy = "run `strait pair` at the other site and add the token printed there";
+                report.add(key.span.clone(), Fault::new(what, remedy));
+            }
         }
         let earlier = &places.peers[..n];
         if let Some(twin) = earlier.iter().find(|other| other.site.value == *site) {
@@ -98,13 +112,14 @@ pub(super) fn peers(places: &Places, report: &mut Report<'_>) {
                 Fault::new(what, "keep one [[peer]] for each site"),
             );
         }
-        if let Some(twin) = earlier
-            .iter()
-            .find(|other| other.key.value == peer.key.value)
-        {
-            let what = format!("peer {site} has the key of peer {}", twin.site.value);
-            let remedy = "each site has a key of its own: compare them with `strait pair` there";
-            report.add(peer.key.span.clone(), Fault::new(what, remedy));
+        for key in &peer.keys {
+            let has_it = |other: &&PeerPlace| other.keys.iter().any(|k| k.value == key.value);
+            if let Some(twin) = earlier.iter().find(has_it) {
+                let what = format!("peer {site} has the key of peer {}", twin.site.value);
+                let remedy =
+                    "each site has a key of its own: compare them with `strait pair` there";
+                report.add(key.span.clone(), Fault::new(what, remedy));
+            }
         }
     }
 }

@@ -194,23 +194,26 @@ fn read_peer(
     let remedy = "add the peer with `strait pair TOKEN`, which writes the whole section";
     let site: Option<Located<SiteName>> = section.require(report, "site", remedy, values::site);
     let key = section.require(report, "key", remedy, values::public_key);
+    let next_key = section.get(report, "next_key", values::public_key);
     let addresses = section.get_or(report, "addresses", Vec::new(), values::addresses);
     let rate = section.get(report, "rate", values::rate);
     let congestion = section
         .get(report, "congestion", values::congestion)
         .map(|congestion| congestion.value)
         .unwrap_or_default();
+    let transport = section.get_or(report, "transport", None, values::transport);
     section.finish(report);
     let (site, key) = (site?, key?);
     places.peers.push(PeerPlace {
         site: site.clone(),
-        key: key.clone(),
+        keys: [key.clone()].into_iter().chain(next_key.clone()).collect(),
     });
     Some(PeerConfig {
-        site: site.value,
-        key: key.value,
+        next_key: next_key.map(|key| key.value),
+        transport,
         addresses,
         rate_bits_s: rate.map(|rate| rate.value),
         congestion,
+        ..PeerConfig::new(site.value, key.value)
     })
 }

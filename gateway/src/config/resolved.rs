@@ -31,7 +31,7 @@ pub struct Config {
 /// Where the gateway listens, and how peers reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSettings {
-    /// UDP: links to other gateways.
+    /// UDP and TCP: links to other gateways.
     pub link: SocketAddr,
     /// TCP: clients of the grid.
     pub grid: SocketAddr,

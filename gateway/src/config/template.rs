@@ -80,7 +80,7 @@ const TEXT: &str = r#"# strait: the gateway of one site. `strait check-config` c
 site = "{site}"
 
 [listen]
-# UDP: links to other gateways. Open this port in the firewall.
+# UDP and TCP: links to other gateways. Open this port in the firewall.
 link = "{link}"
 # TCP: Redis clients. Beyond loopback it needs a password, see [grid].
 grid = "{grid}"
@@ -129,4 +129,6 @@ level = "adaptive"
 # addresses = ["west.example:7440"]   # without any, only the peer dials
 # rate = "100Mbit/s"                  # of the link, if known: keeps queues out of routers
 # congestion = "strait"               # or "cubic", which yields to TCP
+# transport = "auto"                  # QUIC, and TCP where UDP is blocked; or "quic", "tcp"
+# next_key = "..."                    # pinned too, while the peer goes over to it
 "#;

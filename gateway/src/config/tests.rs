@@ -1,6 +1,8 @@
 use super::*;
 use crate::resp::Durability;
 
+use strait_transport::Transport;
+
 const WEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NORTH: &str = "aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaq";
 
@@ -79,7 +81,7 @@ fn a_name_is_enough_and_everything_can_be_said() {
          }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
          \"secret\"\ndurability = \"disk\"\ndurability_of = [[\"order:*\", \"remote\"]]\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
-         \"1Gbit/s\"\ncongestion = \"cubic\"\n"
+         \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
     );
     let config = check(&text).unwrap();
     assert_eq!(config.listen.http.port(), 3);
@@ -90,6 +92,8 @@ fn a_name_is_enough_and_everything_can_be_said() {
     assert_eq!(config.bulk.dir, Path::new("/srv/bulk"));
     assert_eq!(config.compression, CompressionLevel::Fixed(9));
     assert_eq!(config.peers[0].rate_bits_s, Some(1_000_000_000));
+    assert_eq!(config.peers[0].transport, Some(Transport::Tcp));
+    assert_eq!(config.peers[0].keys().count(), 2);
     assert!(!format!("{config:?}").contains("secret"));
 }
 
@@ -311,6 +315,16 @@ fn peers_must_be_others_and_different() {
             peer("west", WEST, "congestion = \"bbr\""),
             5,
             "write \"strait\" or \"cubic\"",
+        ),
+        (
+            peer("west", WEST, "transport = \"udp\""),
+            5,
+            "write \"auto\", \"quic\" or \"tcp\"",
+        ),
+        (
+            peer("west", WEST, &format!("next_key = \"{own_key}\"")),
+            5,
+            "own key",
         ),
         (
             peer("west", WEST, "addresses = [\"w:0\"]"),

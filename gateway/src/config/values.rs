@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use strait_transport::{Congestion, PublicKey, SiteName};
+use strait_transport::{Congestion, PublicKey, SiteName, Transport};
 use toml::de::DeValue;
 
 use super::errors::Fault;
@@ -201,6 +201,19 @@ pub(super) fn congestion(value: &DeValue<'_>) -> Result<Congestion, Fault> {
         Some(_) | None => Err(Fault::new(
             format!("{} is no congestion control", shown(value)),
             "write \"strait\" or \"cubic\"",
+        )),
+    }
+}
+
+/// `"auto"`, `"quic"` or `"tcp"`.
+pub(super) fn transport(value: &DeValue<'_>) -> Result<Option<Transport>, Fault> {
+    match value.as_str() {
+        Some("auto") => Ok(None),
+        Some("quic") => Ok(Some(Transport::Quic)),
+        Some("tcp") => Ok(Some(Transport::Tcp)),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no transport", shown(value)),
+            "write \"auto\", \"quic\" or \"tcp\"",
         )),
     }
 }

@@ -64,6 +64,8 @@ pub struct LinkReport {
     pub since_s: f64,
     /// Where the peer is, while connected.
     pub peer_address: Option<String>,
+    /// What carries it, while connected: `quic`, or `tcp` where UDP does not get through.
+    pub transport: Option<String>,
     /// The peer's incarnation, once it was heard of.
     pub peer_incarnation: Option<Incarnation>,
     /// Smoothed round trip, while connected.
@@ -84,8 +86,14 @@ pub struct LinkReport {
     pub udp_sent_packets: u64,
     /// UDP datagrams received.
     pub udp_received_packets: u64,
+    /// TCP payload sent, with TLS records.
+    pub tcp_sent_bytes: u64,
+    /// TCP payload received.
+    pub tcp_received_bytes: u64,
     /// Times that the link came up after the first.
     pub reconnects: u64,
+    /// Times that a newer connection took over while the link was up.
+    pub handovers: u64,
     /// Why the last connection or dial failed.
     pub last_error: Option<String>,
     /// What went out, all classes together.
@@ -167,6 +175,7 @@ impl LinkReport {
             phase: phase(status.phase, since),
             since_s: since.as_secs_f64(),
             peer_address: status.peer_address.map(|address| address.to_string()),
+            transport: status.transport.map(|t| t.name().to_owned()),
             peer_incarnation: status.peer_incarnation.map(Incarnation),
             rtt_ms: status.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
             lost_percent: status.lost_percent,
@@ -177,7 +186,10 @@ impl LinkReport {
             udp_received_bytes: status.udp_received_bytes,
             udp_sent_packets: status.udp_sent_packets,
             udp_received_packets: status.udp_received_packets,
+            tcp_sent_bytes: status.tcp_sent_bytes,
+            tcp_received_bytes: status.tcp_received_bytes,
             reconnects: status.reconnects,
+            handovers: status.handovers,
             last_error: status.last_error.clone(),
             ledger: ByteLedger::from(status.ledger),
             classes: status.classes.iter().map(ClassReport::from).collect(),

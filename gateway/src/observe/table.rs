@@ -42,13 +42,17 @@ fn render_link(out: &mut Table, link: &LinkReport) {
         .as_deref()
         .map(|a| format!(" at {a}"))
         .unwrap_or_default();
+    let transport = match link.transport.as_deref() {
+        None | Some("quic") => String::new(),
+        Some(other) => format!(" over {}", other.to_uppercase()),
+    };
     let reconnects = match link.reconnects {
         0 => String::new(),
         1 => ", reconnected once".to_owned(),
         n => format!(", reconnected {n} times"),
     };
     out.line(format_args!(
-        "\n{}{place}  {} for {}{reconnects}",
+        "\n{}{place}{transport}  {} for {}{reconnects}",
         link.peer,
         link.phase,
         seconds(link.since_s),
@@ -72,9 +76,16 @@ fn render_link(out: &mut Table, link: &LinkReport) {
         render_stream(out, stream);
     }
     render_ledger(out, &link.ledger);
-    let sent = bytes(link.udp_sent_bytes);
-    let received = bytes(link.udp_received_bytes);
-    out.field("udp", format_args!("{sent} sent, {received} received"));
+    let (udp, tcp) = (
+        (link.udp_sent_bytes, link.udp_received_bytes),
+        (link.tcp_sent_bytes, link.tcp_received_bytes),
+    );
+    for (name, (sent, received)) in [("udp", udp), ("tcp", tcp)] {
+        if name == "udp" || sent + received > 0 {
+            let (sent, received) = (bytes(sent), bytes(received));
+            out.field(name, format_args!("{sent} sent, {received} received"));
+        }
+    }
     for class in &link.classes {
         let ByteLedger {
             queued_batches,

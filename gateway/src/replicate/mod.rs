@@ -14,7 +14,7 @@ mod ship;
 
 use std::sync::Arc;
 
-use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received};
+use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Phase, Received};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -70,7 +70,10 @@ pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progres
                 }
             }
             LinkEvent::Down { reason } => {
-                warn!(reason, "link is down");
+                match link.status().phase {
+                    Phase::Paused | Phase::Closed => info!(reason, "link is down"),
+                    Phase::Connecting | Phase::Up => warn!(reason, "link is down"),
+                }
                 rooms.bulk.handle_down(link.site());
             }
             LinkEvent::Batch(received) => dispatch(&rooms, &link, session.as_ref(), received),

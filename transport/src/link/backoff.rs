@@ -5,6 +5,9 @@ use rand::{Rng, RngExt};
 const FIRST: Duration = Duration::from_millis(100);
 /// Low: what heals must be found within two seconds, and a dial costs a few packets.
 const MAX: Duration = Duration::from_secs(1);
+/// Looking whether QUIC works again costs as little, but it may not for months.
+const PROBE_FIRST: Duration = Duration::from_secs(2);
+const PROBE_MAX: Duration = Duration::from_secs(60);
 /// How much later the end with the larger key dials again, so that both seldom meet half way.
 const YIELD: Duration = Duration::from_millis(150);
 
@@ -12,6 +15,10 @@ const YIELD: Duration = Duration::from_millis(150);
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
+    /// What it starts from, and goes back to.
+    start: Duration,
+    first: Duration,
+    max: Duration,
     yields: bool,
 }
 
@@ -20,18 +27,32 @@ impl Backoff {
     pub(super) fn new(yields: bool) -> Self {
         Self {
             next: Duration::ZERO,
+            start: Duration::ZERO,
+            first: FIRST,
+            max: MAX,
             yields,
+        }
+    }
+
+    /// Between two looks whether QUIC works again.
+    pub(super) fn of_probes() -> Self {
+        Self {
+            next: PROBE_FIRST,
+            start: PROBE_FIRST,
+            first: PROBE_FIRST,
+            max: PROBE_MAX,
+            yields: false,
         }
     }
 
     /// After a connection that was of use.
     pub(super) fn reset(&mut self) {
-        self.next = Duration::ZERO;
+        self.next = self.start;
     }
 
     pub(super) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let base = self.next;
-        self.next = (base * 2).clamp(FIRST, MAX);
+        self.next = (base * 2).clamp(self.first, self.max);
         let yielding = match self.yields && !base.is_zero() {
             true => YIELD,
             false => Duration::ZERO,
@@ -60,5 +81,9 @@ mod tests {
         let mut second = Backoff::new(true);
         assert_eq!(second.next(&mut rng), Duration::ZERO);
         assert!(second.next(&mut rng) >= YIELD);
+        let mut probes = Backoff::of_probes();
+        assert!(probes.next(&mut rng) >= PROBE_FIRST / 2);
+        let waits: Vec<_> = (0..9).map(|_| probes.next(&mut rng)).collect();
+        assert!((PROBE_MAX / 2..PROBE_MAX).contains(&waits[8]));
     }
 }

@@ -1,82 +1,72 @@
-//! Moves bytes while a pair of connections stands.
+//! The life of one generation: batches flow over a pair of connections, and over a better one
+//! as soon as it is found, without a gap.
 
-use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
-use quinn::Connection;
-use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
-
+use super::callers::{Call, Callers, Greeting, refuse};
 use super::core::Generation;
 use super::decoder::DecoderJob;
-use super::driver::Call;
-use super::establish::Pair;
+use super::drain::Drain;
+use super::establish::{self, EstablishError, Pair};
+use super::pair::{Carrier, RunningPair};
+use super::scout::{Found, Scout};
 use super::shared::Shared;
-use super::telemetry::Sample;
-use super::{read, write};
-use crate::class::Class;
-use crate::congestion;
-use crate::quic::{self, Goodbye};
+use crate::line::{Goodbye, Line};
 use crate::shaping::Shaper;
+use crate::tls::Keyring;
+use crate::wire::hello::{PairToken, Prefix};
 
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
-/// How long a goodbye may take to reach the peer.
-const GOODBYE_MAX: Duration = Duration::from_millis(500);
-
-/// How a pair of connections ended.
+/// How a generation ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// The link was paused or closed.
     Command,
     /// The peer dialed anew.
-    Replaced(Call),
+    Replaced(Greeting),
+    /// The peer no longer answers; this pair, which was dialed meanwhile, reaches it.
+    Redialed(Box<Pair>),
     /// For the reason given.
     Broken(String),
 }
 
-/// What every task of a pair needs.
-#[derive(Clone, Debug)]
-pub(super) struct Carrier {
-    pub(super) link: Arc<Shared>,
-    pub(super) generation: Generation,
-    pub(super) decoder: mpsc::Sender<DecoderJob>,
-    /// Bytes handed to QUIC and not acknowledged by it.
-    pub(super) in_flight: Arc<AtomicU64>,
-    pub(super) shaper: Arc<Shaper>,
+/// What ends the use of a pair.
+enum Turn {
+    HandOver(Box<Pair>),
+    End(End),
 }
 
-impl Carrier {
-    pub(super) fn new(
-        link: &Arc<Shared>,
-        generation: Generation,
-        decoder: mpsc::Sender<DecoderJob>,
-        shaper: &Arc<Shaper>,
-    ) -> Self {
-        Self {
-            link: Arc::clone(link),
-            generation,
-            decoder,
-            in_flight: Arc::default(),
-            shaper: Arc::clone(shaper),
-        }
-    }
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Generated<'a> {
+    pub(super) link: &'a Arc<Shared>,
+    pub(super) ring: &'a Keyring,
+    pub(super) generation: Generation,
+    pub(super) token: PairToken,
+    pub(super) dialed: bool,
+    pub(super) decoder: &'a mpsc::Sender<DecoderJob>,
+    pub(super) callers: &'a mut Callers,
+    pub(super) scout: &'a mut Scout,
+    pub(super) shaper: &'a mut Arc<Shaper>,
+}
 
-    /// Runs until something ends it, then closes both connections.
-    pub(super) async fn run(self, pair: Pair, call: impl Future<Output = Call>) -> End {
-        let connections = [
-            pair.control.connection.clone(),
-            pair.bulk.connection.clone(),
-        ];
-        let endpoints = [pair.control.endpoint.clone(), pair.bulk.endpoint.clone()];
-        let link = Arc::clone(&self.link);
-        let mut tasks = self.spawn(pair);
-        let end = tokio::select! {
-            call = call => End::Replaced(call),
-            () = link.command.notified() => End::Command,
-            Some(ended) = tasks.join_next() => {
-                End::Broken(ended.unwrap_or_else(|error| error.to_string()))
+impl Generated<'_> {
+    /// Runs until something ends it, then closes what is open.
+    pub(super) async fn run(mut self, pair: Pair) -> End {
+        let mut current = self.start(pair);
+        let mut draining = None;
+        let end = loop {
+            match self.until(&mut current, &mut draining).await {
+                Turn::End(end) => break end,
+                Turn::HandOver(pair) => {
+                    let newer = self.start(*pair);
+                    current.retire();
+                    tracing::info!(
+                        site = %self.link.site, address = %newer.address(),
+                        transport = newer.transport().name(), "a newer connection takes over"
+                    );
+                    self.link.lock().telemetry.handovers += 1;
+                    draining = Some(std::mem::replace(&mut current, newer));
+                }
             }
         };
         let (goodbye, reason) = match &end {
@@ -84,87 +74,109 @@ impl Carrier {
                 Goodbye::Stopping,
                 "the gateway stops, or its link was paused",
             ),
-            End::Replaced(_) => (Goodbye::Replaced, "a newer connection takes over"),
+            End::Replaced(_) | End::Redialed(_) => {
+                (Goodbye::Replaced, "a newer connection takes over")
+            }
             End::Broken(reason) => (Goodbye::Violation, reason.as_str()),
         };
-        for connection in &connections {
-            connection.close(goodbye.code(), reason.as_bytes());
+        if let Some(draining) = draining {
+            draining.close(goodbye, reason).await;
         }
-        // Aborts them; what they had under way belongs to a generation that is over.
-        drop(tasks);
-        let idle = endpoints.map(|endpoint| async move {
-            if let Some(endpoint) = endpoint {
-                endpoint.wait_idle().await;
-            }
-        });
-        let [control, bulk] = idle;
-        // It is told or it is not: the peer notices by itself, too.
-        drop(timeout(GOODBYE_MAX, async { tokio::join!(control, bulk) }).await);
+        current.close(goodbye, reason).await;
         end
     }
 
-    /// One task for each direction of each thing; the first to end gives the reason.
-    fn spawn(self, pair: Pair) -> JoinSet<String> {
-        let mut tasks = JoinSet::new();
-        let (control, bulk) = (pair.control.connection, pair.bulk.connection);
-        if let Some(bytes_s) = self.shaper.link_bytes_s() {
-            congestion::set_link_rate(&control, bytes_s);
-            congestion::set_link_rate(&bulk, bytes_s);
+    fn start(&mut self, pair: Pair) -> RunningPair {
+        // The rate may have been changed; if not, a new pair starts no new burst.
+        let rate_bits_s = self.link.settings().rate_bits_s;
+        if self.shaper.rate_bits_s() != rate_bits_s {
+            *self.shaper = Arc::new(Shaper::new(rate_bits_s, std::time::Instant::now()));
         }
-        let (fault, faults) = tokio::sync::mpsc::channel(1);
-        tasks.spawn(first(faults));
-        for connection in [&control, &bulk] {
-            tasks.spawn(closed(connection.clone()));
-            tasks.spawn(read::batches(
-                self.clone(),
-                connection.clone(),
-                fault.clone(),
-            ));
-        }
-        tasks.spawn(read::messages(self.clone(), pair.control.recv));
-        tasks.spawn(write::messages(self.clone(), pair.control.send));
-        for class in Class::ALL {
-            let connection = match class {
-                Class::Control | Class::Interactive => control.clone(),
-                Class::Bulk => bulk.clone(),
-            };
-            tasks.spawn(write::batches(self.clone(), connection, class));
-        }
-        tasks.spawn(self.sample(control, bulk));
-        tasks
+        let carrier = Carrier {
+            link: Arc::clone(self.link),
+            generation: self.generation,
+            decoder: self.decoder.clone(),
+            shaper: Arc::clone(self.shaper),
+            dialed: self.dialed,
+            drain: Arc::new(Drain::new()),
+            in_flight: Arc::default(),
+        };
+        RunningPair::start(carrier, pair)
     }
 
-    /// Looks at the connections now and then, and lets QUIC hold as much as they need.
-    async fn sample(self, control: Connection, bulk: Connection) -> String {
-        let mut ticks = interval(SAMPLE_EVERY);
+    /// Looks after the pair, and the one before it, until there is something to do.
+    async fn until(
+        &mut self,
+        current: &mut RunningPair,
+        draining: &mut Option<RunningPair>,
+    ) -> Turn {
+        let search = self.scout.search(
+            self.link,
+            self.ring,
+            current,
+            self.dialed.then_some(self.token),
+        );
+        tokio::pin!(search);
         loop {
-            ticks.tick().await;
-            let sample = Sample {
-                control: control.stats(),
-                bulk: bulk.stats(),
-                rate_bytes_s: congestion::rate_bytes_s(&bulk),
-                in_flight_bytes: self.in_flight.load(Ordering::Relaxed),
-            };
-            for (connection, stats) in [(&control, &sample.control), (&bulk, &sample.bulk)] {
-                connection.set_send_window(quic::send_window_bytes(stats.path.cwnd));
+            tokio::select! {
+                reason = current.ended() => return Turn::End(End::Broken(reason)),
+                () = self.link.command.notified() => return Turn::End(End::Command),
+                () = self.link.keys.notified() => {
+                    if !is_pinned(self.ring, self.link, current) {
+                        let reason = "the peer's key is pinned no longer".to_owned();
+                        return Turn::End(End::Broken(reason));
+                    }
+                }
+                dry = drained(draining) => match dry {
+                    Ok(old) => old.close(Goodbye::Replaced, "a newer connection took over").await,
+                    Err(reason) => return Turn::End(End::Broken(reason)),
+                },
+                found = &mut search, if draining.is_none() => return match found {
+                    Found::Joined(pair) => Turn::HandOver(pair),
+                    Found::Instead(pair) => Turn::End(End::Redialed(pair)),
+                },
+                call = self.callers.next() => match call {
+                    Call::Hello(greeting) => return Turn::End(End::Replaced(greeting)),
+                    Call::Join(line, token) if token == self.token && draining.is_none() => {
+                        match agree_to_join(line, token, self.callers).await {
+                            Ok(pair) => return Turn::HandOver(Box::new(pair)),
+                            Err(error) => {
+                                tracing::debug!(site = %self.link.site, %error, "no handover");
+                            }
+                        }
+                    }
+                    Call::Join(line, _) => refuse(&line),
+                },
             }
-            let mut core = self.link.lock();
-            if !core.is_current(self.generation) {
-                return "replaced".into();
-            }
-            core.telemetry.sample = Some(sample);
-            core.set_drain(sample.rate_bytes_s);
         }
     }
 }
 
-async fn closed(connection: Connection) -> String {
-    quic::explain(&connection.closed().await)
+/// Both keys of a pair belong to the link's site.
+fn is_pinned(ring: &Keyring, link: &Shared, pair: &RunningPair) -> bool {
+    let keys = pair.keys();
+    keys.iter().all(|key| {
+        let site = key.and_then(|key| ring.site_of(&key));
+        site.as_ref() == Some(&link.site)
+    })
 }
 
-async fn first(mut faults: tokio::sync::mpsc::Receiver<String>) -> String {
-    match faults.recv().await {
-        Some(fault) => fault,
-        None => std::future::pending().await,
-    }
+/// Waits until the pair before, if there is one, is dry, and takes it out.
+async fn drained(draining: &mut Option<RunningPair>) -> Result<RunningPair, String> {
+    let Some(pair) = draining else {
+        return std::future::pending().await;
+    };
+    pair.drained().await?;
+    draining.take().ok_or_else(|| "it is gone".into())
+}
+
+/// The peer has dialed a newer pair: says yes when both of its connections are there.
+async fn agree_to_join(
+    mut control: Line,
+    token: PairToken,
+    callers: &mut Callers,
+) -> Result<Pair, EstablishError> {
+    let bulk = callers.bulk(token).await?;
+    establish::write_prefix(&mut control, Prefix::Join(token)).await?;
+    Ok(Pair { control, bulk })
 }

@@ -17,7 +17,7 @@ use crate::session::{
     Acked, Arrival, Delivery, Instance, Session, SessionHello, Transmit, Violation,
 };
 use crate::status::{Ledger, Phase};
-use crate::wire::control::Message;
+use crate::wire::control::{Message, Run};
 use crate::wire::frame::Header;
 
 /// Encoded bytes of a class that wait to be written. The encoder stops above this, so that
@@ -86,6 +86,8 @@ pub(super) struct Core {
     outgoing: [VecDeque<Outgoing>; Class::COUNT],
     outgoing_bytes: [usize; Class::COUNT],
     missing: Vec<(Class, Number)>,
+    /// The peer should dial anew.
+    wants_renewal: bool,
     ledgers: [Ledger; Class::COUNT],
     stream_ledgers: HashMap<StreamId, Ledger>,
     pub(super) telemetry: Telemetry,
@@ -107,6 +109,7 @@ impl Core {
             outgoing: Default::default(),
             outgoing_bytes: [0; Class::COUNT],
             missing: Vec::new(),
+            wants_renewal: false,
             ledgers: [Ledger::default(); Class::COUNT],
             stream_ledgers: HashMap::new(),
             telemetry: Telemetry::new(SystemTime::now()),
@@ -205,6 +208,7 @@ impl Core {
         self.generation = Generation(self.generation.0 + 1);
         self.is_up = false;
         self.missing.clear();
+        self.wants_renewal = false;
         self.outgoing = Default::default();
         self.outgoing_bytes = [0; Class::COUNT];
         self.generation
@@ -324,6 +328,10 @@ impl Core {
 
     // The writers and readers.
 
+    pub(super) fn has_outgoing(&self, generation: Generation, class: Class) -> bool {
+        generation == self.generation && !self.outgoing[class.index()].is_empty()
+    }
+
     pub(super) fn take_outgoing(
         &mut self,
         generation: Generation,
@@ -352,27 +360,37 @@ impl Core {
         for (class, number) in self.missing.drain(..) {
             Message::Missing { class, number }.encode(&mut out);
         }
+        if std::mem::take(&mut self.wants_renewal) {
+            Message::Renew.encode(&mut out);
+        }
         out
     }
 
-    pub(super) fn handle_message(
+    /// Asks the peer to dial anew.
+    pub(super) fn ask_renewal(&mut self) {
+        self.wants_renewal = true;
+    }
+
+    pub(super) fn handle_acks(
         &mut self,
         generation: Generation,
-        message: &Message,
+        class: Class,
+        runs: &[Run],
     ) -> Result<(), Violation> {
-        if generation != self.generation {
-            return Ok(());
-        }
-        let outbox = &mut self.session.outbox;
-        match message {
-            Message::Acks { class, runs } => {
-                let mut acked = Vec::new();
-                outbox.handle_acks(*class, runs, &mut acked)?;
-                self.jobs.extend(acked.into_iter().map(EncoderJob::Acked));
-            }
-            Message::Missing { class, number } => outbox.handle_missing(*class, *number),
+        if generation == self.generation {
+            let mut acked = Vec::new();
+            let outbox = &mut self.session.outbox;
+            outbox.handle_acks(class, runs, &mut acked)?;
+            self.jobs.extend(acked.into_iter().map(EncoderJob::Acked));
         }
         Ok(())
+    }
+
+    /// The peer wants this batch again, as literals.
+    pub(super) fn handle_wanted(&mut self, generation: Generation, class: Class, number: Number) {
+        if generation == self.generation {
+            self.session.outbox.handle_missing(class, number);
+        }
     }
 
     pub(super) fn handle_header(

@@ -29,7 +29,7 @@ impl LinkHandle {
 
     /// The peer's pinned key.
     pub fn key(&self) -> PublicKey {
-        self.link.key
+        self.link.settings().key
     }
 
     /// Opens a stream in the session whose [`LinkEvent::Up`](crate::LinkEvent::Up) was
@@ -79,26 +79,29 @@ fn status(core: &Core) -> LinkStatus {
     for class in &classes {
         ledger.add(&class.ledger);
     }
-    let sample = telemetry.sample.unwrap_or_default();
+    let sample = telemetry.sample();
+    let bulk = sample.map(|sample| sample.bulk).unwrap_or_default();
     let peer = telemetry.peer.as_ref();
-    let udp = telemetry.udp();
+    let traffic = telemetry.traffic();
     LinkStatus {
         phase: telemetry.phase,
         since: telemetry.since,
-        peer_address: peer
-            .filter(|_| telemetry.sample.is_some())
-            .map(|p| p.address),
+        peer_address: sample.map(|sample| sample.address),
+        transport: sample.map(|sample| sample.transport),
         peer_incarnation: peer.map(|p| p.incarnation),
-        rtt: telemetry.rtt(),
+        rtt: sample.and_then(|sample| sample.control.rtt),
         lost_percent: telemetry.lost_percent(),
-        window_bytes: sample.bulk.path.cwnd,
-        in_flight_bytes: sample.in_flight_bytes,
-        rate_bytes_s: sample.rate_bytes_s,
-        udp_sent_bytes: udp.sent_bytes,
-        udp_received_bytes: udp.received_bytes,
-        udp_sent_packets: udp.sent_packets,
-        udp_received_packets: udp.received_packets,
+        window_bytes: bulk.window_bytes,
+        in_flight_bytes: sample.map_or(0, |sample| sample.in_flight_bytes),
+        rate_bytes_s: bulk.rate_bytes_s,
+        udp_sent_bytes: traffic.udp_sent_bytes,
+        udp_received_bytes: traffic.udp_received_bytes,
+        udp_sent_packets: traffic.udp_sent_packets,
+        udp_received_packets: traffic.udp_received_packets,
+        tcp_sent_bytes: traffic.tcp_sent_bytes,
+        tcp_received_bytes: traffic.tcp_received_bytes,
         reconnects: telemetry.ups.saturating_sub(1),
+        handovers: telemetry.handovers,
         last_error: telemetry.last_error.clone(),
         ledger,
         classes,

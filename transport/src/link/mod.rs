@@ -1,19 +1,25 @@
 //! One link to one peer.
 //!
 //! A link has an encoder thread, a decoder thread, and a task (`driver`) that dials,
-//! answers and dials again. While a pair of connections stands, `carry` moves bytes between
-//! it and the state they all share (`core`).
+//! answers and dials again. While a pair of connections stands (`pair`), it moves bytes between
+//! them and the state they all share (`core`). Meanwhile `scout` looks for a better pair, and
+//! `carry` goes over to it.
 
 mod backoff;
+mod callers;
 mod carry;
 mod core;
 mod decoder;
+mod dial;
+mod drain;
 mod driver;
 mod encoder;
 mod establish;
 mod events;
 mod handle;
+mod pair;
 mod read;
+mod scout;
 mod shared;
 mod telemetry;
 mod write;
@@ -32,9 +38,9 @@ use self::driver::Driver;
 use self::shared::Shared;
 use crate::codec::{Decode, Encode};
 use crate::config::PeerConfig;
-use crate::identity::Identity;
 use crate::ids::SiteName;
 use crate::session::Instance;
+use crate::tls::Keyring;
 
 /// Those who dial us and have not been answered.
 const CALLERS_MAX: usize = 4;
@@ -44,7 +50,7 @@ const CALLERS_MAX: usize = 4;
 pub(crate) struct Own {
     pub(crate) site: SiteName,
     pub(crate) incarnation: u64,
-    pub(crate) identity: Identity,
+    pub(crate) ring: Keyring,
     pub(crate) instance: Instance,
 }
 
@@ -64,22 +70,23 @@ pub(crate) fn start(
     peer: PeerConfig,
     (encode, decode): (Box<dyn Encode>, Box<dyn Decode>),
 ) -> io::Result<(Running, LinkHandle, LinkEvents)> {
-    let link = Arc::new(Shared::new(peer.site.clone(), peer.key, own.instance));
+    let site = peer.site.clone();
+    let link = Arc::new(Shared::new(peer, own.instance));
     let (jobs, decoder_jobs) = mpsc::channel();
     let shared = Arc::clone(&link);
-    let encoder = spawn(format!("encode-{}", peer.site), move || {
+    let encoder = spawn(format!("encode-{site}"), move || {
         encoder::run(&shared, encode);
     })?;
     let shared = Arc::clone(&link);
-    let decoder = spawn(format!("decode-{}", peer.site), move || {
+    let decoder = spawn(format!("decode-{site}"), move || {
         decoder::run(&shared, decode, &decoder_jobs);
     })?;
     let (callers, incoming) = tokio::sync::mpsc::channel(CALLERS_MAX);
-    let driver = Driver::new(Arc::clone(&link), own, peer, jobs);
+    let driver = Driver::new(Arc::clone(&link), own, jobs, incoming);
     let running = Running {
         link: Arc::clone(&link),
         callers,
-        driver: tokio::spawn(driver.run(incoming)),
+        driver: tokio::spawn(driver.run()),
         threads: [encoder, decoder],
     };
     let handle = LinkHandle::new(Arc::clone(&link));
@@ -100,6 +107,15 @@ impl Running {
     /// Where to announce those who dial us.
     pub(crate) fn callers(&self) -> tokio::sync::mpsc::Sender<Caller> {
         self.callers.clone()
+    }
+
+    pub(crate) fn site(&self) -> &SiteName {
+        &self.link.site
+    }
+
+    /// Takes over what was read anew. `rekeyed`: our own key has changed.
+    pub(crate) fn reload(&self, settings: PeerConfig, rekeyed: bool) {
+        self.link.reload(settings, rekeyed);
     }
 
     /// Asks the link to say goodbye and stop; [`Running::stopped`] waits for it.

@@ -1,20 +1,18 @@
-//! From QUIC to the link's state.
+//! From a link's connections to its state.
 
 use bytes::{Buf, BytesMut};
-use quinn::{Connection, RecvStream};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
-use super::carry::Carrier;
 use super::decoder::{Arrived, DecoderJob};
+use super::pair::Carrier;
+use crate::line::{Connection, Source};
 use crate::session::Arrival;
 use crate::wire::control::Message;
 use crate::wire::frame::Header;
 use crate::wire::{Malformed, ParseError};
 
-const CHUNK_BYTES: usize = 64 << 10;
-
-/// Reads the peer's batches, each from its own QUIC stream. Ends with the reason.
+/// Reads the peer's streams of frames. Ends with the reason.
 pub(super) async fn batches(
     carrier: Carrier,
     connection: Connection,
@@ -24,11 +22,11 @@ pub(super) async fn batches(
     let mut readers = JoinSet::new();
     loop {
         tokio::select! {
-            stream = connection.accept_uni() => match stream {
+            stream = connection.accept() => match stream {
                 Ok(stream) => {
-                    readers.spawn(batch(carrier.clone(), stream, fault.clone()));
+                    readers.spawn(frames(carrier.clone(), stream, fault.clone()));
                 }
-                Err(error) => return error.to_string(),
+                Err(error) => return error,
             },
             Some(read) = readers.join_next() => match read {
                 Ok(Ok(())) => {}
@@ -39,70 +37,54 @@ pub(super) async fn batches(
     }
 }
 
-async fn batch(
-    carrier: Carrier,
-    mut stream: RecvStream,
-    fault: Sender<String>,
-) -> Result<(), String> {
+/// One frame after the other, to the stream's end.
+async fn frames(carrier: Carrier, mut stream: Source, fault: Sender<String>) -> Result<(), String> {
     let mut buffer = BytesMut::new();
-    let header = read_header(&mut stream, &mut buffer).await?;
-    let arrival = carrier
-        .link
-        .lock()
-        .handle_header(carrier.generation, &header);
-    if arrival.map_err(|violation| violation.to_string())? == Arrival::Duplicate {
-        // It may be finished already, and then there is nothing to stop.
-        drop(stream.stop(0u8.into()));
-        return Ok(());
-    }
-    buffer.reserve(header.wire_len.saturating_sub(buffer.len()));
-    while read_more(&mut stream, &mut buffer).await? {
-        if buffer.len() > header.wire_len {
-            return Err(Malformed("batch: longer than announced").to_string());
+    while let Some(header) = read_header(&mut stream, &mut buffer).await? {
+        let arrival = carrier
+            .link
+            .lock()
+            .handle_header(carrier.generation, &header);
+        let arrival = arrival.map_err(|violation| violation.to_string())?;
+        stream.fill(&mut buffer, header.wire_len).await?;
+        let wire = buffer.split_to(header.wire_len).freeze();
+        carrier.drain.handle_read();
+        if arrival == Arrival::New {
+            let arrived = Arrived {
+                generation: carrier.generation,
+                header,
+                wire,
+                fault: fault.clone(),
+            };
+            let sent = carrier.decoder.send(DecoderJob::Decode(arrived));
+            sent.map_err(|_| "the decoder has stopped".to_owned())?;
         }
     }
-    if buffer.len() != header.wire_len {
-        return Err(Malformed("batch: not as long as announced").to_string());
-    }
-    let arrived = Arrived {
-        generation: carrier.generation,
-        header,
-        wire: buffer.freeze(),
-        fault,
-    };
-    let sent = carrier.decoder.send(DecoderJob::Decode(arrived));
-    sent.map_err(|_| "the decoder has stopped".into())
+    Ok(())
 }
 
-/// Leaves what follows the header in the buffer.
-async fn read_header(stream: &mut RecvStream, buffer: &mut BytesMut) -> Result<Header, String> {
+/// Leaves what follows the header in the buffer. `None` at the stream's end.
+async fn read_header(stream: &mut Source, buffer: &mut BytesMut) -> Result<Option<Header>, String> {
     loop {
         match Header::decode(buffer) {
             Ok((header, len)) => {
                 buffer.advance(len);
-                return Ok(header);
+                return Ok(Some(header));
             }
             Err(ParseError::Incomplete) if buffer.len() < Header::BYTES_MAX => {}
             Err(error) => return Err(error.of_whole("frame header").to_string()),
         }
-        if !read_more(stream, buffer).await? {
-            return Err(Malformed("frame header").to_string());
+        if !stream.more(buffer).await? {
+            return match buffer.is_empty() {
+                true => Ok(None),
+                false => Err(Malformed("frame header").to_string()),
+            };
         }
     }
 }
 
-/// False at the end.
-async fn read_more(stream: &mut RecvStream, buffer: &mut BytesMut) -> Result<bool, String> {
-    let chunk = stream.read_chunk(CHUNK_BYTES, true).await;
-    let chunk = chunk.map_err(|error| error.to_string())?;
-    if let Some(chunk) = &chunk {
-        buffer.extend_from_slice(&chunk.bytes);
-    }
-    Ok(chunk.is_some())
-}
-
 /// Reads acknowledgements and requests. Ends with the reason.
-pub(super) async fn messages(carrier: Carrier, mut stream: RecvStream) -> String {
+pub(super) async fn messages(carrier: Carrier, mut stream: Source) -> String {
     let mut buffer = BytesMut::new();
     loop {
         match Message::decode(&buffer) {
@@ -113,7 +95,7 @@ pub(super) async fn messages(carrier: Carrier, mut stream: RecvStream) -> String
                 }
             }
             Err(ParseError::Incomplete) if buffer.len() < Message::BYTES_MAX => {
-                match read_more(&mut stream, &mut buffer).await {
+                match stream.more(&mut buffer).await {
                     Ok(true) => {}
                     Ok(false) => return "the peer ended the control stream".into(),
                     Err(reason) => return reason,
@@ -125,8 +107,23 @@ pub(super) async fn messages(carrier: Carrier, mut stream: RecvStream) -> String
 }
 
 fn handle_message(carrier: &Carrier, message: &Message) -> Result<(), String> {
-    let link = &carrier.link;
-    let handled = link.lock().handle_message(carrier.generation, message);
+    let (link, generation) = (&carrier.link, carrier.generation);
+    let handled = match message {
+        Message::Acks { class, runs } => link.lock().handle_acks(generation, *class, runs),
+        Message::Missing { class, number } => {
+            link.lock().handle_wanted(generation, *class, *number);
+            Ok(())
+        }
+        Message::Renew => {
+            // The peer has nothing to wish for where it dialed itself.
+            if carrier.dialed {
+                link.renew.notify_one();
+            }
+            Ok(())
+        }
+        Message::Last { batches } => carrier.drain.handle_last(*batches),
+        Message::Drained => carrier.drain.handle_drained(),
+    };
     handled.map_err(|violation| violation.to_string())?;
     link.acked.notify_waiters();
     link.encode.notify_one();

@@ -1,18 +1,18 @@
 use std::fmt;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use super::core::{AckTicket, Core};
 use crate::class::Class;
-use crate::identity::PublicKey;
+use crate::config::PeerConfig;
 use crate::ids::SiteName;
 use crate::session::Instance;
 
 /// A link's state and the bells that its threads and tasks ring for each other.
 pub(super) struct Shared {
     pub(super) site: SiteName,
-    pub(super) key: PublicKey,
+    settings: RwLock<PeerConfig>,
     core: Mutex<Core>,
     /// There may be something to encode.
     pub(super) encode: Condvar,
@@ -28,13 +28,17 @@ pub(super) struct Shared {
     pub(super) tell: Notify,
     /// The link was paused, resumed or closed.
     pub(super) command: Notify,
+    /// Connections should be dialed anew: our key or the link's settings have changed.
+    pub(super) renew: Notify,
+    /// Other keys are pinned than before.
+    pub(super) keys: Notify,
 }
 
 impl Shared {
-    pub(super) fn new(site: SiteName, key: PublicKey, instance: Instance) -> Self {
+    pub(super) fn new(settings: PeerConfig, instance: Instance) -> Self {
         Self {
-            site,
-            key,
+            site: settings.site.clone(),
+            settings: RwLock::new(settings),
             core: Mutex::new(Core::new(instance)),
             encode: Condvar::new(),
             room: Default::default(),
@@ -43,6 +47,22 @@ impl Shared {
             outgoing: Default::default(),
             tell: Notify::new(),
             command: Notify::new(),
+            renew: Notify::new(),
+            keys: Notify::new(),
+        }
+    }
+
+    pub(super) fn settings(&self) -> PeerConfig {
+        self.settings.read().clone()
+    }
+
+    /// What is read anew is used from the next connection on; if it differs, or `rekeyed` says
+    /// that our own key does, that one is dialed at once.
+    pub(super) fn reload(&self, settings: PeerConfig, rekeyed: bool) {
+        let before = std::mem::replace(&mut *self.settings.write(), settings.clone());
+        self.keys.notify_one();
+        if rekeyed || before.differs_on_the_wire(&settings) {
+            self.renew.notify_one();
         }
     }
 

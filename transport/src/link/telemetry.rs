@@ -1,12 +1,13 @@
 //! What a link knows about its connections, for status and metrics.
 
-use std::time::{Duration, SystemTime};
-
-use quinn::ConnectionStats;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use super::events::PeerInfo;
 use crate::class::Class;
-use crate::status::Phase;
+use crate::line::{Figures, Traffic};
+use crate::status::{Phase, Transport};
 
 /// What came in of a class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,22 +16,21 @@ pub(super) struct ReceivedTotals {
     pub(super) bytes: u64,
 }
 
-/// UDP traffic.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct UdpTotals {
-    pub(super) sent_bytes: u64,
-    pub(super) received_bytes: u64,
-    pub(super) sent_packets: u64,
-    pub(super) received_packets: u64,
+/// A pair of connections at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) address: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) control: Figures,
+    pub(super) bulk: Figures,
+    pub(super) in_flight_bytes: u64,
 }
 
-/// The two connections at one moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sample {
-    pub(super) control: ConnectionStats,
-    pub(super) bulk: ConnectionStats,
-    pub(super) rate_bytes_s: Option<f64>,
-    pub(super) in_flight_bytes: u64,
+impl Sample {
+    fn add_to(&self, traffic: &mut Traffic) {
+        *traffic += self.control.traffic;
+        *traffic += self.bulk.traffic;
+    }
 }
 
 #[derive(Debug)]
@@ -43,10 +43,13 @@ pub(super) struct Telemetry {
     /// Times that the link came up.
     pub(super) ups: u64,
     pub(super) received: [ReceivedTotals; Class::COUNT],
-    /// Of the present connection.
-    pub(super) sample: Option<Sample>,
-    /// Of all connections before.
-    past: UdpTotals,
+    /// Times that a newer pair of connections took over while the link was up.
+    pub(super) handovers: u64,
+    next_pair: u64,
+    /// Of each pair that stands; the newest is the present one.
+    samples: BTreeMap<u64, Option<Sample>>,
+    /// Of all pairs before.
+    past: Traffic,
 }
 
 impl Telemetry {
@@ -58,8 +61,10 @@ impl Telemetry {
             last_error: None,
             ups: 0,
             received: Default::default(),
-            sample: None,
-            past: UdpTotals::default(),
+            handovers: 0,
+            next_pair: 0,
+            samples: BTreeMap::new(),
+            past: Traffic::default(),
         }
     }
 
@@ -75,34 +80,47 @@ impl Telemetry {
 
     /// The connection is gone, or a dial failed.
     pub(super) fn disconnected(&mut self, phase: Phase, reason: &str) {
-        self.past = self.udp();
-        self.sample = None;
         self.set_phase(phase);
         self.last_error = Some(reason.to_owned());
     }
 
-    pub(super) fn udp(&self) -> UdpTotals {
-        let mut udp = self.past;
-        if let Some(sample) = &self.sample {
-            for stats in [&sample.control, &sample.bulk] {
-                udp.sent_bytes += stats.udp_tx.bytes;
-                udp.received_bytes += stats.udp_rx.bytes;
-                udp.sent_packets += stats.udp_tx.datagrams;
-                udp.received_packets += stats.udp_rx.datagrams;
-            }
-        }
-        udp
+    /// A pair of connections begins: its name.
+    pub(super) fn begin_pair(&mut self) -> u64 {
+        self.next_pair += 1;
+        self.samples.insert(self.next_pair, None);
+        self.next_pair
     }
 
-    pub(super) fn rtt(&self) -> Option<Duration> {
-        self.sample.map(|sample| sample.control.path.rtt)
+    pub(super) fn set_sample(&mut self, pair: u64, sample: Sample) {
+        if let Some(last) = self.samples.get_mut(&pair) {
+            *last = Some(sample);
+        }
+    }
+
+    pub(super) fn end_pair(&mut self, pair: u64) {
+        if let Some(sample) = self.samples.remove(&pair).flatten() {
+            sample.add_to(&mut self.past);
+        }
+    }
+
+    /// The present pair of connections.
+    pub(super) fn sample(&self) -> Option<&Sample> {
+        self.samples.values().rev().find_map(Option::as_ref)
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        let mut traffic = self.past;
+        for sample in self.samples.values().flatten() {
+            sample.add_to(&mut traffic);
+        }
+        traffic
     }
 
     pub(super) fn lost_percent(&self) -> f64 {
-        let paths = self.sample.map(|s| [s.control.path, s.bulk.path]);
-        let paths = paths.unwrap_or_default();
-        let lost: u64 = paths.iter().map(|path| path.lost_packets).sum();
-        let sent: u64 = paths.iter().map(|path| path.sent_packets).sum();
+        let connections = self.sample().map(|s| [s.control, s.bulk]);
+        let connections = connections.unwrap_or_default();
+        let lost: u64 = connections.iter().map(|c| c.lost_packets).sum();
+        let sent: u64 = connections.iter().map(|c| c.sent_packets).sum();
         100.0 * lost as f64 / sent.max(1) as f64
     }
 }

@@ -1,24 +1,22 @@
-//! From the link's state to QUIC.
+//! From the link's state to its connections.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use quinn::{Connection, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::carry::Carrier;
 use super::core::Outgoing;
+use super::pair::Carrier;
 use crate::class::Class;
+use crate::line::{Connection, Sink};
 
-/// Acknowledgements go before everything else.
-const MESSAGES_PRIORITY: i32 = 100;
-/// Unit of what a class may have in QUIC's hands.
+/// Unit of what a class may have in a connection's hands.
 const PERMIT_BYTES: usize = 1 << 10;
 
-/// Bytes of a class that QUIC may hold. Control and interactive share a connection and its
+/// Bytes of a class that a connection may hold. Control and interactive share a connection and its
 /// send window: neither may fill it.
-const fn in_quic_bytes_max(class: Class) -> usize {
+const fn in_hands_bytes_max(class: Class) -> usize {
     match class {
         Class::Control => 4 << 20,
         Class::Interactive => 8 << 20,
@@ -26,19 +24,10 @@ const fn in_quic_bytes_max(class: Class) -> usize {
     }
 }
 
-const fn priority(class: Class) -> i32 {
-    match class {
-        Class::Control => 2,
-        Class::Interactive => 1,
-        Class::Bulk => 0,
-    }
-}
-
-/// Writes the batches of one class, one QUIC stream each. Ends with the reason.
+/// Writes the batches of one class, until a newer pair takes over. Ends with the reason.
 pub(super) async fn batches(carrier: Carrier, connection: Connection, class: Class) -> String {
-    let permits = Arc::new(Semaphore::new(in_quic_bytes_max(class) / PERMIT_BYTES));
-    loop {
-        let outgoing = next_outgoing(&carrier, class).await;
+    let permits = Arc::new(Semaphore::new(in_hands_bytes_max(class) / PERMIT_BYTES));
+    while let Some(outgoing) = next_outgoing(&carrier, class).await {
         // There is room for another batch to be encoded.
         carrier.link.encode.notify_one();
         let wanted = outgoing.len().div_ceil(PERMIT_BYTES);
@@ -47,19 +36,36 @@ pub(super) async fn batches(carrier: Carrier, connection: Connection, class: Cla
             return "the writer stopped".into();
         };
         match write(&carrier, &connection, class, &outgoing).await {
-            Ok(stream) => until_acked(&carrier, stream, outgoing.len() as u64, permit),
+            Ok(acked) => until_acked(&carrier, acked, outgoing.len() as u64, permit),
             Err(error) => return error,
         }
+        carrier.drain.handle_written();
     }
+    std::future::pending().await
 }
 
-async fn next_outgoing(carrier: &Carrier, class: Class) -> Outgoing {
+/// `None`: nothing more goes out over this pair.
+async fn next_outgoing(carrier: &Carrier, class: Class) -> Option<Outgoing> {
     loop {
-        let taken = carrier.link.lock().take_outgoing(carrier.generation, class);
-        if let Some(outgoing) = taken {
-            return outgoing;
+        let taken = {
+            let mut core = carrier.link.lock();
+            let ready = core.has_outgoing(carrier.generation, class);
+            match ready && carrier.drain.begin_write() {
+                true => core.take_outgoing(carrier.generation, class),
+                false => None,
+            }
+        };
+        if taken.is_some() {
+            return taken;
         }
-        carrier.link.outgoing[class.index()].notified().await;
+        tokio::select! {
+            () = carrier.link.outgoing[class.index()].notified() => {}
+            () = carrier.drain.retired() => {
+                // Whoever takes over is to hear the bell.
+                carrier.link.outgoing[class.index()].notify_one();
+                return None;
+            }
+        }
     }
 }
 
@@ -70,57 +76,62 @@ async fn write(
     connection: &Connection,
     class: Class,
     outgoing: &Outgoing,
-) -> Result<SendStream, String> {
-    let stream = connection.open_uni().await;
-    let mut stream = stream.map_err(|error| error.to_string())?;
-    let closed = "the stream was closed";
-    stream
-        .set_priority(priority(class))
-        .map_err(|_| closed.to_owned())?;
+) -> Result<impl Future<Output = ()> + Send + 'static, String> {
+    let mut sink = connection.open(class).await?;
     let mut payload = outgoing.payload.clone();
     let mut header = outgoing.header.clone();
     while !payload.is_empty() || !header.is_empty() {
         let piece = payload.split_to(payload.len().min(carrier.shaper.piece_bytes()));
         let bytes = header.len() + piece.len();
         carrier.shaper.take(class, bytes).await;
-        let mut pieces = [std::mem::take(&mut header), piece];
-        // A peer that has the batch already stops its stream: that is fine.
-        match stream.write_all_chunks(&mut pieces).await {
-            Ok(()) => {}
-            Err(quinn::WriteError::Stopped(_)) => return Ok(stream),
-            Err(error) => return Err(error.to_string()),
-        }
+        sink.write(&mut [std::mem::take(&mut header), piece])
+            .await?;
     }
-    stream.finish().map_err(|_| closed.to_owned())?;
-    Ok(stream)
+    sink.finish()
 }
 
-/// Counts a batch as in flight until QUIC has it acknowledged.
-fn until_acked(carrier: &Carrier, stream: SendStream, len: u64, permit: OwnedSemaphorePermit) {
+/// Counts a batch as in flight until the peer's end has acknowledged it.
+fn until_acked(
+    carrier: &Carrier,
+    acked: impl Future<Output = ()> + Send + 'static,
+    len: u64,
+    permit: OwnedSemaphorePermit,
+) {
     let in_flight = Arc::clone(&carrier.in_flight);
     in_flight.fetch_add(len, Ordering::Relaxed);
-    let acked = stream.stopped();
     tokio::spawn(async move {
-        // The connection's end is seen elsewhere.
-        drop(acked.await);
+        acked.await;
         in_flight.fetch_sub(len, Ordering::Relaxed);
         drop(permit);
     });
 }
 
-/// Writes acknowledgements and requests as they come. Ends with the reason.
-pub(super) async fn messages(carrier: Carrier, mut send: SendStream) -> String {
-    if send.set_priority(MESSAGES_PRIORITY).is_err() {
-        return "the control stream was closed".into();
-    }
+/// Writes acknowledgements and requests as they come; once a newer pair has taken over, only
+/// what the handover needs. Ends with the reason.
+pub(super) async fn messages(carrier: Carrier, mut send: Sink) -> String {
     loop {
-        let messages = carrier.link.lock().take_messages(carrier.generation);
-        if messages.is_empty() {
-            carrier.link.tell.notified().await;
+        let mut messages = Vec::new();
+        if !carrier.drain.is_retired() {
+            messages = carrier.link.lock().take_messages(carrier.generation);
+        }
+        while let Some(message) = carrier.drain.poll_message() {
+            message.encode(&mut messages);
+        }
+        if !messages.is_empty() {
+            if let Err(error) = send.write(&mut [Bytes::from(messages)]).await {
+                return error;
+            }
+            carrier.drain.ring_if_over();
             continue;
         }
-        if let Err(error) = send.write_chunk(Bytes::from(messages)).await {
-            return error.to_string();
+        tokio::select! {
+            () = carrier.link.tell.notified(), if !carrier.drain.is_retired() => {
+                if carrier.drain.is_retired() {
+                    // Whoever takes over is to hear the bell.
+                    carrier.link.tell.notify_one();
+                }
+            }
+            () = carrier.drain.tell.notified() => {}
         }
     }
 }

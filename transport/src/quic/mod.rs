@@ -1,7 +1,7 @@
 //! QUIC as we use it: endpoints, limits and windows, in one place.
 
+mod connection;
 pub(crate) mod socket;
-pub(crate) mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,18 +9,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::congestion::{ControllerFactory, CubicConfig};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AsyncUdpSocket, ConnectionError, Endpoint, EndpointConfig, MtuDiscoveryConfig, Runtime,
-    TokioRuntime, TransportConfig, TransportErrorCode, VarInt,
+    AsyncUdpSocket, Endpoint, EndpointConfig, MtuDiscoveryConfig, Runtime, TokioRuntime,
+    TransportConfig,
 };
 
+pub(crate) use self::connection::{QuicConnection, QuicSink, QuicSource, explain};
 use crate::config::Congestion;
 use crate::congestion::StraitFactory;
+use crate::ids::SiteName;
+use crate::line::{IDLE_MAX, Line, Purpose};
+use crate::tls::{self, Keyring};
 
-/// Each end says something at least this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// A peer that says nothing for this long is dead.
-const IDLE_MAX: Duration = Duration::from_millis(4500);
+/// When nothing else is said, each end says something after this time. The dialer is first, so
+/// that it can tell from the answers whether the peer hears it.
+const DIALER_KEEP_ALIVE: Duration = Duration::from_millis(500);
+const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Before the first sample. Low, so that a dial into a link that just healed is repeated
 /// soon.
 const RTT_GUESS: Duration = Duration::from_millis(100);
@@ -28,15 +33,6 @@ const RTT_GUESS: Duration = Duration::from_millis(100);
 const MTU_MAX: u16 = 1452;
 /// Handshakes in progress with those who dial us.
 const INCOMING_MAX: usize = 64;
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Hello, acknowledgements, and the classes control and interactive.
-    Control,
-    /// The class bulk.
-    Bulk,
-}
 
 impl Purpose {
     /// Bytes a peer may have under way to us: twice 400 Mbit/s × 200 ms, and for bulk 1 Gbit/s
@@ -58,7 +54,7 @@ impl Purpose {
 }
 
 /// Settings of a connection.
-pub(crate) fn transport(purpose: Purpose, congestion: Congestion) -> TransportConfig {
+fn transport(purpose: Purpose, congestion: Congestion, keep_alive: Duration) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
     let mut config = TransportConfig::default();
@@ -70,7 +66,7 @@ pub(crate) fn transport(purpose: Purpose, congestion: Congestion) -> TransportCo
         .stream_receive_window((2u32 << 20).into())
         .send_window(SEND_WINDOW_BYTES_MIN)
         .send_fairness(false)
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some(keep_alive))
         .max_idle_timeout(IDLE_MAX.try_into().ok())
         .initial_rtt(RTT_GUESS)
         .mtu_discovery_config(Some(mtu))
@@ -100,11 +96,14 @@ fn controller(congestion: Congestion) -> Arc<dyn ControllerFactory + Send + Sync
 /// The endpoint that others dial, and a way to see when its socket has been closed.
 pub(crate) fn listen(
     address: SocketAddr,
-    crypto: quinn::crypto::rustls::QuicServerConfig,
+    ring: &Keyring,
 ) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>)> {
+    let crypto = tls::server(ring).map_err(io::Error::other)?;
+    let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
+    let settings = transport(Purpose::Bulk, Congestion::Strait, LISTENER_KEEP_ALIVE);
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
-        .transport_config(Arc::new(transport(Purpose::Bulk, Congestion::Strait)))
+        .transport_config(Arc::new(settings))
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(64 << 10)
         .incoming_buffer_size_total(4 << 20);
@@ -130,8 +129,31 @@ pub(crate) fn let_go(endpoint: &Endpoint) {
     }
 }
 
-/// A socket of its own for one connection to `address`.
-pub(crate) fn dialer(address: SocketAddr) -> io::Result<Endpoint> {
+/// Connects to a peer, from a socket of its own.
+pub(crate) async fn dial(
+    address: SocketAddr,
+    site: &SiteName,
+    ring: &Keyring,
+    purpose: Purpose,
+    congestion: Congestion,
+) -> Result<Line, String> {
+    let crypto = tls::client(ring, site).map_err(|error| error.to_string())?;
+    let crypto = QuicClientConfig::try_from(crypto).map_err(|error| error.to_string())?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    let settings = transport(purpose, congestion, DIALER_KEEP_ALIVE);
+    config.transport_config(Arc::new(settings));
+    let endpoint = dialer(address).map_err(|error| error.to_string())?;
+    let connecting = endpoint
+        .connect_with(config, address, "strait")
+        .map_err(|error| error.to_string())?;
+    let connection = connecting.await;
+    let connection = connection.map_err(|error| explain(&error))?;
+    QuicConnection::new(connection, Some(endpoint))
+        .dialed()
+        .await
+}
+
+fn dialer(address: SocketAddr) -> io::Result<Endpoint> {
     let any = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -143,78 +165,4 @@ pub(crate) fn dialer(address: SocketAddr) -> io::Result<Endpoint> {
         socket,
         Arc::new(TokioRuntime),
     )
-}
-
-/// Why we close a connection: QUIC application error codes. Drawn in `docs/WIRE.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goodbye {
-    /// The gateway stops, or its operator paused the link.
-    Stopping,
-    /// A newer connection takes over.
-    Replaced,
-    /// The peer speaks another version.
-    Version,
-    /// The peer broke the protocol, or is not whom we expect.
-    Violation,
-    /// It took too long to introduce itself.
-    Timeout,
-}
-
-impl Goodbye {
-    pub(crate) fn code(self) -> VarInt {
-        let code: u8 = match self {
-            Self::Stopping => 0,
-            Self::Replaced => 1,
-            Self::Version => 2,
-            Self::Violation => 3,
-            Self::Timeout => 4,
-        };
-        code.into()
-    }
-}
-
-/// What an operator needs to know of a connection's end.
-pub(crate) fn explain(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::TimedOut => "no word from the peer".into(),
-        ConnectionError::ApplicationClosed(close) => {
-            let reason = String::from_utf8_lossy(&close.reason);
-            let reason: String = reason
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(200)
-                .collect();
-            match reason.is_empty() {
-                true => format!("the peer hung up (code {})", close.error_code),
-                false => format!("the peer hung up: {reason}"),
-            }
-        }
-        ConnectionError::ConnectionClosed(close) if is_alpn_alert(close.error_code) => {
-            "the peer speaks another version of the protocol".into()
-        }
-        ConnectionError::ConnectionClosed(close) if is_certificate_alert(close.error_code) => {
-            "the peer does not know this gateway's key: pair the two sites".into()
-        }
-        ConnectionError::TransportError(error) if is_certificate_alert(error.code) => {
-            format!("the other end is not the paired gateway: {}", error.reason)
-        }
-        ConnectionError::VersionMismatch
-        | ConnectionError::TransportError(_)
-        | ConnectionError::ConnectionClosed(_)
-        | ConnectionError::Reset
-        | ConnectionError::LocallyClosed
-        | ConnectionError::CidsExhausted => error.to_string(),
-    }
-}
-
-/// QUIC puts TLS alerts at 0x100 (RFC 9001, section 4.8); 120 is `no_application_protocol`.
-fn is_alpn_alert(code: TransportErrorCode) -> bool {
-    code == TransportErrorCode::crypto(120)
-}
-
-/// The alerts that rustls sends for a key that its verifier refuses (RFC 8446, section 6.2).
-fn is_certificate_alert(code: TransportErrorCode) -> bool {
-    (42..=49)
-        .chain([116])
-        .any(|alert| code == TransportErrorCode::crypto(alert))
 }

@@ -6,6 +6,7 @@
 //! drop what they had under way and begin afresh.
 
 mod gauge;
+mod handover;
 mod inbox;
 mod limits;
 mod number_set;
@@ -15,6 +16,7 @@ mod schedule;
 mod simulation;
 
 pub(crate) use gauge::Gauge;
+pub(crate) use handover::Handover;
 pub(crate) use inbox::{Arrival, Delivery, Inbox};
 pub(crate) use limits::UNACKED_SPAN_MAX;
 pub(crate) use number_set::NumberSet;

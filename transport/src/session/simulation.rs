@@ -1,4 +1,5 @@
-//! Two sessions, a link that breaks at any point, and ends that restart: all from one seed.
+//! Two sessions, a link that breaks at any point or goes over to another connection, and ends
+//! that restart: all from one seed.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -8,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::limits::unacked_bytes_max;
 use super::*;
-use crate::ids::{Number, Seq, StreamId};
-use crate::wire::control::Run;
+use crate::ids::{Seq, StreamId};
+use crate::wire::control::Message;
 use crate::wire::frame::Header;
 
 const SEEDS_DEFAULT: u64 = 400;
@@ -18,8 +19,14 @@ const STEPS: usize = 1500;
 /// Something on its way from one end to the other.
 enum Packet {
     Batch(Header, Bytes),
-    Acks(Class, Vec<Run>),
-    Missing(Class, Number),
+    Message(Message),
+}
+
+/// One end's half of a pair of connections.
+#[derive(Default)]
+struct Flow {
+    handover: Handover,
+    in_flight: VecDeque<Packet>,
 }
 
 struct OutUser {
@@ -38,7 +45,8 @@ struct End {
     delivered: HashMap<StreamId, (u64, bool)>,
     unacked: Vec<Delivery>,
     decoding: Vec<(Header, Bytes)>,
-    in_flight: VecDeque<Packet>,
+    /// The pair that is handing over, if any, and the newest.
+    flows: VecDeque<Flow>,
 }
 
 impl End {
@@ -50,12 +58,20 @@ impl End {
             delivered: HashMap::new(),
             unacked: Vec::new(),
             decoding: Vec::new(),
-            in_flight: VecDeque::new(),
+            flows: VecDeque::new(),
         }
+    }
+
+    /// Over which pair it sends: the older, until it has heard of the handover.
+    fn flow(&mut self) -> &mut Flow {
+        let retired = self.flows.iter().take_while(|f| f.handover.is_retired());
+        let index = retired.count();
+        &mut self.flows[index]
     }
 
     fn opened(&mut self, opened: &Opened) {
         self.connected = true;
+        self.flows = VecDeque::from([Flow::default()]);
         if opened.fresh {
             self.streams.clear();
             self.delivered.clear();
@@ -92,8 +108,9 @@ impl World {
             65..80 => self.decode(end),
             80..88 => self.ack(end),
             88..94 => self.tell_acks(end),
-            94..97 => self.connect(),
-            97..99 => self.disconnect(),
+            94..96 => self.hand_over(),
+            96..98 => self.connect(),
+            98 => self.disconnect(),
             _ if self.chance(20) => self.restart(end),
             _ => {}
         }
@@ -153,37 +170,102 @@ impl World {
                 raw_len: batch.raw.len(),
                 wire_len: batch.raw.len(),
             };
-            end.in_flight.push_back(Packet::Batch(header, batch.raw));
+            let flow = end.flow();
+            assert!(flow.handover.begin_write());
+            flow.handover.handle_written();
+            flow.in_flight.push_back(Packet::Batch(header, batch.raw));
         }
     }
 
-    /// Something that `end` sent reaches the other; batches overtake each other.
+    /// Something that `end` sent reaches the other; batches overtake each other, and what goes
+    /// over one pair of connections overtakes what goes over the other.
     fn arrive(&mut self, end: usize) {
-        let len = self.ends[end].in_flight.len();
-        if len == 0 || !self.ends[1 - end].connected {
+        let pick = self.rng.random::<u64>() as usize;
+        if !self.ends[1 - end].connected || self.ends[end].flows.is_empty() {
+            return;
+        }
+        let pair = pick % self.ends[end].flows.len();
+        let in_flight = &mut self.ends[end].flows[pair].in_flight;
+        let len = in_flight.len();
+        if len == 0 {
             return;
         }
         let index = self.rng.random_range(0..len.min(8));
-        let index = match self.ends[end].in_flight[index] {
-            Packet::Batch(..) => index,
-            Packet::Acks(..) | Packet::Missing(..) => 0,
+        let first_message = in_flight
+            .iter()
+            .position(|packet| matches!(packet, Packet::Message(_)));
+        let index = match (&in_flight[index], first_message) {
+            (Packet::Message(_), Some(first)) => first,
+            (Packet::Message(_) | Packet::Batch(..), _) => index,
         };
-        let packet = self.ends[end].in_flight.remove(index).unwrap();
+        let packet = in_flight.remove(index).unwrap();
         let to = &mut self.ends[1 - end];
         match packet {
             Packet::Batch(header, raw) => {
+                to.flows[pair].handover.handle_read();
                 if to.session.inbox.handle_header(&header).unwrap() == Arrival::New {
                     to.decoding.push((header, raw));
                 }
             }
-            Packet::Acks(class, runs) => {
+            Packet::Message(Message::Acks { class, runs }) => {
                 let mut acked = Vec::new();
-                to.session
-                    .outbox
-                    .handle_acks(class, &runs, &mut acked)
-                    .unwrap();
+                let outbox = &mut to.session.outbox;
+                outbox.handle_acks(class, &runs, &mut acked).unwrap();
             }
-            Packet::Missing(class, number) => to.session.outbox.handle_missing(class, number),
+            Packet::Message(Message::Missing { class, number }) => {
+                to.session.outbox.handle_missing(class, number);
+            }
+            Packet::Message(Message::Last { batches }) => {
+                to.flows[pair].handover.handle_last(batches).unwrap();
+            }
+            Packet::Message(Message::Drained) => {
+                to.flows[pair].handover.handle_drained().unwrap();
+            }
+            Packet::Message(Message::Renew) => unreachable!("nobody asks for it"),
+        }
+        self.close_what_is_over();
+    }
+
+    /// A second pair of connections joins; the listener goes over to it at once.
+    fn hand_over(&mut self) {
+        if self
+            .ends
+            .iter()
+            .all(|end| end.connected && end.flows.len() == 1)
+        {
+            for end in &mut self.ends {
+                end.flows.push_back(Flow::default());
+            }
+            let listener = self.rng.random_range(0..2usize);
+            self.ends[listener].flows[0].handover.retire();
+        } else {
+            for end in &mut self.ends {
+                if end.flows.len() == 2 {
+                    end.flows[0].handover.retire();
+                }
+            }
+        }
+    }
+
+    /// Says over the old pair what the handover needs.
+    fn tell_handover(&mut self, end: usize) {
+        if self.ends[end].flows.len() == 2 {
+            let old = &mut self.ends[end].flows[0];
+            let message = old.handover.poll_message();
+            old.in_flight.extend(message.map(Packet::Message));
+            self.close_what_is_over();
+        }
+    }
+
+    /// The first end that sees the handover through closes the old pair: nothing may be lost.
+    fn close_what_is_over(&mut self) {
+        let over = |end: &End| end.flows.len() == 2 && end.flows[0].handover.is_over();
+        if self.ends.iter().any(over) {
+            for end in &mut self.ends {
+                let old = end.flows.pop_front().unwrap();
+                assert!(old.handover.has_all());
+                assert!(!old.in_flight.iter().any(|p| matches!(p, Packet::Batch(..))));
+            }
         }
     }
 
@@ -197,8 +279,9 @@ impl World {
         let (header, raw) = user.decoding.swap_remove(pick % user.decoding.len());
         if missing && !header.literal {
             user.session.inbox.handle_missing(&header);
-            user.in_flight
-                .push_back(Packet::Missing(header.class, header.number));
+            let (class, number) = (header.class, header.number);
+            let missing = Packet::Message(Message::Missing { class, number });
+            user.flow().in_flight.push_back(missing);
             return;
         }
         let mut deliveries = Vec::new();
@@ -238,6 +321,7 @@ impl World {
     }
 
     fn tell_acks(&mut self, end: usize) {
+        self.tell_handover(end);
         let end = &mut self.ends[end];
         if !end.connected {
             return;
@@ -245,7 +329,8 @@ impl World {
         for class in Class::ALL {
             let runs = end.session.inbox.poll_acks(class);
             if !runs.is_empty() {
-                end.in_flight.push_back(Packet::Acks(class, runs));
+                let acks = Packet::Message(Message::Acks { class, runs });
+                end.flow().in_flight.push_back(acks);
             }
         }
     }
@@ -253,7 +338,7 @@ impl World {
     fn disconnect(&mut self) {
         for end in &mut self.ends {
             end.connected = false;
-            end.in_flight.clear();
+            end.flows.clear();
             end.decoding.clear();
         }
     }

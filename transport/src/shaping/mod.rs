@@ -32,6 +32,7 @@ pub(crate) struct Shaper {
     turn: [Notify; Class::COUNT],
     piece_bytes: usize,
     link_bytes_s: Option<f64>,
+    rate_bits_s: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -63,10 +64,16 @@ impl Shaper {
         });
         Self {
             state,
+            rate_bits_s,
             turn: Default::default(),
             link_bytes_s: rate_bits_s.map(|rate| rate as f64 / 8.0 * UNDER_WAY_PART),
             piece_bytes: piece.clamp(*PIECE_BYTES.start(), *PIECE_BYTES.end()) as usize,
         }
+    }
+
+    /// The link's rate as configured.
+    pub(crate) fn rate_bits_s(&self) -> Option<u64> {
+        self.rate_bits_s
     }
 
     /// Bytes a second that congestion control should count on.

@@ -6,6 +6,9 @@ use crate::ids::Number;
 
 const ACKS: u8 = 1;
 const MISSING: u8 = 2;
+const RENEW: u8 = 3;
+const LAST: u8 = 4;
+const DRAINED: u8 = 5;
 const RANGES_MAX: usize = 256;
 
 /// A run of numbers: `start` and the `len - 1` that follow.
@@ -21,6 +24,12 @@ pub(crate) enum Message {
     Acks { class: Class, runs: Vec<Run> },
     /// Send this batch again, as literals.
     Missing { class: Class, number: Number },
+    /// Whoever dialed should dial anew, and hand over to that connection.
+    Renew,
+    /// A newer connection took over; over this one came so many batches, and no more will.
+    Last { batches: u64 },
+    /// All of the other end's last batches are here.
+    Drained,
 }
 
 impl Message {
@@ -49,6 +58,12 @@ impl Message {
                 out.extend([MISSING, class.index() as u8]);
                 put_varint(out, number.0);
             }
+            Self::Renew => out.push(RENEW),
+            Self::Last { batches } => {
+                out.push(LAST);
+                put_varint(out, *batches);
+            }
+            Self::Drained => out.push(DRAINED),
         }
     }
 
@@ -56,10 +71,9 @@ impl Message {
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, usize), ParseError> {
         let mut cursor = Cursor::new(bytes);
         let kind = cursor.byte()?;
-        let class = Class::from_index(usize::from(cursor.byte()?));
-        let class = class.ok_or(Malformed("message class"))?;
         let message = match kind {
             ACKS => {
+                let class = take_class(&mut cursor)?;
                 let count = cursor.len(RANGES_MAX, "number of runs")?;
                 let runs = (0..count).map(|_| {
                     let start = Number(cursor.varint()?);
@@ -70,13 +84,23 @@ impl Message {
                 Self::Acks { class, runs }
             }
             MISSING => Self::Missing {
-                class,
+                class: take_class(&mut cursor)?,
                 number: Number(cursor.varint()?),
             },
+            RENEW => Self::Renew,
+            LAST => Self::Last {
+                batches: cursor.varint()?,
+            },
+            DRAINED => Self::Drained,
             _ => return Err(Malformed("message kind").into()),
         };
         Ok((message, bytes.len() - cursor.remaining()))
     }
+}
+
+fn take_class(cursor: &mut Cursor<'_>) -> Result<Class, ParseError> {
+    let class = Class::from_index(usize::from(cursor.byte()?));
+    Ok(class.ok_or(Malformed("message class"))?)
 }
 
 #[cfg(test)]
@@ -100,6 +124,19 @@ mod tests {
                 }
             }
             prop_assert_eq!(again, runs);
+        }
+
+        #[test]
+        fn short_messages_survive(n in any::<u64>()) {
+            let missing = Message::Missing { class: Class::Control, number: Number(n) };
+            let others = [Message::Renew, Message::Last { batches: n }, Message::Drained];
+            for message in others.into_iter().chain([missing]) {
+                let mut bytes = Vec::new();
+                message.encode(&mut bytes);
+                prop_assert_eq!(Message::decode(&bytes), Ok((message, bytes.len())));
+                let cut = Message::decode(&bytes[..bytes.len() - 1]);
+                prop_assert_eq!(cut, Err(ParseError::Incomplete));
+            }
         }
 
         #[test]

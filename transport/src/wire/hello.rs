@@ -9,16 +9,18 @@ use crate::ids::{Number, SiteName};
 use crate::session::{ClassMarks, Instance, NumberSet, SessionHello, UNACKED_SPAN_MAX};
 
 /// Version of everything that follows the prefix, frames included.
-pub(crate) const WIRE_VERSION: u16 = 1;
+pub(crate) const WIRE_VERSION: u16 = 2;
 /// What a decoder may say of itself.
 pub(crate) const CODEC_HELLO_BYTES_MAX: usize = 4 << 10;
 
 const MAGIC: [u8; 4] = *b"STRT";
 const ATTACH_MAGIC: [u8; 4] = *b"STRB";
+const JOIN_MAGIC: [u8; 4] = *b"STRJ";
 /// Three classes of two sets of a thousand runs, and the rest.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Ties a bulk connection to its control connection. Random.
+/// Ties a bulk connection to its control connection, and to both those that take over from
+/// them. Random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PairToken(pub(crate) u64);
 
@@ -29,6 +31,9 @@ pub(crate) enum Prefix {
     Hello { version: u16, body_len: usize },
     /// A bulk connection that belongs to a control connection.
     Attach(PairToken),
+    /// A control connection that takes over from the one with this token. Said back by the
+    /// listener when it agrees.
+    Join(PairToken),
 }
 
 impl Prefix {
@@ -45,6 +50,10 @@ impl Prefix {
             }
             Self::Attach(PairToken(token)) => {
                 out[..4].copy_from_slice(&ATTACH_MAGIC);
+                out[4..].copy_from_slice(&token.to_le_bytes());
+            }
+            Self::Join(PairToken(token)) => {
+                out[..4].copy_from_slice(&JOIN_MAGIC);
                 out[4..].copy_from_slice(&token.to_le_bytes());
             }
         }
@@ -64,6 +73,7 @@ impl Prefix {
                 Ok(Self::Hello { version, body_len })
             }
             ATTACH_MAGIC => Ok(Self::Attach(PairToken(u64::from_le_bytes(rest)))),
+            JOIN_MAGIC => Ok(Self::Join(PairToken(u64::from_le_bytes(rest)))),
             _ => Err(Malformed("Hello: this is no strait gateway")),
         }
     }
@@ -252,7 +262,9 @@ mod tests {
 
     #[test]
     fn an_attachment_survives() {
-        let attach = Prefix::Attach(PairToken(0x0123_4567_89ab_cdef));
-        assert_eq!(Prefix::decode(&attach.encode()), Ok(attach));
+        let token = PairToken(0x0123_4567_89ab_cdef);
+        for prefix in [Prefix::Attach(token), Prefix::Join(token)] {
+            assert_eq!(Prefix::decode(&prefix.encode()), Ok(prefix));
+        }
     }
 }

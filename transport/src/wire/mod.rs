@@ -4,5 +4,6 @@ pub(crate) mod control;
 mod cursor;
 pub mod frame;
 pub(crate) mod hello;
+pub(crate) mod record;
 
 pub(crate) use cursor::{Cursor, Malformed, ParseError, put_varint, varint_len};

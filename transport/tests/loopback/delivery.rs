@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use strait_transport::{Class, LinkEvent, LinkHandle, Phase, SendError, StreamId};
+use strait_transport::{Class, LinkEvent, LinkEvents, LinkHandle, Phase, SendError, StreamId};
 use tokio::time::{sleep, timeout};
 
-use crate::site::{PATIENCE, Running, connected};
+use crate::site::{PATIENCE, connected, next};
 
 /// What a test stream carries: its place, repeated.
 fn batch(stream: u8, index: u64, len: usize) -> Bytes {
@@ -16,7 +16,7 @@ fn batch(stream: u8, index: u64, len: usize) -> Bytes {
 }
 
 /// Sends `count` batches on a stream of its own and waits for the last acknowledgement.
-async fn send_all(link: LinkHandle, class: Class, tag: u8, count: u64) {
+pub(crate) async fn send_all(link: LinkHandle, class: Class, tag: u8, count: u64) {
     let mut rng = StdRng::seed_from_u64(u64::from(tag));
     let mut stream = link.open(class, Bytes::from(vec![tag])).unwrap();
     for index in 0..count {
@@ -34,17 +34,17 @@ async fn send_all(link: LinkHandle, class: Class, tag: u8, count: u64) {
 }
 
 /// Reads until `streams` streams have ended; checks that each batch comes once, in order.
-async fn receive_all(site: &mut Running, mut streams: usize) {
-    let mut next: HashMap<StreamId, u64> = HashMap::new();
+pub(crate) async fn receive_all(events: &mut LinkEvents, mut streams: usize) {
+    let mut places: HashMap<StreamId, u64> = HashMap::new();
     while streams > 0 {
-        let LinkEvent::Batch(received) = site.next().await else {
+        let LinkEvent::Batch(received) = next(events).await else {
             continue;
         };
-        let next = next.entry(received.stream).or_default();
-        assert_eq!(received.seq.0, *next);
+        let place = places.entry(received.stream).or_default();
+        assert_eq!(received.seq.0, *place);
         assert_eq!(received.bytes[0], received.open[0]);
-        assert_eq!(received.bytes[1..9], next.to_le_bytes());
-        *next += 1;
+        assert_eq!(received.bytes[1..9], place.to_le_bytes());
+        *place += 1;
         streams -= usize::from(received.last);
         received.ack();
     }
@@ -64,7 +64,9 @@ async fn batches_of_all_classes_arrive_once_and_in_order() {
         .zip(1..)
         .map(|((class, count), tag)| tokio::spawn(send_all(east.link.clone(), class, tag, count)))
         .collect();
-    timeout(PATIENCE, receive_all(&mut west, 4)).await.unwrap();
+    timeout(PATIENCE, receive_all(&mut west.events, 4))
+        .await
+        .unwrap();
     for sent in sending {
         timeout(PATIENCE, sent).await.unwrap().unwrap();
     }
@@ -90,7 +92,7 @@ async fn a_link_cut_again_and_again_loses_and_doubles_nothing() {
             cut.resume();
         }
     });
-    timeout(3 * PATIENCE, receive_all(&mut west, 2))
+    timeout(3 * PATIENCE, receive_all(&mut west.events, 2))
         .await
         .unwrap();
     timeout(PATIENCE, async {
@@ -151,7 +153,9 @@ async fn a_user_who_answers_while_reading_never_deadlocks() {
     });
     let link = east.link.clone();
     let sending = tokio::spawn(send_all(link, Class::Bulk, 0, 200));
-    timeout(PATIENCE, receive_all(&mut east, 1)).await.unwrap();
+    timeout(PATIENCE, receive_all(&mut east.events, 1))
+        .await
+        .unwrap();
     drop(timeout(PATIENCE, echo).await.unwrap().unwrap());
     timeout(PATIENCE, sending).await.unwrap().unwrap();
 }

@@ -6,6 +6,7 @@
 
 mod codec;
 mod delivery;
+mod paths;
 mod proxy;
 mod refusal;
 mod restart;

@@ -1,41 +1,63 @@
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-/// Carries datagrams to a node and back, unless it is cut: then it swallows them.
+/// Carries datagrams and TCP connections to a node and back, unless it is cut: then it swallows
+/// them.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    cut: Arc<AtomicBool>,
+    cut: Arc<Cut>,
+}
+
+#[derive(Default)]
+struct Cut {
+    udp: AtomicBool,
+    tcp: AtomicBool,
 }
 
 impl Proxy {
-    pub(crate) fn start(target: SocketAddr) -> Self {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
+    pub(crate) async fn start(target: SocketAddr) -> Self {
+        let (socket, listener) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = socket.local_addr().unwrap();
+            if let Ok(listener) = TcpListener::bind(address).await {
+                break (Arc::new(socket), listener);
+            }
+        };
         let address = socket.local_addr().unwrap();
-        let socket = Arc::new(UdpSocket::from_std(socket).unwrap());
-        let cut = Arc::new(AtomicBool::new(false));
+        let cut = Arc::<Cut>::default();
         tokio::spawn(forward(socket, target, Arc::clone(&cut)));
+        tokio::spawn(accept(listener, target, Arc::clone(&cut)));
         Self { address, cut }
     }
 
     pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::Relaxed);
+        self.cut_udp();
+        self.cut.tcp.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cut_udp(&self) {
+        self.cut.udp.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn heal(&self) {
-        self.cut.store(false, Ordering::Relaxed);
+        self.cut.udp.store(false, Ordering::Relaxed);
+        self.cut.tcp.store(false, Ordering::Relaxed);
     }
 }
 
-async fn forward(socket: Arc<UdpSocket>, target: SocketAddr, cut: Arc<AtomicBool>) {
+async fn forward(socket: Arc<UdpSocket>, target: SocketAddr, cut: Arc<Cut>) {
     let mut upstreams: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut buffer = vec![0; 65536];
     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
-        if cut.load(Ordering::Relaxed) {
+        if cut.udp.load(Ordering::Relaxed) {
             continue;
         }
         let upstream = match upstreams.get(&from) {
@@ -53,18 +75,39 @@ async fn forward(socket: Arc<UdpSocket>, target: SocketAddr, cut: Arc<AtomicBool
     }
 }
 
-async fn backward(
-    upstream: Arc<UdpSocket>,
-    socket: Arc<UdpSocket>,
-    to: SocketAddr,
-    cut: Arc<AtomicBool>,
-) {
+async fn backward(upstream: Arc<UdpSocket>, socket: Arc<UdpSocket>, to: SocketAddr, cut: Arc<Cut>) {
     let mut buffer = vec![0; 65536];
     loop {
         if let Ok(len) = upstream.recv(&mut buffer).await
-            && !cut.load(Ordering::Relaxed)
+            && !cut.udp.load(Ordering::Relaxed)
         {
             drop(socket.send_to(&buffer[..len], to).await);
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, cut: Arc<Cut>) {
+    while let Ok((near, _)) = listener.accept().await {
+        let Ok(far) = TcpStream::connect(target).await else {
+            continue;
+        };
+        let ((near_read, near_write), (far_read, far_write)) =
+            (near.into_split(), far.into_split());
+        tokio::spawn(copy(near_read, far_write, Arc::clone(&cut)));
+        tokio::spawn(copy(far_read, near_write, Arc::clone(&cut)));
+    }
+}
+
+/// While it is cut, bytes stand still.
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cut: Arc<Cut>) -> io::Result<()> {
+    let mut buffer = vec![0; 65536];
+    loop {
+        while cut.tcp.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        match from.read(&mut buffer).await? {
+            0 => return to.shutdown().await,
+            len => to.write_all(&buffer[..len]).await?,
         }
     }
 }

@@ -89,7 +89,7 @@ async fn garbage_to_the_port_changes_nothing() {
 async fn a_peer_that_dies_without_a_word_is_noticed() {
     let (east, west) = (Site::new("east"), Site::new("west"));
     let west_runs = west.start(&east, None).await;
-    let proxy = Proxy::start(west_runs.node.local_addr());
+    let proxy = Proxy::start(west_runs.node.local_addr()).await;
     let mut east_runs = east.start(&west, Some(proxy.address)).await;
     assert!(east_runs.up().await);
     proxy.cut();

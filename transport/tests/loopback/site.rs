@@ -1,9 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use strait_transport::{
-    Congestion, Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig,
-};
+use strait_transport::{Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig};
 use tokio::time::timeout;
 
 use crate::codec::{Marking, Unmarking};
@@ -47,11 +45,8 @@ impl Site {
         address: Option<SocketAddr>,
     ) -> Running {
         let peer = PeerConfig {
-            site: peer.name.parse().unwrap(),
-            key: peer.identity.public_key(),
             addresses: address.iter().map(ToString::to_string).collect(),
-            rate_bits_s: None,
-            congestion: Congestion::Strait,
+            ..PeerConfig::new(peer.name.parse().unwrap(), peer.identity.public_key())
         };
         let config = NodeConfig {
             site: self.name.parse().unwrap(),
@@ -72,8 +67,7 @@ impl Site {
 
 impl Running {
     pub(crate) async fn next(&mut self) -> LinkEvent {
-        let event = timeout(PATIENCE, self.events.next()).await;
-        event.expect("an event in time").expect("a running node")
+        next(&mut self.events).await
     }
 
     /// Waits for the link to come up; says whether the session is fresh.
@@ -86,6 +80,11 @@ impl Running {
             }
         }
     }
+}
+
+pub(crate) async fn next(events: &mut LinkEvents) -> LinkEvent {
+    let event = timeout(PATIENCE, events.next()).await;
+    event.expect("an event in time").expect("a running node")
 }
 
 /// Two sites, both up. `west` listens and `east` dials.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strait_transport::{
-    BatchRef, Congestion, Decode, Decoding, Encode, EncodedBatch, Identity, LinkEvent, LinkEvents,
-    LinkHandle, Node, NodeConfig, PeerConfig, Seq, SiteName, StreamId,
+    BatchRef, Decode, Decoding, Encode, EncodedBatch, Identity, LinkEvent, LinkEvents, LinkHandle,
+    Node, NodeConfig, PeerConfig, Seq, SiteName, StreamId,
 };
 
 use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
@@ -133,11 +133,8 @@ async fn bind(
         identity: identity(own_dir),
         listen,
         peers: vec![PeerConfig {
-            site: site(peer),
-            key: identity(peer_dir).public_key(),
             addresses,
-            rate_bits_s: None,
-            congestion: Congestion::Strait,
+            ..PeerConfig::new(site(peer), identity(peer_dir).public_key())
         }],
     };
     let (node, mut links) = Node::bind(config, |_| (Box::new(Plain), Box::new(Plain)))

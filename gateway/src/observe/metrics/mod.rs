@@ -13,6 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use strait_transport::Transport;
+
 use super::process::{self, ProcessFigures};
 use super::status::Status;
 
@@ -116,6 +118,7 @@ impl Collector for Snapshot {
         write(out, tables::PROCESS, &process)?;
         let mut links = Vec::new();
         let mut phases = Vec::new();
+        let mut transports = Vec::new();
         let mut classes = Vec::new();
         let mut streams = Vec::new();
         for link in &status.links {
@@ -126,11 +129,19 @@ impl Collector for Snapshot {
                 let is_now = if phase == link.phase { &true } else { &false };
                 phases.push((with("phase", phase.name()), is_now));
             }
+            for transport in [Transport::Quic, Transport::Tcp].map(Transport::name) {
+                let is_now = match link.transport.as_deref() == Some(transport) {
+                    true => &true,
+                    false => &false,
+                };
+                transports.push((with("transport", transport), is_now));
+            }
             classes.extend(link.classes.iter().map(|c| (with("class", &c.class), c)));
             streams.extend(link.streams.iter().map(|s| (with("stream", &s.stream), s)));
         }
         write(out, tables::LINK, &links)?;
         write(out, tables::PHASE, &phases)?;
+        write(out, tables::TRANSPORT, &transports)?;
         write(out, tables::CLASS, &classes)?;
         write(out, tables::STREAM, &streams)
     }
@@ -200,6 +211,8 @@ mod tests {
             "strait_link_phase{site=\"east\",link=\"west\",phase=\"replicating\"} 1",
             "strait_link_phase{site=\"east\",link=\"west\",phase=\"down\"} 0",
             "strait_link_rtt_seconds{site=\"east\",link=\"west\"} 0.1015",
+            "strait_link_transport{site=\"east\",link=\"west\",transport=\"tcp\"} 1",
+            "strait_link_transport{site=\"east\",link=\"north\",transport=\"tcp\"} 0",
             "strait_class_wire_bytes_total{site=\"east\",link=\"west\",class=\"bulk\"} 1000000",
             "strait_stream_lag_seconds{site=\"east\",link=\"west\",stream=\"counters\"} 0.08",
             "strait_grid_writes_total{site=\"east\"} 42",

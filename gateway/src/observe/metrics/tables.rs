@@ -213,7 +213,26 @@ pub(super) const LINK: &[Metric<LinkReport>] = &[
         "UDP datagrams received",
         |l| some(l.udp_received_packets),
     ),
+    counter("strait_link_tcp_sent_bytes", "TCP payload sent", |l| {
+        some(l.tcp_sent_bytes)
+    }),
+    counter(
+        "strait_link_tcp_received_bytes",
+        "TCP payload received",
+        |l| some(l.tcp_received_bytes),
+    ),
+    counter(
+        "strait_link_handovers",
+        "Times that a newer connection took over while the link was up",
+        |l| some(l.handovers),
+    ),
 ];
+
+pub(super) const TRANSPORT: &[Metric<bool>] = &[gauge(
+    "strait_link_transport",
+    "1 for what carries the link, 0 for the other",
+    |is_now| some(*is_now),
+)];
 
 pub(super) const PHASE: &[Metric<bool>] = &[gauge(
     "strait_link_phase",

@@ -1,12 +1,12 @@
 //! TLS 1.3 with raw public keys (RFC 7250) both ways: no certificates, no authorities, only
 //! pinned ed25519 keys.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::crypto::{
@@ -16,12 +16,14 @@ use rustls::pki_types::{
     CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
 };
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
 use crate::identity::{Identity, PublicKey};
+use crate::ids::SiteName;
 
 /// The protocol's name and generation. What may change more often has its version in the
 /// Hello.
@@ -32,17 +34,89 @@ const SPKI_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
-/// The keys that are let in. Shared, so that a key can be added or taken away while running.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PinnedKeys(Arc<RwLock<BTreeSet<PublicKey>>>);
+/// The key that we show, and those that we let in, each with the site it belongs to. Shared by
+/// all connections, so that keys can be exchanged while running: handshakes from then on use
+/// the new ones.
+#[derive(Clone)]
+pub(crate) struct Keyring(Arc<RwLock<Keys>>);
 
-impl PinnedKeys {
-    pub(crate) fn insert(&self, key: PublicKey) -> bool {
-        self.0.write().insert(key)
+struct Keys {
+    own: Arc<CertifiedKey>,
+    public: PublicKey,
+    pinned: BTreeMap<PublicKey, SiteName>,
+}
+
+impl Keys {
+    fn new(identity: &Identity, pinned: BTreeMap<PublicKey, SiteName>) -> Result<Self, Error> {
+        Ok(Self {
+            own: Arc::new(certified_key(identity)?),
+            public: identity.public_key(),
+            pinned,
+        })
+    }
+}
+
+impl Keyring {
+    pub(crate) fn new(
+        identity: &Identity,
+        pinned: BTreeMap<PublicKey, SiteName>,
+    ) -> Result<Self, Error> {
+        let keys = Keys::new(identity, pinned)?;
+        Ok(Self(Arc::new(RwLock::new(keys))))
     }
 
-    fn contains(&self, key: &PublicKey) -> bool {
-        self.0.read().contains(key)
+    /// Exchanges all keys at once.
+    pub(crate) fn replace(
+        &self,
+        identity: &Identity,
+        pinned: BTreeMap<PublicKey, SiteName>,
+    ) -> Result<(), Error> {
+        *self.0.write() = Keys::new(identity, pinned)?;
+        Ok(())
+    }
+
+    /// Our own.
+    pub(crate) fn own(&self) -> PublicKey {
+        self.0.read().public
+    }
+
+    /// Whose key this is, if it is pinned.
+    pub(crate) fn site_of(&self, key: &PublicKey) -> Option<SiteName> {
+        self.0.read().pinned.get(key).cloned()
+    }
+
+    fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read().own)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keyring").field(&self.own()).finish()
+    }
+}
+
+impl ResolvesServerCert for Keyring {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.certified())
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+impl ResolvesClientCert for Keyring {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.certified())
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -59,46 +133,73 @@ impl fmt::Debug for UnknownKey {
 }
 
 /// The key that a finished handshake proved.
-pub(crate) fn peer_key(connection: &quinn::Connection) -> Option<PublicKey> {
-    let identity = connection.peer_identity()?;
-    let chain = identity.downcast_ref::<Vec<CertificateDer<'static>>>()?;
+pub(crate) fn peer_key(chain: &[CertificateDer<'_>]) -> Option<PublicKey> {
     public_key(chain.first()?)
 }
 
 /// For connections that others dial: any pinned key is welcome.
-pub(crate) fn server(identity: &Identity, pinned: PinnedKeys) -> Result<QuicServerConfig, Error> {
+pub(crate) fn server(ring: &Keyring) -> Result<rustls::ServerConfig, Error> {
     let provider = Arc::new(provider());
-    let verifier = Arc::new(Pinned::new(&provider, Accepted::AnyOf(pinned)));
-    let key = Arc::new(certified_key(identity)?);
+    let verifier = Arc::new(Pinned::new(&provider, ring, None));
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(
-            rustls::server::AlwaysResolvesServerRawPublicKeys::new(key),
-        ));
+        .with_cert_resolver(Arc::new(ring.clone()));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    QuicServerConfig::try_from(config).map_err(|error| Error::General(error.to_string()))
+    Ok(config)
 }
 
-/// For a connection that we dial: the other end must be the owner of `peer`.
-pub(crate) fn client(identity: &Identity, peer: PublicKey) -> Result<QuicClientConfig, Error> {
+/// For a connection that we dial: the other end must have a key of `site`.
+pub(crate) fn client(ring: &Keyring, site: &SiteName) -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(provider());
-    let verifier = Arc::new(Pinned::new(&provider, Accepted::Only(peer)));
-    let key = Arc::new(certified_key(identity)?);
+    let verifier = Arc::new(Pinned::new(&provider, ring, Some(site.clone())));
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_client_cert_resolver(Arc::new(
-            rustls::client::AlwaysResolvesClientRawPublicKeys::new(key),
-        ));
+        .with_client_cert_resolver(Arc::new(ring.clone()));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
-    QuicClientConfig::try_from(config).map_err(|error| Error::General(error.to_string()))
+    Ok(config)
+}
+
+/// What the peer means by an alert (RFC 8446, section 6.2), where an operator can do something.
+pub(crate) fn explain_alert(alert: u8) -> Option<&'static str> {
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    match alert {
+        NO_APPLICATION_PROTOCOL => Some("the peer speaks another version of the protocol"),
+        alert if is_about_key(alert) => {
+            Some("the peer does not know this gateway's key: pair the two sites")
+        }
+        _ => None,
+    }
+}
+
+/// The alerts that rustls sends for a key that its verifier refuses.
+pub(crate) fn is_about_key(alert: u8) -> bool {
+    matches!(alert, 42..=49 | 116)
+}
+
+/// We refused the key of whom we dialed.
+pub(crate) fn not_the_peer(reason: impl fmt::Display) -> String {
+    format!("the other end is not the paired gateway: {reason}")
+}
+
+/// What an operator needs to know of a failed handshake.
+pub(crate) fn explain(error: &Error) -> String {
+    if let Error::AlertReceived(alert) = error
+        && let Some(known) = explain_alert(u8::from(*alert))
+    {
+        return known.to_owned();
+    }
+    match matches!(error, Error::InvalidCertificate(_)) {
+        true => not_the_peer(error),
+        false => error.to_string(),
+    }
 }
 
 /// Hybrid post-quantum key exchange first; today's alone for nobody but debuggers.
@@ -120,39 +221,33 @@ fn public_key(spki: &[u8]) -> Option<PublicKey> {
     key.try_into().ok().map(PublicKey::from_bytes)
 }
 
-#[derive(Debug)]
-enum Accepted {
-    Only(PublicKey),
-    AnyOf(PinnedKeys),
-}
-
 /// Accepts raw keys that are pinned, and nothing else.
 struct Pinned {
-    accepted: Accepted,
+    ring: Keyring,
+    /// The one site that is expected, if any.
+    site: Option<SiteName>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl fmt::Debug for Pinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pinned").field(&self.accepted).finish()
+        f.debug_tuple("Pinned").field(&self.site).finish()
     }
 }
 
 impl Pinned {
-    fn new(provider: &CryptoProvider, accepted: Accepted) -> Self {
+    fn new(provider: &CryptoProvider, ring: &Keyring, site: Option<SiteName>) -> Self {
         Self {
-            accepted,
+            ring: ring.clone(),
+            site,
             algorithms: provider.signature_verification_algorithms,
         }
     }
 
     fn check(&self, spki: &[u8]) -> Result<(), Error> {
         let key = public_key(spki).ok_or(CertificateError::BadEncoding)?;
-        let known = match &self.accepted {
-            Accepted::Only(peer) => *peer == key,
-            Accepted::AnyOf(pinned) => pinned.contains(&key),
-        };
-        match known {
+        let owner = self.ring.site_of(&key);
+        match owner.is_some_and(|owner| self.site.as_ref().is_none_or(|site| owner == *site)) {
             true => Ok(()),
             false => Err(CertificateError::Other(OtherError(Arc::new(UnknownKey(key)))).into()),
         }

@@ -1,0 +1,186 @@
+//! The door: who dials us is asked for its key before anything else, and few at a time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use quinn::{Endpoint, Incoming};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::ids::SiteName;
+use crate::line::{Goodbye, Line};
+use crate::link::{self, Caller};
+use crate::quic::{self, QuicConnection};
+use crate::refusals::Refusals;
+use crate::tcp::Acceptor;
+use crate::tls::Keyring;
+
+/// Handshakes of others at a time, over QUIC and over TCP each; beyond half of it, addresses must
+/// prove themselves.
+const HANDSHAKES_MAX: usize = 32;
+/// How long a handshake and the first words may take that others began.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// After an error to accept, such as too many open files.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+type Refused = (SocketAddr, String);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    ring: Keyring,
+    callers: HashMap<SiteName, Sender<Caller>>,
+}
+
+impl Door {
+    pub(crate) fn new(ring: Keyring, callers: HashMap<SiteName, Sender<Caller>>) -> Self {
+        Self { ring, callers }
+    }
+
+    /// Answers those who dial us, until it is dropped.
+    pub(crate) async fn open(self, endpoint: Endpoint, listener: TcpListener, acceptor: Acceptor) {
+        let (mut over_quic, mut over_tcp) = (JoinSet::new(), JoinSet::new());
+        let mut refusals = Refusals::default();
+        loop {
+            let answered = tokio::select! {
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => {
+                        self.admit(incoming, &mut over_quic);
+                        continue;
+                    }
+                    None => return,
+                },
+                accepted = listener.accept(), if over_tcp.len() < HANDSHAKES_MAX => {
+                    match accepted {
+                        Ok((stream, address)) => {
+                            let answer = self.clone().answer_tcp(stream, address, acceptor.clone());
+                            over_tcp.spawn(answer);
+                        }
+                        Err(error) => {
+                            tracing::debug!(%error, "cannot accept over TCP");
+                            sleep(ACCEPT_AGAIN).await;
+                        }
+                    }
+                    continue;
+                }
+                Some(answered) = over_quic.join_next() => answered,
+                Some(answered) = over_tcp.join_next() => answered,
+            };
+            if let Ok(Err((address, reason))) = answered {
+                refusals.log(Instant::now(), address, &reason);
+            }
+        }
+    }
+
+    /// Starts a handshake, unless there are too many.
+    fn admit(&self, incoming: Incoming, handshakes: &mut JoinSet<Result<(), Refused>>) {
+        if handshakes.len() >= HANDSHAKES_MAX {
+            incoming.ignore();
+        } else if handshakes.len() >= HANDSHAKES_MAX / 2 && incoming.may_retry() {
+            // An address that is not the sender's own never comes back.
+            drop(incoming.retry());
+        } else {
+            handshakes.spawn(self.clone().answer_quic(incoming));
+        }
+    }
+
+    async fn answer_quic(self, incoming: Incoming) -> Result<(), Refused> {
+        let address = incoming.remote_address();
+        let handshake = async {
+            let connecting = incoming.accept().map_err(|error| quic::explain(&error))?;
+            let connection = connecting.await.map_err(|error| quic::explain(&error))?;
+            QuicConnection::new(connection, None).answered().await
+        };
+        self.answer(address, handshake).await
+    }
+
+    async fn answer_tcp(
+        self,
+        stream: TcpStream,
+        address: SocketAddr,
+        acceptor: Acceptor,
+    ) -> Result<(), Refused> {
+        let handshake = async { acceptor.answer(stream, address).await };
+        self.answer(address, handshake).await
+    }
+
+    /// Hands a caller with a pinned key to its link.
+    async fn answer(
+        self,
+        address: SocketAddr,
+        handshake: impl Future<Output = Result<Line, String>>,
+    ) -> Result<(), Refused> {
+        let refused = |reason: String| (address, reason);
+        let line = timeout(HANDSHAKE_MAX, handshake).await;
+        let line = line
+            .map_err(|_| refused("the handshake took too long".into()))?
+            .map_err(refused)?;
+        let key = line.connection.key();
+        let site = key.and_then(|key| self.ring.site_of(&key));
+        let Some(link) = site.and_then(|site| self.callers.get(&site)) else {
+            line.connection.close(Goodbye::Violation, "unknown key");
+            return Err(refused("unknown key".into()));
+        };
+        if let Some(caller) = link::introduce(line).await {
+            // A link that has stopped needs no callers.
+            drop(link.send(caller).await);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Congestion;
+    use crate::identity::Identity;
+    use crate::line::Purpose;
+    use crate::tcp;
+    use crate::wire::hello::{Prefix, WIRE_VERSION};
+
+    /// An open door of `west`, which knows `east`; where it is, and east's keys.
+    async fn door() -> (SocketAddr, Keyring) {
+        let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let pins = |of: &Identity, site: &str| {
+            BTreeMap::from([(of.public_key(), site.parse::<SiteName>().unwrap())])
+        };
+        let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (endpoint, _) = quic::listen(address, &ring).unwrap();
+        let acceptor = Acceptor::new(&ring).unwrap();
+        let (link, mut calls) = tokio::sync::mpsc::channel(1);
+        let callers = HashMap::from([("east".parse().unwrap(), link)]);
+        let door = Door::new(ring, callers);
+        tokio::spawn(door.open(endpoint, listener, acceptor));
+        tokio::spawn(async move { while calls.recv().await.is_some() {} });
+        (address, Keyring::new(&east, pins(&west, "west")).unwrap())
+    }
+
+    #[tokio::test]
+    async fn another_version_is_named_to_both() {
+        let (address, ring) = door().await;
+        let west = "west".parse().unwrap();
+        let over_quic = quic::dial(address, &west, &ring, Purpose::Control, Congestion::Strait);
+        let lines = [over_quic.await, tcp::dial(address, &west, &ring).await];
+        for line in lines {
+            let mut line = line.unwrap();
+            let hello = Prefix::Hello {
+                version: WIRE_VERSION + 1,
+                body_len: 0,
+            };
+            let hello = Bytes::copy_from_slice(&hello.encode());
+            line.send.write(&mut [hello]).await.unwrap();
+            let reason = line.connection.closed().await.reason;
+            assert!(reason.contains("speaks version 3"), "{reason}");
+        }
+    }
+}

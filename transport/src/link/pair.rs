@@ -1,0 +1,208 @@
+//! Moves bytes while a pair of connections stands.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep_until, timeout};
+
+use super::core::Generation;
+use super::decoder::DecoderJob;
+use super::drain::Drain;
+use super::establish::Pair;
+use super::shared::Shared;
+use super::telemetry::Sample;
+use super::{read, write};
+use crate::class::Class;
+use crate::identity::PublicKey;
+use crate::line::{Connection, Goodbye, IDLE_MAX};
+use crate::shaping::Shaper;
+use crate::status::Transport;
+
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+/// How long a goodbye may take to reach the peer.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+/// How long a pair may take to hand over what is still under way.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What every task of a pair needs.
+#[derive(Clone, Debug)]
+pub(super) struct Carrier {
+    pub(super) link: Arc<Shared>,
+    pub(super) generation: Generation,
+    pub(super) decoder: mpsc::Sender<DecoderJob>,
+    pub(super) shaper: Arc<Shaper>,
+    /// We dialed it, so it is on us to find a better one.
+    pub(super) dialed: bool,
+    pub(super) drain: Arc<Drain>,
+    /// Bytes handed to the connections and not acknowledged by the peer's end.
+    pub(super) in_flight: Arc<AtomicU64>,
+}
+
+/// A pair of connections at work. Dropped, it is gone without a word.
+#[derive(Debug)]
+pub(super) struct RunningPair {
+    /// Names it among the pairs of its link.
+    id: u64,
+    link: Arc<Shared>,
+    connections: [Connection; 2],
+    drain: Arc<Drain>,
+    tasks: JoinSet<String>,
+    /// When the peer last answered.
+    answered: watch::Receiver<Instant>,
+    /// Once retired: by then nothing is under way any more.
+    dry_by: Option<Instant>,
+}
+
+impl RunningPair {
+    pub(super) fn start(carrier: Carrier, pair: Pair) -> Self {
+        let mut tasks = JoinSet::new();
+        let link = Arc::clone(&carrier.link);
+        let id = link.lock().telemetry.begin_pair();
+        let (control, bulk) = (pair.control.connection, pair.bulk.connection);
+        let connections = [control.clone(), bulk.clone()];
+        let (fault, faults) = tokio::sync::mpsc::channel(1);
+        tasks.spawn(first(faults));
+        for connection in &connections {
+            if let Some(bytes_s) = carrier.shaper.link_bytes_s() {
+                connection.set_link_rate(bytes_s);
+            }
+            let (read, closed) = (connection.clone(), connection.clone());
+            tasks.spawn(async move { closed.closed().await.reason });
+            tasks.spawn(read::batches(carrier.clone(), read, fault.clone()));
+        }
+        tasks.spawn(read::messages(carrier.clone(), pair.control.recv));
+        tasks.spawn(write::messages(carrier.clone(), pair.control.send));
+        for class in Class::ALL {
+            let connection = match class {
+                Class::Control | Class::Interactive => control.clone(),
+                Class::Bulk => bulk.clone(),
+            };
+            tasks.spawn(write::batches(carrier.clone(), connection, class));
+        }
+        let (answers, answered) = watch::channel(Instant::now());
+        let drain = Arc::clone(&carrier.drain);
+        tasks.spawn(carrier.sample(id, [control, bulk], answers));
+        Self {
+            id,
+            link,
+            connections,
+            drain,
+            tasks,
+            answered,
+            dry_by: None,
+        }
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.connections[0].transport()
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.connections[0].address()
+    }
+
+    /// The keys that the peer proved to have, one on each connection.
+    pub(super) fn keys(&self) -> [Option<PublicKey>; 2] {
+        self.connections.each_ref().map(Connection::key)
+    }
+
+    /// Changes whenever the peer answers.
+    pub(super) fn answered(&self) -> watch::Receiver<Instant> {
+        self.answered.clone()
+    }
+
+    /// Waits until something ends it. May be cancelled.
+    pub(super) async fn ended(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(ended) => ended.unwrap_or_else(|error| error.to_string()),
+            None => "nothing is left of it".into(),
+        }
+    }
+
+    /// A newer pair has taken over: sends nothing new.
+    pub(super) fn retire(&mut self) {
+        self.dry_by = Some(Instant::now() + DRAIN_MAX);
+        self.drain.retire();
+    }
+
+    /// After [`RunningPair::retire`]: waits until nothing is under way any more. An error if
+    /// something was lost with it. May be cancelled.
+    pub(super) async fn drained(&mut self) -> Result<(), String> {
+        let drain = Arc::clone(&self.drain);
+        let dry_by = self.dry_by.unwrap_or_else(Instant::now);
+        let over = tokio::select! {
+            biased;
+            () = drain.over() => Ok(()),
+            reason = self.ended() => Err(reason),
+            () = sleep_until(dry_by.into()) => Err("the old connection did not run dry".to_owned()),
+        };
+        // The peer, which has everything, may have been first to close.
+        let replaced = |connection: &Connection| connection.ended().is_some_and(|e| e.replaced);
+        match over {
+            Err(_) if drain.has_all() && self.connections.iter().any(replaced) => Ok(()),
+            over => over,
+        }
+    }
+
+    /// Says goodbye and waits a moment for it to get through.
+    pub(super) async fn close(self, goodbye: Goodbye, reason: &str) {
+        for connection in &self.connections {
+            connection.close(goodbye, reason);
+        }
+        // Aborts them; what they had under way belongs to a generation that is over, or is
+        // with the peer already.
+        drop(self.tasks);
+        let [control, bulk] = &self.connections;
+        let gone = async { tokio::join!(control.gone(), bulk.gone()) };
+        // The peer is told or it is not: it notices by itself, too.
+        drop(timeout(GOODBYE_MAX, gone).await);
+        self.link.lock().telemetry.end_pair(self.id);
+    }
+}
+
+impl Carrier {
+    /// Looks at the connections now and then.
+    async fn sample(
+        self,
+        id: u64,
+        [control, bulk]: [Connection; 2],
+        answered: watch::Sender<Instant>,
+    ) -> String {
+        let mut ticks = interval(SAMPLE_EVERY);
+        let mut answers = 0;
+        loop {
+            ticks.tick().await;
+            let sample = Sample {
+                address: control.address(),
+                transport: control.transport(),
+                control: control.sample(),
+                bulk: bulk.sample(),
+                in_flight_bytes: self.in_flight.load(Ordering::Relaxed),
+            };
+            if sample.control.answers != answers {
+                answers = sample.control.answers;
+                answered.send_replace(Instant::now());
+            }
+            // The listener says little by itself, and hears from us when this ends.
+            if self.dialed && answered.borrow().elapsed() > IDLE_MAX {
+                return "the peer does not answer".into();
+            }
+            let mut core = self.link.lock();
+            core.telemetry.set_sample(id, sample);
+            if !self.drain.is_retired() {
+                core.set_drain(sample.bulk.rate_bytes_s);
+            }
+        }
+    }
+}
+
+async fn first(mut faults: tokio::sync::mpsc::Receiver<String>) -> String {
+    match faults.recv().await {
+        Some(fault) => fault,
+        None => std::future::pending().await,
+    }
+}
