@@ -7,19 +7,13 @@ use super::streams::OpenPiece;
 use super::tables::{Cutting, Tables};
 use crate::chunker::{CHUNK_BYTES_MIN, OpenChunk};
 use crate::history::{ChunkNote, Extent, Ledger, Position};
-
-/// Novel ranges with less than this between them are appended as one with what is between, so that
-/// the next version finds this one in one piece.
-const JOIN_BYTES: usize = 1 << 10;
+use crate::wire::plan;
 
 /// Ranges to append: everything novel, joined where it is dense.
 pub(super) fn ranges(found: &Found) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for Novel { range, .. } in &found.novel {
-        match ranges.last_mut() {
-            Some(last) if last.end + JOIN_BYTES >= range.start => last.end = range.end,
-            Some(_) | None => ranges.push(range.clone()),
-        }
+        plan::join(&mut ranges, range.clone());
     }
     ranges
 }

@@ -1,11 +1,9 @@
 //! How hard to compress.
 //!
-//! A batch that became references to all but a little leaves time to compress that little hard: the
-//! level follows from what there is to compress, so that a batch takes about as long as one of fresh
-//! data at the base level would. The base level follows the rate at which the link drains: it rises
-//! while compressing is far faster than the link, and falls before it holds the link back.
-
-use std::time::Duration;
+//! A batch may take as long to compress as the link takes to drain what comes of it: the level falls
+//! before it holds a fast link back, and rises on a slow one. A batch that became references to all
+//! but a little leaves time to compress that little hard; a small one is never worth more than a
+//! millisecond or two.
 
 use crate::BATCH_BYTES_MAX;
 
@@ -18,25 +16,48 @@ pub enum Level {
     Fixed(i32),
 }
 
-/// For each level about how many bytes a second zstd compresses on a slow core, literals and prefix
-/// together; measured on mixed text and code, then halved.
-const SPEEDS: [(i32, f64); 7] = [
-    (1, 250e6),
-    (3, 150e6),
-    (6, 60e6),
-    (9, 35e6),
-    (12, 15e6),
-    (15, 8e6),
-    (19, 2e6),
+/// What zstd does on one core at a level, in bytes per second: the slower of source text and JSON.
+struct Speed {
+    level: i32,
+    literals: f64,
+    /// Entering the prefix in the match finder's tables; from 11 on those are trees.
+    prefix: f64,
+}
+
+const fn speed(level: i32, literals: f64, prefix: f64) -> Speed {
+    Speed {
+        level,
+        literals,
+        prefix,
+    }
+}
+
+/// Levels between these cost as much as the next and bring less.
+const SPEEDS: [Speed; 9] = [
+    speed(1, 450e6, 1500e6),
+    speed(3, 200e6, 1300e6),
+    speed(4, 150e6, 1000e6),
+    speed(7, 50e6, 340e6),
+    speed(9, 40e6, 340e6),
+    speed(10, 30e6, 340e6),
+    speed(12, 18e6, 20e6),
+    speed(15, 8e6, 20e6),
+    speed(17, 5e6, 18e6),
 ];
-/// Time that compressing one batch may take whatever the link does: 300 MB/s of repeated data.
-const BATCH_TIME_MIN: Duration = Duration::from_millis(3);
-/// Compressing longer than this would be felt by what is queued behind.
-const BATCH_TIME_MAX: Duration = Duration::from_millis(100);
+/// Other cores are slower, and other threads run on this one.
+const SLACK: f64 = 1.5;
+/// What compressing any batch may take, in seconds; more for the little that is new in a full one,
+/// of which then 250 MB/s go through.
+const BATCH_S: f64 = 3e-3;
+const FULL_BATCH_S: f64 = 4e-3;
+/// The same where the link is slow: still more than a gigabit network brings.
+const FULL_BATCH_SLOW_S: f64 = 7e-3;
+/// A link that drains fewer bytes a second is slow.
+const SLOW_BYTES_PER_S: f64 = 50e6;
+/// Compressing a batch for longer, in seconds, would be felt by what is queued behind.
+const BATCH_S_MAX: f64 = 0.1;
 /// While nothing is known of the link, no batch is compressed at a lower level.
-const LEVEL_UNKNOWN: i32 = 3;
-/// And a full batch of fresh data may take so long.
-const BATCH_TIME_UNKNOWN: Duration = Duration::from_millis(7);
+const LEVEL_UNKNOWN: i32 = 4;
 /// Literals shrink to about this part of themselves.
 const SHRUNK: f64 = 0.25;
 
@@ -44,15 +65,15 @@ const SHRUNK: f64 = 0.25;
 #[derive(Debug)]
 pub(super) struct Leveller {
     level: Level,
-    /// Bytes of literals per second that must be compressed lest the link waits.
-    needed_bytes_per_s: Option<f64>,
+    /// Bytes of batches that the link drains a second.
+    drain_bytes_per_s: Option<f64>,
 }
 
 impl Default for Leveller {
     fn default() -> Self {
         Self {
             level: Level::Adaptive,
-            needed_bytes_per_s: None,
+            drain_bytes_per_s: None,
         }
     }
 }
@@ -67,37 +88,35 @@ impl Leveller {
 
     /// The link drains so many bytes of batches a second.
     pub(super) fn handle_drain(&mut self, bytes_per_s: Option<f64>) {
-        self.needed_bytes_per_s = bytes_per_s.filter(|rate| rate.is_finite() && *rate >= 0.0);
+        self.drain_bytes_per_s = bytes_per_s.filter(|rate| rate.is_finite() && *rate > 0.0);
     }
 
-    /// The level for a batch with `literals` bytes to compress against `prefix` bytes.
-    pub(super) fn choose(&self, literals: usize, prefix: usize) -> i32 {
+    /// The level for a batch of `raw` bytes with `literals` bytes to compress against `prefix`.
+    pub(super) fn choose(&self, raw: usize, literals: usize, prefix: usize) -> i32 {
         if let Level::Fixed(level) = self.level {
             return level;
         }
-        let draining = self.needed_bytes_per_s.map_or(BATCH_TIME_UNKNOWN, |rate| {
-            Duration::try_from_secs_f64(literals as f64 * SHRUNK / rate).unwrap_or(BATCH_TIME_MAX)
-        });
-        // Unknown, a batch of little else than references is not worth the time of a full one.
-        let full = BATCH_BYTES_MAX as f64;
-        let known = self.needed_bytes_per_s.is_some();
-        let share = if known {
-            1.0
-        } else {
-            (literals as f64 / full).min(1.0)
+        let (literals, prefix) = (literals as f64, prefix as f64);
+        let allowed = self.allowed_s(raw, literals) / SLACK;
+        let cost = |speed: &Speed| literals / speed.literals + prefix / speed.prefix;
+        let hardest = SPEEDS.iter().rev().find(|speed| cost(speed) <= allowed);
+        let least = match self.drain_bytes_per_s {
+            Some(_) => 1,
+            None => LEVEL_UNKNOWN,
         };
-        let time = draining
-            .mul_f64(share)
-            .clamp(BATCH_TIME_MIN, BATCH_TIME_MAX)
-            .as_secs_f64();
-        // A prefix is only entered in the match finder's tables.
-        let bytes = literals as f64 + prefix as f64 / 4.0;
-        let allowed = SPEEDS
-            .into_iter()
-            .rev()
-            .find(|(_, speed)| bytes / speed <= time);
-        let least = if known { 1 } else { LEVEL_UNKNOWN };
-        allowed.map_or(least, |(level, _)| level.max(least))
+        hardest.map_or(least, |speed| speed.level.max(least))
+    }
+
+    /// How long compressing a batch may take, in seconds.
+    fn allowed_s(&self, raw: usize, literals: f64) -> f64 {
+        let (drain, full) = match self.drain_bytes_per_s {
+            Some(rate) if rate < SLOW_BYTES_PER_S => (literals * SHRUNK / rate, FULL_BATCH_SLOW_S),
+            Some(rate) => (literals * SHRUNK / rate, FULL_BATCH_S),
+            None => (0.0, FULL_BATCH_S),
+        };
+        let share = raw as f64 / BATCH_BYTES_MAX as f64;
+        let least = BATCH_S + (full - BATCH_S) * share;
+        drain.max(least).min(BATCH_S_MAX)
     }
 }
 
@@ -105,13 +124,15 @@ impl Leveller {
 mod tests {
     use super::*;
 
+    const FULL: usize = 1 << 20;
+
     #[test]
     fn less_to_compress_is_compressed_harder() {
         let leveller = Leveller::default();
         let levels =
-            [1 << 20, 300 << 10, 60 << 10, 8 << 10, 2 << 10].map(|n| leveller.choose(n, 0));
+            [FULL, 100 << 10, 30 << 10, 8 << 10, 2 << 10].map(|n| leveller.choose(FULL, n, n));
         assert!(levels.is_sorted(), "{levels:?}");
-        assert_eq!((levels[0], levels[4]), (3, 19));
+        assert_eq!((levels[0], levels[4]), (4, 17));
     }
 
     #[test]
@@ -119,12 +140,21 @@ mod tests {
         let mut leveller = Leveller::default();
         let mut level_at = |bytes_per_s| {
             leveller.handle_drain(Some(bytes_per_s));
-            leveller.choose(1 << 20, 0)
+            leveller.choose(FULL, FULL, FULL)
         };
-        assert_eq!(level_at(1e9), 1);
-        assert_eq!(level_at(12.5e6), 6);
-        assert_eq!(level_at(1e5), 12);
+        let rates = [1e9, 12.5e6, 5e6, 1e6, 12.5e6, 1e9];
+        assert_eq!(rates.map(&mut level_at), [1, 4, 9, 10, 4, 1]);
         leveller.set(Level::Fixed(99));
-        assert_eq!(leveller.choose(1, 0), 19);
+        assert_eq!(leveller.choose(1, 1, 0), 19);
+    }
+
+    #[test]
+    fn a_small_batch_is_not_worth_a_tree_of_its_prefix() {
+        let mut leveller = Leveller::default();
+        for rate in [None, Some(12.5e6), Some(1e6)] {
+            leveller.handle_drain(rate);
+            let level = leveller.choose(2 << 10, 2 << 10, 64 << 10);
+            assert!((7..=10).contains(&level), "{level} at {rate:?}");
+        }
     }
 }

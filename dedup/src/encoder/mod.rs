@@ -281,8 +281,10 @@ impl Encoder {
         draft: Draft<'_>,
         out: Option<&mut Vec<u8>>,
     ) -> Encoded {
-        let level = self.level.choose(draft.literals().len(), draft.prefix_len);
-        let plan_bytes = draft.plan.write(draft.start);
+        let level = self
+            .level
+            .choose(raw.len(), draft.literals().len(), draft.prefix_len);
+        let plan_bytes = draft.plan.write(draft.start, raw.len());
         let compressed =
             out.and_then(|out| body::compress(draft.body, draft.prefix_len, level, out));
         let floor = self.floor.announced(self.in_flight.earliest());

@@ -10,7 +10,7 @@ mod varint;
 pub(crate) use varint::{Reader, put_varint, put_zigzag};
 
 /// Version of both forms.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// What is wrong with a peer's bytes, in a few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

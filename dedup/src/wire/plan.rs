@@ -11,6 +11,9 @@ use crate::range::{Model, NumberReader, Writer};
 
 /// Most runs in a batch: each is worth its while, so 32 bytes at least but for the last.
 pub(crate) const RUNS_MAX: usize = BATCH_BYTES_MAX / 8;
+/// Literals with less than this between them are appended as one with what is between, so that the
+/// next version finds them in one piece.
+const JOIN_BYTES: usize = 1 << 10;
 /// Bytes that a derived base reaches into either run beside it.
 const MARGIN_BYTES: usize = 64;
 
@@ -69,8 +72,20 @@ impl Plan {
         bases
     }
 
-    /// `start` is where the batch appends: positions are written relative to it.
-    pub(crate) fn write(&self, start: Position) -> Vec<u8> {
+    /// What a batch appends unless it says otherwise: its literals, joined where they are dense.
+    fn usual_appends(&self, raw_len: usize) -> Vec<Range<usize>> {
+        let mut appends = Vec::new();
+        let mut at = 0;
+        for run in &self.runs {
+            join(&mut appends, at..at + run.literal_len);
+            at += run.literal_len + run.source.extent.len;
+        }
+        join(&mut appends, at..raw_len);
+        appends
+    }
+
+    /// `start` is where the batch of `raw_len` bytes appends: positions are written relative to it.
+    pub(crate) fn write(&self, start: Position, raw_len: usize) -> Vec<u8> {
         let (mut out, mut models) = (Writer::new(), Models::default());
         out.number(&mut models.count, self.runs.len() as u64);
         let mut course = Predictor::new(start);
@@ -85,7 +100,11 @@ impl Plan {
             out.number(&mut models.based, u64::from(run.based));
             course.take(run.literal_len, extent);
         }
-        out.number(&mut models.count, self.appends.len() as u64);
+        if self.appends == self.usual_appends(raw_len) {
+            out.number(&mut models.count, 0);
+            return out.finish();
+        }
+        out.number(&mut models.count, self.appends.len() as u64 + 1);
         let mut after = 0;
         for range in &self.appends {
             out.number(&mut models.skip, range.start.saturating_sub(after) as u64);
@@ -109,8 +128,26 @@ impl Plan {
         if literals > literal_len || references != raw_len - literal_len {
             return Err(Malformed("a plan of another length than the batch"));
         }
-        let appends = read_appends(&mut reader, &mut models, raw_len)?;
-        Ok(Self { runs, appends })
+        let mut plan = Self {
+            runs,
+            appends: Vec::new(),
+        };
+        plan.appends = match read_appends(&mut reader, &mut models, raw_len)? {
+            Some(appends) => appends,
+            None => plan.usual_appends(raw_len),
+        };
+        Ok(plan)
+    }
+}
+
+/// Adds a range to those before it, joined with the last if they are close.
+pub(crate) fn join(ranges: &mut Vec<Range<usize>>, next: Range<usize>) {
+    if next.is_empty() {
+        return;
+    }
+    match ranges.last_mut() {
+        Some(last) if last.end + JOIN_BYTES >= next.start => last.end = next.end,
+        Some(_) | None => ranges.push(next),
     }
 }
 
@@ -221,16 +258,17 @@ fn read_runs(
     Ok(runs)
 }
 
+/// `None` where they are the usual ones.
 fn read_appends(
     reader: &mut NumberReader<'_>,
     models: &mut Models,
     raw_len: usize,
-) -> Result<Vec<Range<usize>>, Malformed> {
-    let count = bounded(
-        reader.number(&mut models.count)?,
-        RUNS_MAX,
-        "too many appends",
-    )?;
+) -> Result<Option<Vec<Range<usize>>>, Malformed> {
+    let number = reader.number(&mut models.count)?;
+    let Some(count) = number.checked_sub(1) else {
+        return Ok(None);
+    };
+    let count = bounded(count, RUNS_MAX, "too many appends")?;
     let mut appends = Vec::new();
     let mut after = 0;
     for _ in 0..count {
@@ -240,7 +278,7 @@ fn read_appends(
         appends.push(begin..end);
         after = end;
     }
-    Ok(appends)
+    Ok(Some(appends))
 }
 
 fn bounded(number: u64, max: usize, what: &'static str) -> Result<usize, Malformed> {
@@ -268,12 +306,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn plans_come_back(runs in prop::collection::vec(any_run(), 0..16), rest in 0usize..9000) {
+        fn plans_come_back(runs in prop::collection::vec(any_run(), 0..16), rest in 0usize..9000, explicit: bool) {
             let literal_len = rest + runs.iter().map(|r| r.literal_len).sum::<usize>();
             let raw_len = literal_len + runs.iter().map(|r| r.source.extent.len).sum::<usize>();
-            let appends = vec![0..raw_len / 3, raw_len / 2..raw_len];
-            let plan = Plan { runs, appends };
-            let bytes = plan.write(START);
+            let mut plan = Plan { runs, appends: Vec::new() };
+            plan.appends = match explicit {
+                true => vec![0..raw_len / 3, raw_len / 2..raw_len],
+                false => plan.usual_appends(raw_len),
+            };
+            let bytes = plan.write(START, raw_len);
             prop_assert_eq!(Plan::read(&bytes, START, raw_len, literal_len), Ok(plan));
             prop_assert!(Plan::read(&bytes, START, raw_len + 1, literal_len).is_err());
         }

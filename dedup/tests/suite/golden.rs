@@ -8,7 +8,7 @@ use strait_dedup::{BatchId, Decoding, EncodeOptions};
 use crate::link::memory_store;
 
 fn path(n: usize) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/batch-v1-{n}.bin"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/batch-v2-{n}.bin"))
 }
 
 /// Fresh data, then an edit of it, then a piece of either: literals, runs, both kinds of base.
