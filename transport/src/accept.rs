@@ -140,7 +140,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::Congestion;
     use crate::identity::Identity;
     use crate::line::Purpose;
     use crate::tcp;
@@ -169,7 +168,7 @@ mod tests {
     async fn another_version_is_named_to_both() {
         let (address, ring) = door().await;
         let west = "west".parse().unwrap();
-        let over_quic = quic::dial(address, &west, &ring, Purpose::Control, Congestion::Strait);
+        let over_quic = quic::dial(address, &west, &ring, Purpose::Control);
         let lines = [over_quic.await, tcp::dial(address, &west, &ring).await];
         for line in lines {
             let mut line = line.unwrap();

@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use strait_transport::Identity;
 
-use super::{Contender, clock, strait, tcp};
+use super::{Contender, Wire, clock, stock, strait, tcp};
 
-/// After so long a sender is expected to know its link.
-pub(super) const SETTLE_SECS: u64 = 4;
 /// Between two messages of the class control.
 pub(super) const CONTROL_EVERY_MS: u64 = 20;
 /// Bytes of such a message; it begins with its sending time, in nanoseconds since 1970.
 pub(super) const CONTROL_BYTES: usize = 64;
+/// What is received is counted for each so long.
+pub(super) const SLICE_MS: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
@@ -23,7 +23,7 @@ pub(crate) enum Role {
     Receive,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct EndArguments {
     #[arg(long)]
     pub(super) role: Role,
@@ -40,28 +40,28 @@ pub(crate) struct EndArguments {
     /// The receiver's address
     #[arg(long)]
     pub(super) peer: String,
+    /// The receiver's first port; the next one is its, too
+    #[arg(long)]
+    pub(super) port: u16,
     /// Directory of the keys
     #[arg(long)]
     pub(super) keys: PathBuf,
 }
 
 impl EndArguments {
-    pub(super) fn flags(
-        role: Role,
-        contender: Contender,
-        start: u64,
-        secs: u64,
-        rate: f64,
-    ) -> [String; 5] {
+    pub(super) fn flags(&self) -> Vec<String> {
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map_or_else(String::new, |value| value.get_name().to_owned())
         };
-        [
-            format!("--role={}", name(role.to_possible_value())),
-            format!("--contender={}", name(contender.to_possible_value())),
-            format!("--start={start}"),
-            format!("--secs={secs}"),
-            format!("--rate={rate}"),
+        vec![
+            format!("--role={}", name(self.role.to_possible_value())),
+            format!("--contender={}", name(self.contender.to_possible_value())),
+            format!("--start={}", self.start),
+            format!("--secs={}", self.secs),
+            format!("--rate={}", self.rate),
+            format!("--peer={}", self.peer),
+            format!("--port={}", self.port),
+            format!("--keys={}", self.keys.display()),
         ]
     }
 
@@ -78,45 +78,71 @@ pub(super) struct Sent {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Received {
-    pub(super) payload_bytes: u64,
-    pub(super) settled_bytes: u64,
+    /// Payload bytes in each [`SLICE_MS`].
+    pub(super) slices: Vec<u64>,
+    /// Batches that were not the next one.
+    pub(super) misplaced: u64,
     pub(super) control_p50_ms: f64,
     pub(super) control_p99_ms: f64,
     pub(super) cpu_s: f64,
+}
+
+impl Received {
+    /// Payload bytes from one second to another.
+    pub(super) fn bytes(&self, from_s: f64, to_s: f64) -> u64 {
+        let index = |s: f64| (s * 1e3 / SLICE_MS as f64).round() as usize;
+        let slices = self.slices.iter().take(index(to_s)).skip(index(from_s));
+        slices.sum()
+    }
+
+    /// And per second, in Mbit.
+    pub(super) fn mbit_s(&self, from_s: f64, to_s: f64) -> f64 {
+        self.bytes(from_s, to_s) as f64 * 8e-6 / (to_s - from_s).max(1e-3)
+    }
 }
 
 /// What a receiver counts while it runs.
 #[derive(Debug)]
 pub(super) struct Counters {
     start: u64,
-    end: u64,
-    payload_bytes: AtomicU64,
-    settled_bytes: AtomicU64,
+    slices: Vec<AtomicU64>,
+    next_batch: AtomicU64,
+    misplaced: AtomicU64,
     control_ms: Mutex<Vec<f64>>,
 }
 
 impl Counters {
     pub(super) fn new(arguments: &EndArguments) -> Self {
+        let slices = arguments.secs * 1000 / SLICE_MS;
         Self {
             start: arguments.start,
-            end: arguments.end(),
-            payload_bytes: AtomicU64::new(0),
-            settled_bytes: AtomicU64::new(0),
+            slices: (0..slices).map(|_| AtomicU64::new(0)).collect(),
+            next_batch: AtomicU64::new(0),
+            misplaced: AtomicU64::new(0),
             control_ms: Mutex::default(),
         }
     }
 
     pub(super) fn count_bulk(&self, bytes: usize) {
-        let now = clock::unix_nanos();
-        if now > self.end {
-            return;
+        let since = clock::unix_nanos().saturating_sub(self.start);
+        let index = (since / (SLICE_MS * 1_000_000)) as usize;
+        if let Some(slice) = self.slices.get(index) {
+            slice.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-        self.payload_bytes
-            .fetch_add(bytes as u64, Ordering::Relaxed);
-        if now > self.start + SETTLE_SECS * 1_000_000_000 {
-            self.settled_bytes
-                .fetch_add(bytes as u64, Ordering::Relaxed);
-        }
+    }
+
+    /// A batch that begins with its number came in.
+    pub(super) fn count_batch(&self, batch: &[u8]) {
+        let number = batch
+            .first_chunk()
+            .map(|number| u64::from_le_bytes(*number));
+        let number = number.unwrap_or(u64::MAX);
+        let expected = self
+            .next_batch
+            .swap(number.wrapping_add(1), Ordering::Relaxed);
+        self.misplaced
+            .fetch_add(u64::from(number != expected), Ordering::Relaxed);
+        self.count_bulk(batch.len());
     }
 
     /// A control message came in that was sent at this time.
@@ -130,7 +156,7 @@ impl Counters {
         }
     }
 
-    fn report(&self) -> anyhow::Result<Received> {
+    pub(super) fn report(&self) -> anyhow::Result<Received> {
         let mut control_ms = self
             .control_ms
             .lock()
@@ -139,11 +165,12 @@ impl Counters {
         control_ms.sort_unstable_by(f64::total_cmp);
         let percentile = |part: f64| {
             let index = (control_ms.len() as f64 * part) as usize;
-            control_ms.get(index).copied().unwrap_or(f64::NAN)
+            control_ms.get(index).copied().unwrap_or(0.0)
         };
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Ok(Received {
-            payload_bytes: self.payload_bytes.load(Ordering::Relaxed),
-            settled_bytes: self.settled_bytes.load(Ordering::Relaxed),
+            slices: self.slices.iter().map(read).collect(),
+            misplaced: read(&self.misplaced),
             control_p50_ms: percentile(0.5),
             control_p99_ms: percentile(0.99),
             cpu_s: clock::cpu_s()?,
@@ -151,7 +178,7 @@ impl Counters {
     }
 }
 
-/// Writes a key for each end.
+/// Writes what each end needs to prove who it is.
 pub(super) fn make_keys(dir: &Path) -> anyhow::Result<()> {
     for role in ["send", "receive"] {
         Identity::generate()?.save(&dir.join(role))?;
@@ -161,29 +188,28 @@ pub(super) fn make_keys(dir: &Path) -> anyhow::Result<()> {
 
 /// Runs until the time is over and prints what was counted.
 pub(crate) fn run_end(arguments: &EndArguments) -> anyhow::Result<()> {
-    let is_tcp = matches!(arguments.contender, Contender::TcpCubic | Contender::TcpBbr);
+    let wire = arguments.contender.wire();
     let line = match arguments.role {
         Role::Send => {
-            match is_tcp {
-                true => tcp::send(arguments)?,
-                false => strait::send(arguments)?,
+            match wire {
+                Wire::Strait => strait::send(arguments)?,
+                Wire::Stock => stock::send(arguments)?,
+                Wire::Tcp => tcp::send(arguments)?,
             }
             let cpu_s = clock::cpu_s()?;
             serde_json::to_string(&Sent { cpu_s })?
         }
         Role::Receive => {
             let counters = Counters::new(arguments);
-            match is_tcp {
-                true => tcp::receive(arguments, counters)?,
-                false => strait::receive(arguments, &counters)?,
-            }
+            let received = match wire {
+                Wire::Strait => strait::receive(arguments, &counters)?,
+                Wire::Stock => stock::receive(arguments, counters)?,
+                Wire::Tcp => tcp::receive(arguments, counters)?,
+            };
+            serde_json::to_string(&received)?
         }
     };
     println!("{line}");
     // Threads that still send or read are of no more use.
     std::process::exit(0);
-}
-
-pub(super) fn report_line(counters: &Counters) -> anyhow::Result<String> {
-    Ok(serde_json::to_string(&counters.report()?)?)
 }

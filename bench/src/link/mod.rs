@@ -1,21 +1,26 @@
-//! How well a link is filled: strait and kernel TCP, one after the other, over the same lab.
+//! How well a link is filled: strait and others, one after the other, over the same lab.
 
 mod clock;
 mod end;
+mod measure;
+mod plot;
+mod stock;
 mod strait;
+mod table;
 mod tcp;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::end::{EndArguments, run_end};
-use self::end::{Received, Role, Sent};
-use crate::lab::{FAR_ADDRESS, LinkArguments, Namespaces, Side, Wan};
+use self::measure::{Report, measure};
+use crate::lab::LinkArguments;
+
+/// Bulk bytes are sent, and where they come whole or not at all counted, in pieces of so many.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -26,8 +31,28 @@ pub(crate) enum Contender {
     StraitCubic,
     /// strait with the link's rate configured
     StraitRate,
+    /// stock quinn with its BBR
+    QuinnBbr,
     TcpCubic,
     TcpBbr,
+}
+
+/// What carries a contender's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    Strait,
+    Stock,
+    Tcp,
+}
+
+impl Contender {
+    const fn wire(self) -> Wire {
+        match self {
+            Self::Strait | Self::StraitCubic | Self::StraitRate => Wire::Strait,
+            Self::QuinnBbr => Wire::Stock,
+            Self::TcpCubic | Self::TcpBbr => Wire::Tcp,
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -44,34 +69,48 @@ pub(crate) struct Arguments {
         default_value = "strait,tcp-cubic,tcp-bbr"
     )]
     contenders: Vec<Contender>,
-    /// The whole table: 100 and 400 Mbit/s, 20 to 200 ms round trip, 0 to 1 % loss
+    /// Who else fills the link at the same time
+    #[arg(long)]
+    against: Option<Contender>,
+    /// Cut the link in the 7th second, for so many seconds, and measure how it recovers
+    #[arg(long)]
+    cut: Option<u64>,
+    /// The whole table: every rate, delay and loss of the next three
     #[arg(long)]
     all: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    contender: Contender,
-    rate_mbit_s: f64,
-    rtt_ms: f64,
-    loss_percent: f64,
-    goodput_mbit_s: f64,
-    /// From the fourth second on.
-    settled_mbit_s: f64,
-    payload_bytes: u64,
-    wire_bytes: u64,
-    lost_percent: f64,
-    queue_mean_ms: f64,
-    control_p50_ms: f64,
-    control_p99_ms: f64,
-    cpu_s: f64,
+    /// Rates of the table, Mbit/s
+    #[arg(long, value_delimiter = ',', default_value = "100,400")]
+    rates: Vec<f64>,
+    /// One-way delays of the table, ms
+    #[arg(long, value_delimiter = ',', default_value = "10,50,100")]
+    delays: Vec<f64>,
+    /// Losses of the table, percent
+    #[arg(long, value_delimiter = ',', default_value = "0,0.1,1")]
+    losses: Vec<f64>,
+    /// Write the table as Markdown, too
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Draw goodput as SVG, too
+    #[arg(long)]
+    plot: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut reports: Vec<Report> = Vec::new();
     for link in cells(arguments) {
         for &contender in &arguments.contenders {
-            let report = measure(&link, contender, arguments.secs)?;
+            let report = measure(arguments, &link, contender)?;
             println!("{}", serde_json::to_string(&report)?);
+            reports.push(report);
+        }
+    }
+    for (path, drawn) in [
+        (&arguments.markdown, table::markdown(&reports)),
+        (&arguments.plot, plot::svg(&reports)),
+    ] {
+        if let Some(path) = path {
+            std::fs::write(path, drawn)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(())
@@ -82,9 +121,9 @@ fn cells(arguments: &Arguments) -> Vec<LinkArguments> {
         return vec![arguments.link.clone()];
     }
     let mut cells = Vec::new();
-    for rate in [100.0, 400.0] {
-        for delay in [10.0, 50.0, 100.0] {
-            for loss in [0.0, 0.1, 1.0] {
+    for &rate in &arguments.rates {
+        for &delay in &arguments.delays {
+            for &loss in &arguments.losses {
                 cells.push(LinkArguments {
                     rate,
                     delay,
@@ -95,58 +134,4 @@ fn cells(arguments: &Arguments) -> Vec<LinkArguments> {
         }
     }
     cells
-}
-
-fn measure(link: &LinkArguments, contender: Contender, secs: u64) -> anyhow::Result<Report> {
-    let namespaces = Namespaces::create()?;
-    let wan = Wan::start(&namespaces, link.config()?)?;
-    let keys = tempfile::tempdir()?;
-    end::make_keys(keys.path())?;
-    let start = clock::unix_nanos() + Duration::from_millis(700).as_nanos() as u64;
-    let spawn = |side, role: Role| -> anyhow::Result<(Child, BufReader<ChildStdout>)> {
-        let this = std::env::current_exe()?;
-        let this = this.to_str().context("the program's path is not UTF-8")?;
-        let mut command = namespaces.command(side, this);
-        command
-            .arg("link-end")
-            .args(EndArguments::flags(role, contender, start, secs, link.rate))
-            .args(["--peer", FAR_ADDRESS])
-            .arg("--keys")
-            .arg(keys.path());
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        let out = child.stdout.take().context("no output")?;
-        Ok((child, BufReader::new(out)))
-    };
-    let (mut receiver, mut received) = spawn(Side::Far, Role::Receive)?;
-    let (mut sender, mut sent) = spawn(Side::Near, Role::Send)?;
-    let sent: Sent = read_json(&mut sent).context("the sender failed")?;
-    let received: Received = read_json(&mut received).context("the receiver failed")?;
-    sender.wait()?;
-    receiver.wait()?;
-    let figures = wan.figures(Side::Near);
-    let mbit_s = |bytes: u64, secs: u64| bytes as f64 * 8e-6 / secs.max(1) as f64;
-    Ok(Report {
-        contender,
-        rate_mbit_s: link.rate,
-        rtt_ms: 2.0 * link.delay,
-        loss_percent: link.loss,
-        goodput_mbit_s: mbit_s(received.payload_bytes, secs),
-        settled_mbit_s: mbit_s(
-            received.settled_bytes,
-            secs.saturating_sub(end::SETTLE_SECS),
-        ),
-        payload_bytes: received.payload_bytes,
-        wire_bytes: figures.offered_bytes,
-        lost_percent: figures.lost_percent(),
-        queue_mean_ms: figures.queue_mean_ms,
-        control_p50_ms: received.control_p50_ms,
-        control_p99_ms: received.control_p99_ms,
-        cpu_s: sent.cpu_s + received.cpu_s,
-    })
-}
-
-fn read_json<T: for<'a> Deserialize<'a>>(out: &mut BufReader<ChildStdout>) -> anyhow::Result<T> {
-    let mut line = String::new();
-    out.read_line(&mut line)?;
-    Ok(serde_json::from_str(&line)?)
 }

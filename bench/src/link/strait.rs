@@ -10,10 +10,8 @@ use strait_transport::{
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::end::{CONTROL_BYTES, CONTROL_EVERY_MS, Counters, EndArguments, Role, report_line};
-use super::{Contender, clock};
-
-const PORT: u16 = 7440;
+use super::end::{CONTROL_BYTES, CONTROL_EVERY_MS, Counters, EndArguments, Received, Role};
+use super::{Contender, PIECE_BYTES, clock};
 
 /// Neither compresses nor remembers.
 struct Plain;
@@ -52,22 +50,24 @@ async fn link(arguments: &EndArguments) -> anyhow::Result<(Node, LinkHandle, Lin
     };
     let key: PublicKey = peer.public_key();
     let addresses = match arguments.role {
-        Role::Send => vec![format!("{}:{PORT}", arguments.peer)],
+        Role::Send => vec![format!("{}:{}", arguments.peer, arguments.port)],
         Role::Receive => Vec::new(),
     };
     let rate_bits_s =
         (arguments.contender == Contender::StraitRate).then_some((arguments.rate * 1e6) as u64);
     let congestion = match arguments.contender {
         Contender::StraitCubic => Congestion::Cubic,
-        Contender::Strait | Contender::StraitRate | Contender::TcpCubic | Contender::TcpBbr => {
-            Congestion::Strait
-        }
+        Contender::Strait
+        | Contender::StraitRate
+        | Contender::QuinnBbr
+        | Contender::TcpCubic
+        | Contender::TcpBbr => Congestion::Strait,
     };
     let config = NodeConfig {
         site: site.parse()?,
         incarnation: 1,
         identity,
-        listen: ([0, 0, 0, 0], PORT).into(),
+        listen: ([0, 0, 0, 0], arguments.port).into(),
         peers: vec![PeerConfig {
             addresses,
             rate_bits_s,
@@ -103,13 +103,14 @@ pub(super) async fn send(arguments: &EndArguments) -> anyhow::Result<()> {
 }
 
 async fn send_bulk(handle: &LinkHandle) -> anyhow::Result<()> {
-    let mut batch = vec![0; strait_transport::BATCH_BYTES_MAX];
-    rand::fill(&mut batch[..]);
-    let batch = Bytes::from(batch);
+    let mut piece = vec![0; PIECE_BYTES];
+    rand::fill(&mut piece[..]);
     let mut stream = handle.open(Class::Bulk, Bytes::new())?;
-    loop {
-        stream.send(batch.clone(), false).await?;
+    for number in 0_u64.. {
+        piece[..8].copy_from_slice(&number.to_le_bytes());
+        stream.send(Bytes::copy_from_slice(&piece), false).await?;
     }
+    Ok(())
 }
 
 async fn send_control(handle: &LinkHandle) -> anyhow::Result<()> {
@@ -128,13 +129,13 @@ async fn send_control(handle: &LinkHandle) -> anyhow::Result<()> {
 pub(super) async fn receive(
     arguments: &EndArguments,
     counters: &Counters,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Received> {
     let (_node, _handle, mut events) = link(arguments).await?;
     let receiving = async {
         while let Some(event) = events.next().await {
             if let LinkEvent::Batch(received) = event {
                 match received.class {
-                    Class::Bulk => counters.count_bulk(received.bytes.len()),
+                    Class::Bulk => counters.count_batch(&received.bytes),
                     Class::Control | Class::Interactive => counters.count_control(&received.bytes),
                 }
                 received.ack();
@@ -143,5 +144,5 @@ pub(super) async fn receive(
     };
     // It never ends by itself.
     drop(timeout(clock::until(arguments.end()), receiving).await);
-    report_line(counters)
+    counters.report()
 }

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::end::{CONTROL_BYTES, CONTROL_EVERY_MS, Counters, EndArguments, report_line};
+use super::end::{CONTROL_BYTES, CONTROL_EVERY_MS, Counters, EndArguments, Received};
 use super::{Contender, clock};
 
-const BULK_PORT: u16 = 7440;
-const CONTROL_PORT: u16 = 7441;
 const WRITE_BYTES: usize = 64 << 10;
 
 pub(super) fn send(arguments: &EndArguments) -> anyhow::Result<()> {
     thread::sleep(clock::until(arguments.start));
     let address = arguments.peer.parse()?;
-    let mut bulk = connect(arguments.contender, SocketAddr::new(address, BULK_PORT))?;
-    let mut control = connect(arguments.contender, SocketAddr::new(address, CONTROL_PORT))?;
+    let mut bulk = connect(
+        arguments.contender,
+        SocketAddr::new(address, arguments.port),
+    )?;
+    let control_address = SocketAddr::new(address, arguments.port + 1);
+    let mut control = connect(arguments.contender, control_address)?;
     control.set_nodelay(true)?;
     thread::spawn(move || {
         let mut piece = vec![0; WRITE_BYTES];
@@ -42,23 +44,24 @@ fn connect(contender: Contender, address: SocketAddr) -> anyhow::Result<TcpStrea
         Contender::TcpCubic
         | Contender::Strait
         | Contender::StraitCubic
-        | Contender::StraitRate => b"cubic",
+        | Contender::StraitRate
+        | Contender::QuinnBbr => b"cubic",
     };
     socket.set_tcp_congestion(algorithm)?;
     socket.connect(&address.into())?;
     Ok(socket.into())
 }
 
-pub(super) fn receive(arguments: &EndArguments, counters: Counters) -> anyhow::Result<String> {
+pub(super) fn receive(arguments: &EndArguments, counters: Counters) -> anyhow::Result<Received> {
     let counters = Arc::new(counters);
-    let bulk = TcpListener::bind((Ipv4Addr::UNSPECIFIED, BULK_PORT))?;
-    let control = TcpListener::bind((Ipv4Addr::UNSPECIFIED, CONTROL_PORT))?;
+    let bulk = TcpListener::bind((Ipv4Addr::UNSPECIFIED, arguments.port))?;
+    let control = TcpListener::bind((Ipv4Addr::UNSPECIFIED, arguments.port + 1))?;
     let bulk_counters = Arc::clone(&counters);
     thread::spawn(move || receive_bulk(&bulk, &bulk_counters));
     let control_counters = Arc::clone(&counters);
     thread::spawn(move || receive_control(&control, &control_counters));
     thread::sleep(clock::until(arguments.end()));
-    report_line(&counters)
+    counters.report()
 }
 
 /// Until the sender is gone.

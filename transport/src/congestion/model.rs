@@ -7,6 +7,7 @@
 //! dry and a faster link shows; below it for one round every few seconds, so that the queue
 //! empties and the round trip shows. Single losses mean nothing on such links; many at once do.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::rounds::{Round, Rounds};
@@ -27,18 +28,48 @@ const DRAIN_GAIN: f64 = 0.75;
 /// How old the shortest round trip may be.
 const RTT_MIN_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// What each acknowledged byte adds to the window in start-up. Doubling (1) would be quicker by a
-/// round trip or two, and find the full link with a longer queue.
-const STARTUP_GAIN: f64 = 0.75;
+/// What each acknowledged byte adds to the window in start-up. How long the queue gets until it is
+/// noticed grows with this and with the round trip, so the longer that is, the less: from 1, which
+/// doubles the rate with each, to a half.
+const STARTUP_GAIN: RangeInclusive<f64> = 0.5..=1.0;
+/// Up to here it doubles in any case: a long link that holds less is slow, and seldom.
+const STARTUP_QUICK_BYTES: u64 = 512 << 10;
+/// The gain times the round trip, between these.
+const STARTUP_OVERSHOOT: Duration = Duration::from_millis(75);
 /// Start-up ends when the rate has grown less than this, for so many rounds.
 const STARTUP_GROWTH: f64 = 1.25;
-const STARTUP_FLAT_ROUNDS: u32 = 2;
-/// Or when the round trip has grown by this part, and this much: a queue stands.
-const QUEUE_PART: f64 = 1.0 / 10.0;
-const QUEUE_MIN: Duration = Duration::from_millis(5);
+const STARTUP_FLAT_ROUNDS: u32 = 3;
+/// Or when the round trip has grown by this part, and this much, and stays so this long and for so
+/// many packets: a queue stands. A machine that was busy elsewhere makes round trips long, too, but
+/// not for long.
+const STARTUP_QUEUE: Queue = Queue {
+    part: 1.0 / 20.0,
+    min: Duration::from_millis(4),
+};
+const STARTUP_QUEUE_STANDS: Duration = Duration::from_millis(4);
+const STARTUP_QUEUE_BYTES: u64 = 32 * 1452;
 
-/// Start-up begins again after so many rounds in a row that found the link faster than known.
-const GROWN_ROUNDS: u32 = 2;
+/// More than what [`CARRY_GAIN`] and [`SLACK`] put in the queue.
+const CARRY_QUEUE: Queue = Queue {
+    part: 1.0 / 10.0,
+    min: Duration::from_millis(5),
+};
+/// What is tried at once of the rate that the connection before had (careful resumption,
+/// draft-ietf-tsvwg-careful-resume, section 4.2).
+const KNOWN_PART: f64 = 0.5;
+
+/// A queue that is longer than our own window explains, and no longer than this, is that of others:
+/// a window that yields to it starves beside them. Whose it is, the next drain tells.
+const OTHERS_QUEUE_MAX: Queue = Queue {
+    part: 1.0,
+    min: Duration::from_millis(150),
+};
+
+/// Start-up begins again when rounds that found the link faster than known have scored so much:
+/// such a round counts `GROWN`, any other takes one back. What a wider window brings shows a round
+/// later, so only every other round of a growing rate is faster than the one before.
+const GROWN_SCORE: u32 = 4;
+const GROWN: u32 = 2;
 
 /// Loss that means nothing by itself.
 const LOSS_CEILING: f64 = 0.02;
@@ -62,19 +93,38 @@ pub(super) struct Ack {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// Growing by the same factor in each round trip.
-    Startup { best_rate: f64, flat_rounds: u32 },
+    Startup {
+        best_rate: f64,
+        flat_rounds: u32,
+        queue: Option<Standing>,
+    },
     /// Letting the queue run out; the shortest round trip seen meanwhile.
     Drain {
         until: Until,
         rtt_min: Option<Duration>,
     },
-    /// Filling the link: for how many rounds now, and how many in a row have found it faster
-    /// than was known, or overloaded.
+    /// Filling the link: for how many rounds now, how surely it is faster than was known, and how
+    /// many rounds in a row have found it overloaded.
     Carry {
         rounds: u32,
-        grown_rounds: u32,
+        grown_score: u32,
         overloaded_rounds: u32,
     },
+}
+
+/// A queue that was seen: since when, and how much was acknowledged since.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Standing {
+    since: Instant,
+    acked_bytes: u64,
+}
+
+/// How much longer than the shortest a round trip is when it has waited in a queue: a part of it,
+/// and this at least.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    part: f64,
+    min: Duration,
 }
 
 /// When a drain ends.
@@ -86,13 +136,20 @@ enum Until {
     Round,
 }
 
+impl Standing {
+    fn is_certain(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= STARTUP_QUEUE_STANDS
+            && self.acked_bytes >= STARTUP_QUEUE_BYTES
+    }
+}
+
 const DRAIN: Phase = Phase::Drain {
     until: Until::Drained,
     rtt_min: None,
 };
 const CARRY: Phase = Phase::Carry {
     rounds: 0,
-    grown_rounds: 0,
+    grown_score: 0,
     overloaded_rounds: 0,
 };
 
@@ -103,10 +160,16 @@ pub(super) struct Model {
     rounds: Rounds,
     samples: Samples,
     window_bytes: f64,
+    /// In start-up, since the last run of acknowledgements.
+    startup_acked_bytes: u64,
     /// The shortest round trip, and when it was seen or confirmed.
     rtt_min: Option<(Duration, Instant)>,
     /// The link's rate, where it is configured.
     link_bytes_s: Option<f64>,
+    /// And as the connection before left it; until it is used.
+    known_bytes_s: Option<f64>,
+    /// The window that is kept up against others' queue.
+    held_bytes: Option<f64>,
     /// 1, or less after loss above the ceiling; comes back slowly.
     restraint: f64,
     datagram_bytes: u64,
@@ -118,12 +181,16 @@ impl Model {
             phase: Phase::Startup {
                 best_rate: 0.0,
                 flat_rounds: 0,
+                queue: None,
             },
+            startup_acked_bytes: 0,
             rounds: Rounds::default(),
             samples: Samples::default(),
             window_bytes: INITIAL_WINDOW_BYTES as f64,
             rtt_min: None,
             link_bytes_s: None,
+            known_bytes_s: None,
+            held_bytes: None,
             restraint: 1.0,
             datagram_bytes: datagram_bytes.into(),
         }
@@ -150,6 +217,10 @@ impl Model {
         self.link_bytes_s = Some(bytes_s);
     }
 
+    pub(super) fn set_known_rate(&mut self, bytes_s: f64) {
+        self.known_bytes_s = Some(bytes_s);
+    }
+
     pub(super) fn set_mtu(&mut self, datagram_bytes: u16) {
         self.datagram_bytes = datagram_bytes.into();
     }
@@ -168,7 +239,7 @@ impl Model {
             Phase::Startup { .. } => {
                 self.samples.handle_ack(ack.now, ack.sent, ack.bytes);
                 if !ack.app_limited {
-                    self.window_bytes += STARTUP_GAIN * ack.bytes as f64;
+                    self.startup_acked_bytes += ack.bytes;
                 }
             }
             Phase::Drain { rtt_min, .. } => {
@@ -184,21 +255,24 @@ impl Model {
     pub(super) fn handle_acks_end(&mut self, now: Instant, in_flight: u64, app_limited: bool) {
         let round = self.rounds.poll(now, app_limited);
         self.phase = match self.phase {
-            Phase::Startup {
-                best_rate,
-                flat_rounds,
-            } if !app_limited => self.start_up(now, round.as_ref(), best_rate, flat_rounds),
-            Phase::Startup { .. } => self.phase,
+            Phase::Startup { .. } => {
+                let acked_bytes = std::mem::take(&mut self.startup_acked_bytes);
+                self.grow(in_flight, acked_bytes);
+                match app_limited {
+                    true => self.phase,
+                    false => self.start_up(now, round.as_ref(), acked_bytes),
+                }
+            }
             Phase::Drain { until, rtt_min } => {
                 self.drain(now, in_flight, round.is_some(), until, rtt_min)
             }
             Phase::Carry { .. } if self.is_rtt_min_old(now) => DRAIN,
             Phase::Carry {
                 rounds,
-                grown_rounds,
+                grown_score,
                 overloaded_rounds,
             } => match &round {
-                Some(round) => self.carry(round, rounds, grown_rounds, overloaded_rounds),
+                Some(round) => self.carry(round, rounds, grown_score, overloaded_rounds),
                 None => self.phase,
             },
         };
@@ -216,39 +290,65 @@ impl Model {
 
     /// Nothing came through for a long time: what we knew may be void.
     pub(super) fn handle_blackout(&mut self, _now: Instant) {
-        let datagram_bytes = self.datagram_bytes;
-        *self = Self::new(1200);
-        self.datagram_bytes = datagram_bytes;
+        *self = Self {
+            datagram_bytes: self.datagram_bytes,
+            link_bytes_s: self.link_bytes_s,
+            ..Self::new(1200)
+        };
     }
 
-    /// Grows until a queue shows, or the rate no longer grows.
-    fn start_up(
-        &mut self,
-        now: Instant,
-        round: Option<&Round>,
-        best_rate: f64,
-        flat_rounds: u32,
-    ) -> Phase {
-        if let Some(Sample { rate_bytes_s, rtt }) = self.samples.poll(now)
-            && self.is_queue(rtt)
-        {
-            // A queue: this is as fast as it gets.
-            self.rounds.remember(rate_bytes_s);
-            return self.begin_drain();
+    /// A window that is not used does not grow (RFC 9002, section 7.8).
+    fn grow(&mut self, in_flight: u64, acked_bytes: u64) {
+        let Some((rtt_min, _)) = self.rtt_min else {
+            return;
+        };
+        if 2 * (in_flight + acked_bytes) >= self.window_bytes() {
+            let (least, most) = (*STARTUP_GAIN.start(), *STARTUP_GAIN.end());
+            let gain = match self.window_bytes() < STARTUP_QUICK_BYTES {
+                true => most,
+                false => STARTUP_OVERSHOOT
+                    .div_duration_f64(rtt_min)
+                    .clamp(least, most),
+            };
+            self.window_bytes += gain * acked_bytes as f64;
         }
-        let Some(round) = round else {
+    }
+
+    /// Until a queue stands, or the rate no longer grows.
+    fn start_up(&mut self, now: Instant, round: Option<&Round>, newly_acked_bytes: u64) -> Phase {
+        let Phase::Startup {
+            mut best_rate,
+            mut flat_rounds,
+            mut queue,
+        } = self.phase
+        else {
             return self.phase;
         };
-        let grows = round.rate_bytes_s >= best_rate * STARTUP_GROWTH;
-        let flat_rounds = match grows || round.app_limited {
-            true => 0,
-            false => flat_rounds + 1,
-        };
+        if let Some(Sample { rate_bytes_s, rtt }) = self.samples.poll(now) {
+            queue = self.is_queue(rtt, STARTUP_QUEUE).then(|| Standing {
+                since: queue.map_or(now, |queue| queue.since),
+                acked_bytes: queue.map_or(0, |queue| queue.acked_bytes) + newly_acked_bytes,
+            });
+            if queue.is_some_and(|queue| queue.is_certain(now)) {
+                // This is as fast as it gets.
+                self.rounds.remember(rate_bytes_s);
+                return self.begin_drain();
+            }
+        }
+        if let Some(round) = round {
+            let grows = round.rate_bytes_s >= best_rate * STARTUP_GROWTH;
+            flat_rounds = match grows || round.app_limited {
+                true => 0,
+                false => flat_rounds + 1,
+            };
+            best_rate = best_rate.max(round.rate_bytes_s);
+        }
         match flat_rounds >= STARTUP_FLAT_ROUNDS {
             true => self.begin_drain(),
             false => Phase::Startup {
-                best_rate: best_rate.max(round.rate_bytes_s),
+                best_rate,
                 flat_rounds,
+                queue,
             },
         }
     }
@@ -276,6 +376,7 @@ impl Model {
             Until::Round => {
                 // Without a queue this is what the link takes now, be it more than before.
                 self.rtt_min = rtt_min.map(|rtt| (rtt, now)).or(self.rtt_min);
+                self.held_bytes = None;
                 CARRY
             }
         }
@@ -284,14 +385,15 @@ impl Model {
     /// A link that proves faster round after round is grown into, as in the beginning; one
     /// that proves overloaded is spared.
     fn carry(&mut self, round: &Round, rounds: u32, grown: u32, overloaded: u32) -> Phase {
-        let grown_rounds = match round.has_grown && !self.is_queue(round.rtt_min) {
-            true => grown + 1,
-            false => 0,
+        let grown_score = match round.has_grown && !self.is_queue(round.rtt_min, CARRY_QUEUE) {
+            true => grown + GROWN,
+            false => grown.saturating_sub(1),
         };
-        if grown_rounds == GROWN_ROUNDS {
+        if grown_score >= GROWN_SCORE {
             return Phase::Startup {
                 best_rate: round.rate_bytes_s,
                 flat_rounds: 0,
+                queue: None,
             };
         }
         // What the first round loses was sent before.
@@ -299,6 +401,10 @@ impl Model {
             true => overloaded + 1,
             false => 0,
         };
+        let is_others = self.is_queue(round.rtt_min, CARRY_QUEUE)
+            && !self.is_queue(round.rtt_min, OTHERS_QUEUE_MAX);
+        let is_held = is_others && overloaded_rounds == 0 && !round.app_limited;
+        self.held_bytes = is_held.then_some(self.window_bytes);
         match overloaded_rounds {
             0 => self.restraint = (self.restraint * RELAX).min(1.0),
             1 => self.rounds.forget_before(2),
@@ -306,7 +412,7 @@ impl Model {
         }
         Phase::Carry {
             rounds: rounds.saturating_add(1),
-            grown_rounds,
+            grown_score,
             overloaded_rounds,
         }
     }
@@ -323,15 +429,15 @@ impl Model {
     }
 
     /// Whether a round trip of `rtt` has waited in a queue.
-    fn is_queue(&self, rtt: Duration) -> bool {
+    fn is_queue(&self, rtt: Duration, queue: Queue) -> bool {
         let Some((rtt_min, _)) = self.rtt_min else {
             return false;
         };
-        rtt.saturating_sub(rtt_min) > QUEUE_MIN.max(rtt_min.mul_f64(QUEUE_PART))
+        rtt.saturating_sub(rtt_min) > queue.min.max(rtt_min.mul_f64(queue.part))
     }
 
     fn is_overloaded(&self, round: &Round) -> bool {
-        match self.is_queue(round.rtt_min) {
+        match self.is_queue(round.rtt_min, CARRY_QUEUE) {
             true => round.lost > LOSS_CEILING,
             false => round.lost > LOSS_ABSOLUTE_CEILING,
         }
@@ -342,13 +448,20 @@ impl Model {
             return;
         };
         let filling = |rate: f64| rate * (rtt_min.mul_f64(CARRY_GAIN) + SLACK).as_secs_f64();
-        let limit = self.link_bytes_s.map(filling);
+        // Shaped to less than its rate, a link needs no window that finds its limit.
+        let limit = |rate: f64| rate * (rtt_min + SLACK).as_secs_f64();
+        let limit = self.link_bytes_s.map(limit);
+        let known = |rate: f64| KNOWN_PART * rate * rtt_min.as_secs_f64();
+        let known = self.known_bytes_s.take().map_or(0.0, known);
         let window = match (self.phase, self.rounds.max_rate()) {
             // A link whose rate is known is started at that rate.
-            (Phase::Startup { .. }, _) => limit.unwrap_or(self.window_bytes),
+            (Phase::Startup { .. }, _) => limit.unwrap_or(self.window_bytes.max(known)),
             (_, None) => return,
             (Phase::Drain { .. }, Some(rate)) => rate * rtt_min.as_secs_f64() * DRAIN_GAIN,
-            (Phase::Carry { .. }, Some(rate)) => filling(rate) * self.restraint,
+            (Phase::Carry { .. }, Some(rate)) => {
+                let held = self.held_bytes.unwrap_or(0.0);
+                filling(rate).max(held) * self.restraint
+            }
         };
         self.window_bytes = window.min(limit.unwrap_or(f64::MAX));
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 /// Sending times that are remembered: a second of them, at one for each burst.
 const SENT_MAX: usize = 4096;
-/// The shortest round trip of the last fifth of one, and of so long at least, counts as the
-/// present one: a scheduler's hiccup is no queue.
-const RECENT_PART: u32 = 5;
-const RECENT_MIN: Duration = Duration::from_millis(8);
+/// The shortest of the round trips that were measured in this time, and of so many at least
+/// (RFC 9406 has 8), counts as the present one: a scheduler's hiccup is no queue, nor is the
+/// delay of an acknowledgement that had nothing to go with.
+const RECENT: Duration = Duration::from_millis(8);
+const RECENT_SAMPLES_MIN: usize = 8;
 /// Most round trips that are remembered for it.
-const RECENT_MAX: usize = 1024;
+const RECENT_SAMPLES_MAX: usize = 1024;
 
 /// What the newest packet of a run of acknowledgements tells.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,6 @@ pub(super) struct Samples {
     /// When something was sent, and what had been delivered by then.
     sent: VecDeque<(Instant, u64)>,
     newest_sent: Option<Instant>,
-    /// Round trips reach back far enough.
-    is_full: bool,
     /// When each was measured.
     rtts: VecDeque<(Instant, Duration)>,
 }
@@ -48,11 +47,11 @@ impl Samples {
         self.delivered_bytes += bytes;
         self.newest_sent = self.newest_sent.max(Some(sent));
         let rtt = now.saturating_duration_since(sent);
-        let recent = RECENT_MIN.max(rtt / RECENT_PART);
-        let is_old = |(at, _): &(Instant, Duration)| now.saturating_duration_since(*at) > recent;
-        while self.rtts.len() == RECENT_MAX || self.rtts.front().is_some_and(is_old) {
+        let is_old = |(at, _): &(Instant, Duration)| now.saturating_duration_since(*at) > RECENT;
+        while self.rtts.len() >= RECENT_SAMPLES_MIN
+            && (self.rtts.len() == RECENT_SAMPLES_MAX || self.rtts.front().is_some_and(is_old))
+        {
             self.rtts.pop_front();
-            self.is_full = true;
         }
         self.rtts.push_back((now, rtt));
     }
@@ -65,7 +64,7 @@ impl Samples {
         }
         let (at, delivered_before) = *self.sent.front()?;
         let elapsed = now.saturating_duration_since(at);
-        if at != newest || elapsed.is_zero() || !self.is_full {
+        if at != newest || elapsed.is_zero() || self.rtts.len() < RECENT_SAMPLES_MIN {
             return None;
         }
         Some(Sample {

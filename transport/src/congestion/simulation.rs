@@ -63,6 +63,8 @@ struct Sender {
     /// Bytes the application has to send for each second; `None`: always more.
     app_bytes_s: Option<f64>,
     app_bytes: f64,
+    /// Each so often, the receiver does nothing for so long.
+    stall: Option<(Duration, Duration)>,
 }
 
 impl Sender {
@@ -86,6 +88,7 @@ impl Sender {
             queue_max: Duration::ZERO,
             app_bytes_s: None,
             app_bytes: 0.0,
+            stall: None,
         }
     }
 
@@ -175,12 +178,22 @@ impl Sender {
         if queue <= self.link.queue {
             let takes = Duration::from_secs_f64(DATAGRAM as f64 / self.link.rate_bytes_s());
             self.link_free = self.link_free.max(self.now) + takes;
-            acked = Some(self.link_free + 2 * self.link.one_way);
+            let arrived = self.link_free + self.link.one_way;
+            acked = Some(arrived + self.stalled(arrived) + self.link.one_way);
         }
         self.flight.push_back(Packet {
             sent: self.now,
             acked: acked.filter(|_| !dropped),
         });
+    }
+
+    /// How long the receiver does not look at what comes in now.
+    fn stalled(&self, now: Instant) -> Duration {
+        let Some((every, takes)) = self.stall else {
+            return Duration::ZERO;
+        };
+        let since = (now - self.start).as_nanos() % every.as_nanos();
+        takes.saturating_sub(Duration::from_nanos(since as u64))
     }
 
     fn utilization(&self, time: Duration) -> f64 {
@@ -252,6 +265,41 @@ fn a_rate_that_is_configured_too_high_does_no_lasting_harm() {
     let report = sender.report(10 * SECOND);
     assert!(sender.utilization(10 * SECOND) > 0.95, "{report}");
     assert!(sender.queue_mean() < Duration::from_millis(25), "{report}");
+}
+
+#[test]
+fn the_rate_of_the_connection_before_saves_round_trips() {
+    let utilization = |known: Option<f64>| {
+        let mut sender = Sender::new(Link::new(400.0, 100, 0.0));
+        if let Some(part) = known {
+            let bytes_s = part * sender.link.rate_bytes_s();
+            sender.model.set_known_rate(bytes_s);
+        }
+        sender.run(SECOND);
+        sender.utilization(SECOND)
+    };
+    let (fresh, known) = (utilization(None), utilization(Some(1.0)));
+    assert!(known > fresh + 0.3, "{known} after {fresh}");
+    // It may have become slower meanwhile.
+    let mut sender = Sender::new(Link::new(20.0, 100, 0.0));
+    sender
+        .model
+        .set_known_rate(5.0 * sender.link.rate_bytes_s());
+    sender.run(3 * SECOND);
+    sender.measure_from_here();
+    sender.run(3 * SECOND);
+    let report = sender.report(3 * SECOND);
+    assert!(sender.utilization(3 * SECOND) > 0.95, "{report}");
+}
+
+#[test]
+fn a_busy_receiver_is_no_queue() {
+    let mut sender = Sender::new(Link::new(100.0, 100, 0.0));
+    // Every 150 ms its acknowledgements are 30 ms late, and come all at once.
+    sender.stall = Some((Duration::from_millis(150), Duration::from_millis(30)));
+    sender.run(3 * SECOND);
+    let report = sender.report(3 * SECOND);
+    assert!(sender.utilization(3 * SECOND) > 0.6, "{report}");
 }
 
 #[test]

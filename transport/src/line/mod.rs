@@ -16,6 +16,7 @@ pub(crate) use figures::{Figures, Traffic};
 pub(crate) use goodbye::{Ended, Goodbye};
 
 use crate::class::Class;
+use crate::congestion::Prospect;
 use crate::identity::PublicKey;
 use crate::quic::{self, QuicConnection};
 use crate::status::Transport;
@@ -128,10 +129,10 @@ impl Connection {
         }
     }
 
-    /// Says how fast the link is, where that is configured.
-    pub(crate) fn set_link_rate(&self, bytes_s: f64) {
+    /// Says what is known of the link before it is measured.
+    pub(crate) fn configure(&self, prospect: Prospect) {
         match self {
-            Self::Quic(quic) => quic.set_link_rate(bytes_s),
+            Self::Quic(quic) => quic.configure(prospect),
             // The kernel finds it out by itself.
             Self::Tcp(_) => {}
         }

@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 
 const FIRST: Duration = Duration::from_millis(100);
 /// Low: what heals must be found within two seconds, and a dial costs a few packets.
-const MAX: Duration = Duration::from_secs(1);
+const MAX: Duration = Duration::from_millis(400);
 /// Looking whether QUIC works again costs as little, but it may not for months.
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_MAX: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_to_a_second_and_starts_over() {
+    fn grows_to_its_limit_and_starts_over() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut first = Backoff::new(false);
         assert_eq!(first.next(&mut rng), Duration::ZERO);

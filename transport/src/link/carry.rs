@@ -100,6 +100,7 @@ impl Generated<'_> {
             dialed: self.dialed,
             drain: Arc::new(Drain::new()),
             in_flight: Arc::default(),
+            is_lossy: Arc::default(),
         };
         RunningPair::start(carrier, pair)
     }

@@ -45,7 +45,7 @@ pub(super) enum EncoderJob {
 }
 
 /// A batch as its writer needs it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) header: Bytes,
     pub(super) payload: Bytes,

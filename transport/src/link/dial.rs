@@ -120,7 +120,7 @@ async fn dial_one(
     transport: Transport,
 ) -> Result<Pair, EstablishError> {
     let line = async |purpose| match transport {
-        Transport::Quic => quic::dial(address, &peer.site, &ring, purpose, peer.congestion).await,
+        Transport::Quic => quic::dial(address, &peer.site, &ring, purpose).await,
         Transport::Tcp => tcp::dial(address, &peer.site, &ring).await,
     };
     let both = async { tokio::try_join!(line(Purpose::Control), line(Purpose::Bulk)) };

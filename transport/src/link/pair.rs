@@ -1,7 +1,7 @@
 //! Moves bytes while a pair of connections stands.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,15 @@ use super::shared::Shared;
 use super::telemetry::Sample;
 use super::{read, write};
 use crate::class::Class;
+use crate::congestion::Prospect;
 use crate::identity::PublicKey;
 use crate::line::{Connection, Goodbye, IDLE_MAX};
 use crate::shaping::Shaper;
 use crate::status::Transport;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+/// A path that loses more is lossy.
+const LOSSY_PERCENT: f64 = 0.02;
 /// How long a goodbye may take to reach the peer.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
 /// How long a pair may take to hand over what is still under way.
@@ -40,6 +43,8 @@ pub(super) struct Carrier {
     pub(super) drain: Arc<Drain>,
     /// Bytes handed to the connections and not acknowledged by the peer's end.
     pub(super) in_flight: Arc<AtomicU64>,
+    /// The path has been seen to lose packets.
+    pub(super) is_lossy: Arc<AtomicBool>,
 }
 
 /// A pair of connections at work. Dropped, it is gone without a word.
@@ -61,15 +66,26 @@ impl RunningPair {
     pub(super) fn start(carrier: Carrier, pair: Pair) -> Self {
         let mut tasks = JoinSet::new();
         let link = Arc::clone(&carrier.link);
-        let id = link.lock().telemetry.begin_pair();
+        let (id, known_bytes_s) = {
+            let telemetry = &mut link.lock().telemetry;
+            (telemetry.begin_pair(), telemetry.known_bytes_s)
+        };
+        let prospect = Prospect {
+            congestion: link.settings().congestion,
+            link_bytes_s: carrier.shaper.link_bytes_s(),
+            known_bytes_s,
+        };
         let (control, bulk) = (pair.control.connection, pair.bulk.connection);
         let connections = [control.clone(), bulk.clone()];
+        bulk.configure(prospect);
+        // Its traffic is thin: it has no use for a rate that bulk had.
+        control.configure(Prospect {
+            known_bytes_s: None,
+            ..prospect
+        });
         let (fault, faults) = tokio::sync::mpsc::channel(1);
         tasks.spawn(first(faults));
         for connection in &connections {
-            if let Some(bytes_s) = carrier.shaper.link_bytes_s() {
-                connection.set_link_rate(bytes_s);
-            }
             let (read, closed) = (connection.clone(), connection.clone());
             tasks.spawn(async move { closed.closed().await.reason });
             tasks.spawn(read::batches(carrier.clone(), read, fault.clone()));
@@ -193,6 +209,8 @@ impl Carrier {
             }
             let mut core = self.link.lock();
             core.telemetry.set_sample(id, sample);
+            let is_lossy = core.telemetry.lost_percent() > LOSSY_PERCENT;
+            self.is_lossy.store(is_lossy, Ordering::Relaxed);
             if !self.drain.is_retired() {
                 core.set_drain(sample.bulk.rate_bytes_s);
             }

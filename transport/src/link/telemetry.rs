@@ -45,6 +45,8 @@ pub(super) struct Telemetry {
     pub(super) received: [ReceivedTotals; Class::COUNT],
     /// Times that a newer pair of connections took over while the link was up.
     pub(super) handovers: u64,
+    /// The rate of bulk as last measured, over whatever pair.
+    pub(super) known_bytes_s: Option<f64>,
     next_pair: u64,
     /// Of each pair that stands; the newest is the present one.
     samples: BTreeMap<u64, Option<Sample>>,
@@ -62,6 +64,7 @@ impl Telemetry {
             ups: 0,
             received: Default::default(),
             handovers: 0,
+            known_bytes_s: None,
             next_pair: 0,
             samples: BTreeMap::new(),
             past: Traffic::default(),
@@ -92,6 +95,7 @@ impl Telemetry {
     }
 
     pub(super) fn set_sample(&mut self, pair: u64, sample: Sample) {
+        self.known_bytes_s = sample.bulk.rate_bytes_s.or(self.known_bytes_s);
         if let Some(last) = self.samples.get_mut(&pair) {
             *last = Some(sample);
         }

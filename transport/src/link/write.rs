@@ -2,15 +2,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
 use super::core::Outgoing;
 use super::pair::Carrier;
 use crate::class::Class;
 use crate::line::{Connection, Sink};
+use crate::status::Transport;
 
+/// A batch that fits into one datagram and is urgent is written a second time, so much later, where
+/// packets are lost: to find out that one was takes a round trip and more, and what follows it in
+/// its stream waits meanwhile.
+const REPEAT_AFTER: Duration = Duration::from_millis(10);
+const REPEAT_BYTES_MAX: usize = 1100;
+/// Of a class, at a time.
+const REPEATS_MAX: usize = 64;
 /// Unit of what a class may have in a connection's hands.
 const PERMIT_BYTES: usize = 1 << 10;
 
@@ -27,6 +37,7 @@ const fn in_hands_bytes_max(class: Class) -> usize {
 /// Writes the batches of one class, until a newer pair takes over. Ends with the reason.
 pub(super) async fn batches(carrier: Carrier, connection: Connection, class: Class) -> String {
     let permits = Arc::new(Semaphore::new(in_hands_bytes_max(class) / PERMIT_BYTES));
+    let repeats = Arc::new(Semaphore::new(REPEATS_MAX));
     while let Some(outgoing) = next_outgoing(&carrier, class).await {
         // There is room for another batch to be encoded.
         carrier.link.encode.notify_one();
@@ -40,6 +51,20 @@ pub(super) async fn batches(carrier: Carrier, connection: Connection, class: Cla
             Err(error) => return error,
         }
         carrier.drain.handle_written();
+        if is_repeated(&carrier, &connection, class, &outgoing)
+            && let Ok(turn) = Arc::clone(&repeats).try_acquire_owned()
+        {
+            let (drain, connection) = (Arc::clone(&carrier.drain), connection.clone());
+            tokio::spawn(async move {
+                sleep(REPEAT_AFTER).await;
+                if drain.begin_write() {
+                    // The connection's end is seen elsewhere.
+                    drop(repeat(&connection, class, outgoing).await);
+                    drain.handle_written();
+                }
+                drop(turn);
+            });
+        }
     }
     std::future::pending().await
 }
@@ -88,6 +113,27 @@ async fn write(
             .await?;
     }
     sink.finish()
+}
+
+fn is_repeated(
+    carrier: &Carrier,
+    connection: &Connection,
+    class: Class,
+    outgoing: &Outgoing,
+) -> bool {
+    class != Class::Bulk
+        && outgoing.len() <= REPEAT_BYTES_MAX
+        && connection.transport() == Transport::Quic
+        && carrier.is_lossy.load(Ordering::Relaxed)
+}
+
+/// The peer takes what comes first; nobody waits for this one.
+async fn repeat(connection: &Connection, class: Class, outgoing: Outgoing) -> Result<(), String> {
+    let mut sink = connection.open(class).await?;
+    let mut pieces = [outgoing.header, outgoing.payload];
+    sink.write(&mut pieces).await?;
+    drop(sink.finish()?);
+    Ok(())
 }
 
 /// Counts a batch as in flight until the peer's end has acknowledged it.

@@ -1,6 +1,8 @@
 //! A QUIC connection as a link's line.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use quinn::{
@@ -10,21 +12,26 @@ use rustls::pki_types::CertificateDer;
 
 use super::send_window_bytes;
 use crate::class::Class;
-use crate::congestion;
+use crate::congestion::{self, Prospect};
 use crate::identity::PublicKey;
 use crate::line::{Connection, Ended, Figures, Goodbye, Line, Sink, Source, Traffic};
 use crate::tls;
 
 /// Acknowledgements go before everything else.
-const MESSAGES_PRIORITY: i32 = 100;
+const MESSAGES_PRIORITY: i32 = i32::MAX;
+/// How many streams of a class have a priority of their own.
+const PRIORITIES: u32 = 1 << 29;
 const CHUNK_BYTES: usize = 64 << 10;
 
-const fn priority(class: Class) -> i32 {
-    match class {
-        Class::Control => 2,
-        Class::Interactive => 1,
-        Class::Bulk => 0,
-    }
+/// The older goes first within a class, so that what was lost is sent again at once: it would
+/// otherwise wait behind all that QUIC holds, and hold up what came after it at the peer.
+const fn priority(class: Class, stream: u32) -> i32 {
+    let most_urgent = match class {
+        Class::Control => 3,
+        Class::Interactive => 2,
+        Class::Bulk => 1,
+    };
+    (most_urgent * PRIORITIES - 1 - stream % PRIORITIES) as i32
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub(crate) struct QuicConnection {
     connection: quinn::Connection,
     /// The socket, where it is the connection's own.
     endpoint: Option<Endpoint>,
+    /// Streams opened so far.
+    opened: Arc<AtomicU32>,
 }
 
 impl QuicConnection {
@@ -39,6 +48,7 @@ impl QuicConnection {
         Self {
             connection,
             endpoint,
+            opened: Arc::default(),
         }
     }
 
@@ -75,7 +85,9 @@ impl QuicConnection {
     pub(crate) async fn open(&self, class: Class) -> Result<QuicSink, String> {
         let stream = self.connection.open_uni().await;
         let stream = stream.map_err(|error| explain(&error))?;
-        stream.set_priority(priority(class)).map_err(closed)?;
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let priority = priority(class, number);
+        stream.set_priority(priority).map_err(closed)?;
         Ok(QuicSink(stream))
     }
 
@@ -125,8 +137,8 @@ impl QuicConnection {
         }
     }
 
-    pub(crate) fn set_link_rate(&self, bytes_s: f64) {
-        congestion::set_link_rate(&self.connection, bytes_s);
+    pub(crate) fn configure(&self, prospect: Prospect) {
+        congestion::configure(&self.connection, prospect);
     }
 }
 

@@ -8,15 +8,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use quinn::congestion::{ControllerFactory, CubicConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AsyncUdpSocket, Endpoint, EndpointConfig, MtuDiscoveryConfig, Runtime, TokioRuntime,
-    TransportConfig,
+    AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, MtuDiscoveryConfig, Runtime,
+    TokioRuntime, TransportConfig,
 };
 
 pub(crate) use self::connection::{QuicConnection, QuicSink, QuicSource, explain};
-use crate::config::Congestion;
 use crate::congestion::StraitFactory;
 use crate::ids::SiteName;
 use crate::line::{IDLE_MAX, Line, Purpose};
@@ -29,18 +27,24 @@ const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Before the first sample. Low, so that a dial into a link that just healed is repeated
 /// soon.
 const RTT_GUESS: Duration = Duration::from_millis(100);
+/// The peer acknowledges after more packets than this (draft-ietf-quic-ack-frequency), which
+/// spares both ends the work of one for every second packet, …
+const ACK_PACKETS: u8 = 7;
+/// … and after this long: of a message that nothing follows, too, so that its loss is soon seen.
+const ACK_DELAY_MAX: Duration = Duration::from_millis(5);
 /// Ethernet less IPv6, UDP: what QUIC may put in a datagram.
 const MTU_MAX: u16 = 1452;
 /// Handshakes in progress with those who dial us.
 const INCOMING_MAX: usize = 64;
 
 impl Purpose {
-    /// Bytes a peer may have under way to us: twice 400 Mbit/s × 200 ms, and for bulk 1 Gbit/s
-    /// × 250 ms.
+    /// Bytes a peer may have under way to us: twice 400 Mbit/s × 200 ms, and for bulk six times:
+    /// behind a lost packet, what came after it in its batch waits for it here, a round trip for
+    /// each time that it is lost again.
     const fn receive_window_bytes(self) -> u32 {
         match self {
             Self::Control => 20 << 20,
-            Self::Bulk => 32 << 20,
+            Self::Bulk => 64 << 20,
         }
     }
 
@@ -54,9 +58,12 @@ impl Purpose {
 }
 
 /// Settings of a connection.
-fn transport(purpose: Purpose, congestion: Congestion, keep_alive: Duration) -> TransportConfig {
+fn transport(purpose: Purpose, keep_alive: Duration) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(ACK_PACKETS.into())
+        .max_ack_delay(Some(ACK_DELAY_MAX));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(1u8.into())
@@ -65,13 +72,13 @@ fn transport(purpose: Purpose, congestion: Congestion, keep_alive: Duration) -> 
         // A batch with its header fits at once.
         .stream_receive_window((2u32 << 20).into())
         .send_window(SEND_WINDOW_BYTES_MIN)
-        .send_fairness(false)
         .keep_alive_interval(Some(keep_alive))
         .max_idle_timeout(IDLE_MAX.try_into().ok())
         .initial_rtt(RTT_GUESS)
         .mtu_discovery_config(Some(mtu))
         .datagram_receive_buffer_size(None)
-        .congestion_controller_factory(controller(congestion));
+        .ack_frequency_config(Some(acks))
+        .congestion_controller_factory(Arc::new(StraitFactory));
     config
 }
 
@@ -80,17 +87,11 @@ pub(crate) const SEND_WINDOW_BYTES_MIN: u64 = 4 << 20;
 /// And the most.
 pub(crate) const SEND_WINDOW_BYTES_MAX: u64 = 64 << 20;
 
-/// The send window that a congestion window calls for: enough that it never limits, little
-/// enough that a batch is not encoded long before it is sent.
+/// The send window that a congestion window calls for: enough that it never limits, not even where
+/// much is lost and QUIC holds batches for three round trips and more; little enough that a batch
+/// is not encoded long before it is sent.
 pub(crate) fn send_window_bytes(congestion_window: u64) -> u64 {
-    (3 * congestion_window).clamp(SEND_WINDOW_BYTES_MIN, SEND_WINDOW_BYTES_MAX)
-}
-
-fn controller(congestion: Congestion) -> Arc<dyn ControllerFactory + Send + Sync> {
-    match congestion {
-        Congestion::Strait => Arc::new(StraitFactory),
-        Congestion::Cubic => Arc::new(CubicConfig::default()),
-    }
+    (5 * congestion_window).clamp(SEND_WINDOW_BYTES_MIN, SEND_WINDOW_BYTES_MAX)
 }
 
 /// The endpoint that others dial, and a way to see when its socket has been closed.
@@ -100,7 +101,7 @@ pub(crate) fn listen(
 ) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>)> {
     let crypto = tls::server(ring).map_err(io::Error::other)?;
     let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
-    let settings = transport(Purpose::Bulk, Congestion::Strait, LISTENER_KEEP_ALIVE);
+    let settings = transport(Purpose::Bulk, LISTENER_KEEP_ALIVE);
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(Arc::new(settings))
@@ -135,12 +136,11 @@ pub(crate) async fn dial(
     site: &SiteName,
     ring: &Keyring,
     purpose: Purpose,
-    congestion: Congestion,
 ) -> Result<Line, String> {
     let crypto = tls::client(ring, site).map_err(|error| error.to_string())?;
     let crypto = QuicClientConfig::try_from(crypto).map_err(|error| error.to_string())?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    let settings = transport(purpose, congestion, DIALER_KEEP_ALIVE);
+    let settings = transport(purpose, DIALER_KEEP_ALIVE);
     config.transport_config(Arc::new(settings));
     let endpoint = dialer(address).map_err(|error| error.to_string())?;
     let connecting = endpoint

@@ -85,9 +85,11 @@ impl Inbox {
             return Err(Violation("it sent a batch beyond its window"));
         }
         if let Some(arriving) = class.arriving.get_mut(&header.number) {
-            let expected = arriving.missing && header.literal;
-            if !expected || arriving.raw_len != header.raw_len {
-                return Err(Violation("it sent a batch twice"));
+            if arriving.raw_len != header.raw_len {
+                return Err(Violation("two batches claim one number"));
+            }
+            if !(arriving.missing && header.literal) {
+                return Ok(Arrival::Duplicate);
             }
             arriving.missing = false;
             return Ok(Arrival::New);
