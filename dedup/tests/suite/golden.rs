@@ -7,12 +7,12 @@ use strait_dedup::{BatchId, Decoding, EncodeOptions};
 
 use crate::link::memory_store;
 
-fn path(n: usize) -> PathBuf {
+pub(crate) fn path(n: usize) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/batch-v2-{n}.bin"))
 }
 
 /// Fresh data, then an edit of it, then a piece of either: literals, runs, both kinds of base.
-fn batches() -> [Vec<u8>; 3] {
+pub(crate) fn batches() -> [Vec<u8>; 3] {
     let rows = |range: std::ops::Range<u64>| -> Vec<u8> {
         range
             .flat_map(|n| format!("row {n}: {}\n", n.wrapping_mul(n) % 99_991).into_bytes())

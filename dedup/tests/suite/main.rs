@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod fuzz;
 mod golden;
 mod link;
 mod noise;

@@ -3,6 +3,8 @@
 pub(crate) mod control;
 mod cursor;
 pub mod frame;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod hello;
 pub(crate) mod record;
 
