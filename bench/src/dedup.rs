@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
 mod peers;
+mod small;
 mod speed;
 mod versions;
 
@@ -28,6 +29,9 @@ pub(crate) struct Arguments {
     /// A fixed zstd level instead of the adaptive one
     #[arg(long)]
     level: Option<i32>,
+    /// What the link drains, in Mbit/s, for the adaptive level; 0 for unknown
+    #[arg(long, default_value_t = 100.0)]
+    drain_mbit: f64,
     /// Seed of the generated pairs
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -43,6 +47,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Speed of encoding and decoding beside chunking and BLAKE3 alone, and zstd alone
     Speed(speed::Arguments),
+    /// Small batches of one stream of log lines: bytes a line and time a batch
+    Small(small::Arguments),
 }
 
 fn parse_pair(text: &str) -> Result<(PathBuf, PathBuf), String> {
@@ -82,8 +88,10 @@ struct Summary {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    if let Some(What::Speed(arguments)) = &arguments.what {
-        return speed::run(arguments);
+    match &arguments.what {
+        Some(What::Speed(arguments)) => return speed::run(arguments),
+        Some(What::Small(arguments)) => return small::run(arguments),
+        None => {}
     }
     let work = arguments.work.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("strait-bench-dedup-{}", std::process::id()))
@@ -115,6 +123,7 @@ fn measure(
     let mut link = Link::open(&Options {
         level: arguments.level,
         memory_mib: MEMORY_MIB,
+        drain_mbit: arguments.drain_mbit,
     })?;
     let first = link.send(0, old)?;
     let second = link.send(1, new)?;

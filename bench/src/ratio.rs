@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// History to keep in memory, in MiB, for each end
     #[arg(long, default_value_t = 4096)]
     pub(crate) memory_mib: u64,
+    /// What the link drains, in Mbit/s, for the adaptive level; 0 for unknown
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) drain_mbit: f64,
 }
 
 /// One line of output.
@@ -97,6 +100,7 @@ impl Link {
         if let Some(level) = options.level {
             encoder.set_level(Level::Fixed(level));
         }
+        encoder.handle_drain(Some(options.drain_mbit * 1e6 / 8.0).filter(|rate| *rate > 0.0));
         Ok(Self { encoder, decoder })
     }
 

@@ -162,6 +162,7 @@ fn open() -> anyhow::Result<Link> {
     Link::open(&Options {
         level: None,
         memory_mib: MEMORY_MIB,
+        drain_mbit: 0.0,
     })
 }
 

@@ -83,6 +83,18 @@ pub(super) fn text(len: usize) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// A JSON log of so many lines.
+pub(super) fn log(lines: usize) -> std::io::Result<Vec<u8>> {
+    let mut log = Vec::new();
+    let pair = Pair {
+        seed: 1,
+        rows: lines as u64,
+        new: false,
+    };
+    json_log(&mut log, &pair)?;
+    Ok(log)
+}
+
 /// SplitMix64 (Steele, Lea, Flood, 2014): a stream of numbers for each row, whatever came before.
 struct Random(u64);
 

@@ -11,6 +11,9 @@ use crate::wire::plan::between;
 const BASES_PER_LITERAL: usize = 2;
 /// Bytes of bases that even the smallest batch may have.
 const BASE_BYTES_FREE: usize = 64 << 10;
+/// Bytes of the stream's tail that even the smallest batch may have: more costs more time to enter in
+/// zstd's tables than it saves on the wire, for that time goes to a harder level.
+const TAIL_BYTES_MIN: usize = 16 << 10;
 /// Most bytes of bases of a batch, within what the wire allows.
 const BASE_BYTES_MAX: usize = 3 << 20;
 /// Most ranges of a batch, within what the wire allows.
@@ -70,7 +73,7 @@ impl Choice<'_> {
             }
             before = next;
         }
-        let room = left.min(literal_len.max(BASE_BYTES_FREE));
+        let room = left.min(literal_len.max(TAIL_BYTES_MIN));
         // The stream's own tail goes last: nearest to the literals, cheapest to point at.
         let tail = self.tail.newest(room).into_iter();
         let tail = tail

@@ -1,6 +1,7 @@
 //! The crate from outside: two gateways, a wire, and whatever may happen to it.
 
 mod bad_input;
+mod budget;
 mod crash;
 mod fuzz;
 mod golden;
