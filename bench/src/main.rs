@@ -1,6 +1,7 @@
 //! Figures: `strait-bench <what>` measures one part of strait and prints JSON, a line per result.
 #![allow(clippy::print_stdout, reason = "figures go to standard output")]
 
+mod apps;
 mod cpu;
 mod dedup;
 mod grid;
@@ -24,6 +25,8 @@ enum What {
     Ratio(ratio::Arguments),
     /// What a new version costs when the peer holds the old one, beside zstd, rsync, restic and borg
     Dedup(dedup::Arguments),
+    /// Applications over the lab, beside their usual remedies (needs root)
+    Apps(apps::Arguments),
     /// The grid against redis-server: requests a second and bytes per counter
     Grid(grid::Arguments),
     /// A wide-area link between two network namespaces, to run anything across (needs root)
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Ratio(arguments) => ratio::run(&arguments),
         What::Dedup(arguments) => dedup::run(&arguments),
+        What::Apps(arguments) => apps::run(&arguments),
         What::Grid(arguments) => grid::run(&arguments),
         What::Wire(wire) => wire::run(&wire),
         What::Lab(Lab::Run(arguments)) => lab::run(&arguments),

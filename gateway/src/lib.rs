@@ -11,6 +11,7 @@ pub mod codec;
 pub mod config;
 pub mod datadir;
 pub mod demo;
+pub mod forward;
 pub mod grid;
 pub mod observe;
 pub mod replicate;

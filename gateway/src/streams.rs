@@ -2,9 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::forward::FlowRequest;
+
 /// One transfer of a file, named by the site that started it. Random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferId(pub u128);
+
+/// One TCP connection that a forward carries, named by the site that opened it. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FlowId(pub u64);
 
 /// The descriptor of a stream, sent with its first batch (postcard encoding).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +21,13 @@ pub enum StreamOpen {
     BulkMessages,
     /// The bytes of one file; the last batch is a trailer.
     BulkData { transfer: TransferId },
+    /// Credit and resets of flows.
+    FlowMessages,
+    /// A flow's first bytes, and the wish that it be connected.
+    FlowOpen(FlowRequest),
+    /// The bytes of one direction of a flow from `offset` on; the last batch says how
+    /// they end.
+    FlowData { flow: FlowId, offset: u64 },
 }
 
 /// A descriptor that this version does not understand.
@@ -23,7 +36,7 @@ pub enum StreamOpen {
 pub struct UnknownStream;
 
 impl StreamOpen {
-    /// Encodes the descriptor: at most 32 bytes.
+    /// Encodes the descriptor: at most 32 bytes, and a flow's target.
     pub fn encode(&self) -> bytes::Bytes {
         // Writing to a vector cannot fail for these variants.
         postcard::to_stdvec(self).unwrap_or_default().into()
@@ -49,6 +62,11 @@ mod tests {
             StreamOpen::BulkMessages,
             StreamOpen::BulkData {
                 transfer: TransferId(7 << 90),
+            },
+            StreamOpen::FlowMessages,
+            StreamOpen::FlowData {
+                flow: FlowId(u64::MAX),
+                offset: u64::MAX,
             },
         ];
         for open in opens {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -41,6 +42,9 @@ impl Site {
             home: TempDir::with_prefix(format!("strait-{name}-")).expect("a temporary folder"),
             process: None,
         };
+        // Whom the gateway lets in may come as far as its data directory.
+        let passable = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(site.home.path(), passable).expect("permissions");
         // On all addresses, so that the token names none: only who is told where dials.
         let link = SocketAddr::from(([0, 0, 0, 0], site.link.port()));
         let (grid, http) = (site.grid, site.http);
@@ -66,6 +70,13 @@ impl Site {
     /// The path of `strait.toml`.
     pub fn config(&self) -> PathBuf {
         self.data().join("strait.toml")
+    }
+
+    /// Adds sections to the end of `strait.toml`; the next start reads them.
+    pub fn configure(&self, sections: &str) {
+        let mut config = std::fs::read_to_string(self.config()).expect("a configuration");
+        config.push_str(sections);
+        std::fs::write(self.config(), config).expect("the configuration can be written");
     }
 
     /// Trusts `peer`, and dials it at `address` if one is given.
@@ -213,7 +224,7 @@ impl Drop for Site {
 }
 
 /// The binary under test stands beside the folder of the test binaries.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its path");
     let strait = test
         .parent()
@@ -237,7 +248,8 @@ pub fn signal(process: &Child, name: &str) {
     assert!(status.success(), "kill -{name} works");
 }
 
-fn free_tcp_port() -> SocketAddr {
+/// A TCP port on loopback that nobody listens on.
+pub fn free_tcp_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port")

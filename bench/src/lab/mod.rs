@@ -43,6 +43,19 @@ pub(crate) struct LinkArguments {
 }
 
 impl LinkArguments {
+    /// A fast link to next door.
+    pub(crate) fn without_delay() -> Self {
+        Self {
+            rate: 1000.0,
+            delay: 0.0,
+            loss: 0.0,
+            burst: 1.0,
+            jitter: 0.0,
+            queue: 100.0,
+            seed: 1,
+        }
+    }
+
     pub(crate) fn config(&self) -> anyhow::Result<LinkConfig> {
         if self.rate <= 0.0 || !(0.0..=100.0).contains(&self.loss) || self.burst < 1.0 {
             bail!("the rate must be above 0, the loss 0 to 100 percent, the burst at least 1");

@@ -23,6 +23,7 @@ mod room;
 mod serve;
 mod session;
 pub mod store;
+pub mod sync;
 
 pub use failure::{Failure, printable};
 pub use figures::BulkFigures;

@@ -20,7 +20,7 @@ use crate::streams::{StreamOpen, TransferId};
 
 /// Files that this gateway's own clients may push to or pull from one site at once;
 /// more wait in line.
-const TRANSFERS_MAX: usize = 64;
+const TRANSFERS_MAX: usize = 128;
 /// Files that a peer may be sending us at once: its clients' pushes and our clients'
 /// pulls, and some that were given up and are still on their way.
 const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX + 32;
@@ -110,7 +110,10 @@ impl Bulk {
             .and_then(|site| site.session.lock().clone());
         if let Some(session) = session {
             match open {
-                StreamOpen::Grid => {}
+                StreamOpen::Grid
+                | StreamOpen::FlowMessages
+                | StreamOpen::FlowOpen(_)
+                | StreamOpen::FlowData { .. } => {}
                 StreamOpen::BulkMessages => self.handle_message(site, &session, &batch),
                 StreamOpen::BulkData { transfer } => {
                     self.handle_data(site, &session, *transfer, &batch);

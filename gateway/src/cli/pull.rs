@@ -9,7 +9,7 @@ use super::Globals;
 use super::display::{Display, Meter};
 use super::far_tree::{self, FarFile};
 use super::local_file::{self, LocalFile};
-use super::transfer::Options;
+use super::transfer::{Brake, Options};
 use crate::bulk::control::Progress;
 use crate::bulk::control::client::{Gateway, Sink};
 use crate::bulk::location::Location;
@@ -54,7 +54,9 @@ fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Re
         true => None,
         false => Some(LocalFile::create(&target)?),
     };
-    pull(gateway, &args.from, &target, Output::new(file, &display))?;
+    let brake = args.options.brake();
+    let output = Output::new(file, &display, &brake);
+    pull(gateway, &args.from, &target, output)?;
     display.finish(&format!("{} -> {}", args.from, target.display()));
     Ok(())
 }
@@ -70,8 +72,9 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
             args.from
         ));
     }
-    let failed = args.options.for_each(&files, |file| {
-        let pulled = pull_far_file(gateway, file, &display);
+    let brake = args.options.brake();
+    let failed = args.options.for_each(&files, Some(length), |file| {
+        let pulled = pull_far_file(gateway, file, &display, &brake);
         if let Err(error) = &pulled {
             display.say(&format!("strait pull: {}: {error:#}", file.from));
         }
@@ -89,14 +92,19 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn pull_far_file(gateway: &Gateway, file: &FarFile, display: &Display) -> anyhow::Result<()> {
+fn pull_far_file(
+    gateway: &Gateway,
+    file: &FarFile,
+    display: &Display,
+    brake: &Brake,
+) -> anyhow::Result<()> {
     if let Some(folder) = file.local.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("making {}", printable(&folder.display().to_string())))?;
     }
     let (_, name) = file.from.path.split_last()?;
     let target = local_file::resolve(&file.local, name)?;
-    let output = Output::new(Some(LocalFile::create(&target)?), display);
+    let output = Output::new(Some(LocalFile::create(&target)?), display, brake);
     pull(gateway, &file.from, &target, output)
 }
 
@@ -122,15 +130,17 @@ struct Output<'a> {
     /// Standard output, if none.
     file: Option<LocalFile>,
     meter: Meter<'a>,
+    brake: &'a Brake,
     meta: FileMeta,
     so_far: Progress,
 }
 
 impl<'a> Output<'a> {
-    fn new(file: Option<LocalFile>, display: &'a Display) -> Self {
+    fn new(file: Option<LocalFile>, display: &'a Display, brake: &'a Brake) -> Self {
         Self {
             file,
             meter: display.begin(),
+            brake,
             meta: FileMeta::default(),
             so_far: Progress::default(),
         }
@@ -145,6 +155,7 @@ impl Sink for Output<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.brake.wait_for(bytes.len());
         match &mut self.file {
             Some(file) => file.write(bytes)?,
             None => io::stdout().write_all(bytes)?,

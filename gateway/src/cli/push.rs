@@ -8,12 +8,12 @@ use anyhow::bail;
 use super::Globals;
 use super::display::{Display, Meter};
 use super::local_tree::{self, Found, Item};
-use super::transfer::Options;
+use super::transfer::{Brake, Braked, Options};
 use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
 use crate::bulk::location::Location;
-use crate::bulk::printable;
 use crate::bulk::read::Snapshot;
 use crate::bulk::store::FileMeta;
+use crate::bulk::{Cost, Failure, printable};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,8 +23,18 @@ pub(super) struct Args {
     /// Where to; with a slash at its end, or for several files, a folder that keeps their names
     #[arg(value_name = "SITE:PATH")]
     to: Location,
+    /// Fail where another file has the name; the same file there is success
+    #[arg(long)]
+    no_replace: bool,
     #[command(flatten)]
     options: Options,
+}
+
+/// What all files of one push share.
+struct Push {
+    gateway: Gateway,
+    brake: Brake,
+    no_replace: bool,
 }
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
@@ -44,9 +54,13 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         let path = path.display().to_string();
         display.say(&format!("skipped {}: not a plain file", printable(&path)));
     }
-    let gateway = args.options.gateway(globals);
-    let failed = args.options.for_each(&items, |item| {
-        let pushed = push(&gateway, item, display.begin());
+    let push = Push {
+        gateway: args.options.gateway(globals),
+        brake: args.options.brake(),
+        no_replace: args.no_replace,
+    };
+    let failed = args.options.for_each(&items, total_length(&items), |item| {
+        let pushed = push.one(item, display.begin());
         if let Err(error) = &pushed {
             let local = item.local.display().to_string();
             display.say(&format!("strait push: {}: {error:#}", printable(&local)));
@@ -60,47 +74,82 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     }
 }
 
-fn push(gateway: &Gateway, item: &Item, mut meter: Meter<'_>) -> anyhow::Result<()> {
-    let moved = if item.is_standard_input() {
-        let (nothing, from) = (PushedFile::default(), io::stdin().lock());
-        gateway.push(
-            &item.to,
-            nothing,
-            from,
-            |_| Ok(()),
-            |so_far| meter.update(so_far),
-        )?
-    } else {
-        push_file(gateway, item, &mut meter)?
-    };
-    meter.finish(
-        &item.local.display().to_string(),
-        &item.to.to_string(),
-        &moved,
-    )?;
-    Ok(())
-}
-
-fn push_file(gateway: &Gateway, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
-    let (file, meta) = local_tree::open_plain(&item.local)?;
-    let snapshot = Snapshot::of(&file)?;
-    let mut push = |resume| {
-        let pushed = PushedFile {
-            length: Some(snapshot.length()),
-            meta: FileMeta::of(&meta),
-            resume,
+impl Push {
+    fn one(&self, item: &Item, mut meter: Meter<'_>) -> anyhow::Result<()> {
+        let moved = match self.there_already(item)? {
+            Some(moved) => moved,
+            None if item.is_standard_input() => self.standard_input(item, &mut meter)?,
+            None => self.file(item, &mut meter)?,
         };
-        // One byte more than expected shows that it grows.
-        let from = (&file).take(snapshot.length().saturating_add(1));
-        let check = |read: &_| snapshot.check(&file, read);
-        gateway.push(&item.to, pushed, from, check, |so_far| meter.update(so_far))
-    };
-    match push(true) {
-        Err(ClientError::NotResumed) => {
-            (&file).rewind()?;
-            Ok(push(false)?)
+        meter.finish(
+            &item.local.display().to_string(),
+            &item.to.to_string(),
+            &moved,
+        )?;
+        Ok(())
+    }
+
+    /// With `--no-replace`: an error if another file has the name, nothing if none has.
+    fn there_already(&self, item: &Item) -> anyhow::Result<Option<Moved>> {
+        if !self.no_replace {
+            return Ok(None);
         }
-        pushed => Ok(pushed?),
+        let far = match self.gateway.digest(&item.to) {
+            Err(ClientError::Failed(Failure::NotFound)) => return Ok(None),
+            far => far?,
+        };
+        if item.is_standard_input() {
+            bail!("{} is there already", item.to);
+        }
+        let (file, _) = local_tree::open_plain(&item.local)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file)?;
+        let (length, digest) = (hasher.count(), hasher.finalize());
+        if (far.length, far.digest) != (length, digest) {
+            bail!("another file is there as {}", item.to);
+        }
+        Ok(Some(Moved {
+            length,
+            digest,
+            cost: Cost::default().with_spared(length),
+        }))
+    }
+
+    fn standard_input(&self, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
+        let from = self.braked(io::stdin().lock());
+        let (nothing, update) = (PushedFile::default(), |so_far| meter.update(so_far));
+        Ok(self
+            .gateway
+            .push(&item.to, nothing, from, |_| Ok(()), update)?)
+    }
+
+    fn file(&self, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
+        let (file, meta) = local_tree::open_plain(&item.local)?;
+        let snapshot = Snapshot::of(&file)?;
+        let mut push = |resume| {
+            let pushed = PushedFile {
+                length: Some(snapshot.length()),
+                meta: FileMeta::of(&meta),
+                resume,
+            };
+            // One byte more than expected shows that it grows.
+            let from = self.braked((&file).take(snapshot.length().saturating_add(1)));
+            let check = |read: &_| snapshot.check(&file, read);
+            let update = |so_far| meter.update(so_far);
+            self.gateway.push(&item.to, pushed, from, check, update)
+        };
+        match push(true) {
+            Err(ClientError::NotResumed) => {
+                (&file).rewind()?;
+                Ok(push(false)?)
+            }
+            pushed => Ok(pushed?),
+        }
+    }
+
+    fn braked<R: Read>(&self, from: R) -> Braked<'_, R> {
+        let brake = &self.brake;
+        Braked { from, brake }
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         ));
     }
     let gateway = args.options.gateway(globals);
-    let differing = args.options.for_each(&items, |item| {
+    let differing = args.options.for_each(&items, Some(u64::MAX), |item| {
         let verdict = verify(&gateway, item);
         if let Err(error) = &verdict {
             display.say(&format!("{}: {error:#}", item.to));

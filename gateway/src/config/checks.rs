@@ -21,7 +21,11 @@ pub(super) struct Places {
     pub(super) http: Range<usize>,
     pub(super) history_memory: Range<usize>,
     pub(super) history_disk: Range<usize>,
+    pub(super) listeners: Vec<SocketAddr>,
     pub(super) peers: Vec<PeerPlace>,
+    pub(super) forwards: Vec<ForwardPlace>,
+    /// Sites that folders go to.
+    pub(super) syncs: Vec<Located<SiteName>>,
 }
 
 #[derive(Debug)]
@@ -29,6 +33,12 @@ pub(super) struct PeerPlace {
     pub(super) site: Located<SiteName>,
     /// All that are pinned, the present one first.
     pub(super) keys: Vec<Located<PublicKey>>,
+}
+
+#[derive(Debug)]
+pub(super) struct ForwardPlace {
+    pub(super) listen: Located<SocketAddr>,
+    pub(super) peer: Located<SiteName>,
 }
 
 pub(super) fn listen(
@@ -157,6 +167,39 @@ pub(super) fn history(
             let remedy = format!("each peer takes {each}: use \"{least}\" or more");
             report.add(place.clone(), Fault::new(what, remedy));
         }
+    }
+}
+
+/// Every forward goes to a peer, and has an address of its own.
+pub(super) fn forwards(places: &Places, report: &mut Report<'_>) {
+    let mut taken = places.listeners.clone();
+    for ForwardPlace { listen, peer } in &places.forwards {
+        is_peer(peer, "forward.peer", places, report);
+        if taken.iter().any(|&other| collide(other, listen.value)) {
+            let what = format!(
+                "forward.listen {} is taken by another listener",
+                listen.value
+            );
+            let remedy = "give it a port of its own";
+            report.add(listen.span.clone(), Fault::new(what, remedy));
+        }
+        taken.push(listen.value);
+    }
+}
+
+/// Every watched folder goes to a peer.
+pub(super) fn syncs(places: &Places, report: &mut Report<'_>) {
+    for site in &places.syncs {
+        is_peer(site, "sync.to", places, report);
+    }
+}
+
+fn is_peer(site: &Located<SiteName>, key: &str, places: &Places, report: &mut Report<'_>) {
+    let name = &site.value;
+    if !places.peers.iter().any(|peer| peer.site.value == *name) {
+        let what = format!("{key}: {name} is no peer");
+        let remedy = "add it with `strait pair TOKEN`, or correct the name";
+        report.add(site.span.clone(), Fault::new(what, remedy));
     }
 }
 

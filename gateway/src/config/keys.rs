@@ -8,11 +8,14 @@ use toml::de::DeTable;
 
 use super::checks::{self, PeerPlace, Places};
 use super::errors::{Fault, Report};
+use super::forwards;
 use super::resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings,
 };
 use super::section::{Located, Section};
+use super::syncs;
 use super::values;
+use crate::forward::AllowRule;
 use crate::resp::DurabilityRules;
 
 const KIB: u64 = 1 << 10;
@@ -48,6 +51,11 @@ pub(super) fn read(
     let grid = read_grid(top.table(report, "grid"), report);
     let history = read_history(top.table(report, "history"), report, &mut places);
     let bulk = read_bulk(top.table(report, "bulk"), base, report);
+    let sections = top.tables(report, "sync");
+    let syncs = syncs::read(sections, base, report, &mut places);
+    let allow = read_forwarding(top.table(report, "forwarding"), report);
+    let sections = top.tables(report, "forward");
+    let forwards = forwards::read(sections, report, &mut places);
     let compression = read_compression(top.table(report, "compression"), report);
     let sections = top.tables(report, "peer");
     let peers = read_peers(sections, report, &mut places);
@@ -55,12 +63,17 @@ pub(super) fn read(
     checks::listen(&listen, &grid, &places, report);
     checks::peers(&places, report);
     checks::history(&history, peers.len(), &places, report);
+    checks::forwards(&places, report);
+    checks::syncs(&places, report);
     Some(Config {
         site: site?.value,
         listen,
         grid,
         history,
         bulk,
+        syncs,
+        allow,
+        forwards,
         compression,
         peers,
     })
@@ -86,6 +99,7 @@ fn read_listen(
     listen.http_allow_remote = section.get_or(report, "http_allow_remote", false, values::boolean);
     listen.advertise = section.get_or(report, "advertise", Vec::new(), values::addresses);
     section.finish(report);
+    places.listeners = vec![listen.grid, listen.http];
     listen
 }
 
@@ -149,6 +163,7 @@ fn read_history(
 fn read_bulk(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>) -> BulkSettings {
     let dir = section.get(report, "dir", values::path);
     let bytes_max = section.get(report, "bytes_max", values::size(KIB..=1024 * TIB));
+    let group = section.get(report, "group", values::group);
     section.finish(report);
     let place = dir.as_ref().map_or(0..0, |dir| dir.span.clone());
     let dir = base.join(dir.map_or(PathBuf::from("bulk"), |dir| PathBuf::from(dir.value)));
@@ -156,7 +171,14 @@ fn read_bulk(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>)
     BulkSettings {
         dir,
         bytes_max: bytes_max.map(|bytes| bytes.value),
+        group: group.map(|group| group.value),
     }
+}
+
+fn read_forwarding(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Vec<AllowRule> {
+    let allow = section.get_or(report, "allow", Vec::new(), values::allow);
+    section.finish(report);
+    allow
 }
 
 fn read_compression(mut section: Section<'_, '_>, report: &mut Report<'_>) -> CompressionLevel {

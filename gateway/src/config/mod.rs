@@ -7,10 +7,12 @@
 mod checks;
 mod edit;
 mod errors;
+mod forwards;
 mod keys;
 mod quantity;
 mod resolved;
 mod section;
+mod syncs;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use strait_transport::{PeerConfig, SiteName};
 
+use crate::bulk::sync::SyncSettings;
+use crate::forward::{AllowRule, ForwardSettings};
 use crate::resp::DurabilityRules;
 
 /// How a gateway runs: `strait.toml`, checked.
@@ -22,6 +24,12 @@ pub struct Config {
     pub history: HistorySettings,
     /// Files.
     pub bulk: BulkSettings,
+    /// Folders whose files go to a peer.
+    pub syncs: Vec<SyncSettings>,
+    /// What peers may have this gateway connect to: `forwarding.allow`.
+    pub allow: Vec<AllowRule>,
+    /// Listeners whose connections go to a peer.
+    pub forwards: Vec<ForwardSettings>,
     /// How hard literals are compressed.
     pub compression: CompressionLevel,
     /// Who we have a link to; sites and keys are all different.
@@ -97,6 +105,8 @@ pub struct BulkSettings {
     pub dir: PathBuf,
     /// Most bytes in it; a push beyond it is refused.
     pub bytes_max: Option<u64>,
+    /// Whose members may use `push`, `pull` and the like, beside the gateway's own user.
+    pub group: Option<u32>,
 }
 
 /// How hard literals are compressed.
@@ -121,7 +131,11 @@ impl Config {
             bulk: BulkSettings {
                 dir: bulk_dir,
                 bytes_max: None,
+                group: None,
             },
+            syncs: Vec::new(),
+            allow: Vec::new(),
+            forwards: Vec::new(),
             compression: CompressionLevel::default(),
             peers: Vec::new(),
         }

@@ -116,10 +116,37 @@ disk_bytes_max = "{history_disk}"
 dir = "bulk"
 # Most bytes in it. Without this key: as the disk allows.
 # bytes_max = "1TiB"
+# Whose members may push and pull through this gateway, beside its own user.
+# group = "postgres"
 
 [compression]
 # "adaptive": as hard as the link leaves time for. Or a fixed level of zstd, 1 to 19.
 level = "adaptive"
+
+# Folders that are watched: what appears in them is shipped once it stops changing.
+#
+# [[sync]]
+# dir = "/var/lib/dumps"
+# to = "west:dumps"                   # the folder that it becomes there
+# settle_s = 5                        # unchanged for so long: whole
+# remove = false                      # true: removed here once it is safe there
+
+[forwarding]
+# What peers may have this gateway connect to for their forwards: a list like
+#   "127.0.0.1:5432", "db.internal:*", "10.0.0.0/8:443"
+allow = []
+
+# TCP ports here whose connections end behind a peer. `target` must be in its allow.
+#
+# [[forward]]
+# listen = "127.0.0.1:5433"
+# peer = "west"
+# target = "127.0.0.1:5432"           # resolved at the peer
+# transparent = false                 # true, without target: what TPROXY brings here
+# class = "auto"                      # or "interactive", "bulk"
+# bypass = "refuse"                   # or "direct", when the peer is away
+# patience_s = 15                     # until then, and until open flows are reset
+# proxy_protocol = false              # true: tells the target the client's address
 
 # Peers. `strait pair TOKEN` adds one at the end of this file.
 #

@@ -1,4 +1,5 @@
 use super::*;
+use crate::forward::{Bypass, FlowClass, Target};
 use crate::resp::Durability;
 
 use strait_transport::Transport;
@@ -41,13 +42,20 @@ fn the_template_names_every_key() {
     let template = Template::new("east".parse().unwrap()).render();
     let text = template.replace("\n# password", "\npassword");
     let text = text.replace("\n# bytes_max", "\nbytes_max");
+    let text = text.replace("\n# group = \"postgres\"", "\ngroup = \"root\"");
     let (head, peer) = text.split_once("# [[peer]]").unwrap();
+    let (head, forward) = head.split_once("# [[forward]]").unwrap();
+    let forward = forward.replace("\n# Peers", "\n").replace("\n# ", "\n");
+    let forward = forward.split(". `strait").next().unwrap();
     let peer = peer
         .replace("\n# ", "\n")
         .replace("key = \"...\"", &format!("key = \"{WEST}\""));
-    let config = check(&format!("{head}[[peer]]{peer}")).unwrap();
+    let text = format!("{head}[[forward]]{forward}\n[[peer]]{peer}");
+    let config = check(&text).unwrap();
+    assert_eq!(config.forwards[0].patience.as_secs(), 15);
     assert_eq!(config.grid.password, Some(Password::new("...")));
     assert_eq!(config.bulk.bytes_max, Some(1 << 40));
+    assert_eq!(config.bulk.group, Some(0));
     assert_eq!(config.peers[0].rate_bits_s, Some(100_000_000));
 }
 
@@ -83,7 +91,18 @@ fn a_name_is_enough_and_everything_can_be_said() {
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
          \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
     );
-    let config = check(&text).unwrap();
+    let forward = "[forwarding]\nallow = [\"db:5432\", \"[fd00::/8]:*\"]\n[[forward]]\nlisten = \
+                   \"127.0.0.1:4\"\npeer = \"west\"\ntransparent = true\nclass = \"bulk\"\nbypass = \
+                   \"direct\"\npatience_s = 3\nproxy_protocol = true\n";
+    let config = check(&(text + forward)).unwrap();
+    assert_eq!(config.allow.len(), 2);
+    let forward = &config.forwards[0];
+    assert_eq!(forward.target, Target::Original);
+    assert_eq!(
+        (forward.class, forward.bypass),
+        (FlowClass::Bulk, Bypass::Direct)
+    );
+    assert!(forward.proxy_protocol && forward.patience.as_secs() == 3);
     assert_eq!(config.listen.http.port(), 3);
     assert_eq!(config.listen.advertise.len(), 2);
     assert_eq!(config.grid.durability.otherwise, Durability::Disk);
@@ -95,6 +114,61 @@ fn a_name_is_enough_and_everything_can_be_said() {
     assert_eq!(config.peers[0].transport, Some(Transport::Tcp));
     assert_eq!(config.peers[0].keys().count(), 2);
     assert!(!format!("{config:?}").contains("secret"));
+}
+
+#[test]
+fn forwards_need_a_peer_a_port_and_a_target() {
+    let forward = |listen: &str, peer: &str, more: &str| {
+        format!("[[forward]]\nlisten = \"{listen}\"\npeer = \"{peer}\"\n{more}\n")
+    };
+    let target = "target = \"db:5432\"";
+    let first = forward("127.0.0.1:1", "west", target);
+    for (second, line, what) in [
+        (
+            forward("127.0.0.1:2", "south", target),
+            12,
+            "south is no peer",
+        ),
+        (forward("0.0.0.0:1", "west", target), 11, "is taken"),
+        (forward("127.0.0.1:6390", "west", target), 11, "is taken"),
+        (
+            forward("127.0.0.1:2", "west", ""),
+            10,
+            "needs either target",
+        ),
+        (
+            forward("127.0.0.1:2", "west", "target = \"db\""),
+            13,
+            "has no port",
+        ),
+        (
+            forward("127.0.0.1:2", "west", "class = \"x\""),
+            13,
+            "is no class",
+        ),
+        (
+            forward("127.0.0.1:2", "west", "bypass = 1"),
+            13,
+            "is no bypass",
+        ),
+        (
+            "[[sync]]\ndir = \"x\"\nto = \"south:\"".to_owned(),
+            12,
+            "south is no peer",
+        ),
+        (
+            "[forwarding]\nallow = [\"*:*\"]".to_owned(),
+            11,
+            "is no list of targets",
+        ),
+    ] {
+        let text = format!("{}{first}{second}", peer("west", WEST, ""));
+        let found = mistakes(&text);
+        assert!(
+            found.iter().any(|(l, w)| *l == line && w.contains(what)),
+            "{found:?} {what}"
+        );
+    }
 }
 
 #[test]

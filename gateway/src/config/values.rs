@@ -12,6 +12,8 @@ use super::errors::Fault;
 use super::quantity::{ByteSize, Rate};
 use super::resolved::{CompressionLevel, Password};
 use super::section::printable;
+use crate::bulk::location::Location;
+use crate::forward::{AllowRule, Bypass, FlowClass};
 use crate::resp::Durability;
 
 /// More addresses than this for one gateway are a mistake.
@@ -251,6 +253,79 @@ pub(super) fn durability_of(value: &DeValue<'_>) -> Result<Vec<(String, Durabili
         Ok((text(pattern, "\"order:*\"")?.to_owned(), durability(level)?))
     };
     items.iter().map(|item| pair(item.get_ref())).collect()
+}
+
+/// A group of this system, by name; its number.
+pub(super) fn group(value: &DeValue<'_>) -> Result<u32, Fault> {
+    let name = text(value, "\"postgres\"")?;
+    let found = uzers::get_group_by_name(name);
+    found.map(|group| group.gid()).ok_or_else(|| {
+        Fault::new(
+            format!("{} is no group of this system", shown(value)),
+            "name one of those that `getent group` lists",
+        )
+    })
+}
+
+/// Most rules in `forwarding.allow`.
+const ALLOW_MAX: usize = 256;
+
+/// `["127.0.0.1:5432", …]`.
+pub(super) fn allow(value: &DeValue<'_>) -> Result<Vec<AllowRule>, Fault> {
+    let remedy = "write a list like [\"db.internal:5432\", \"10.0.0.0/8:443\"], of at most 256";
+    let fault =
+        |value: &DeValue<'_>| Fault::new(format!("{} is no list of targets", shown(value)), remedy);
+    let items = value.as_array().filter(|items| items.len() <= ALLOW_MAX);
+    let rule = |item: &DeValue<'_>| {
+        let rule = item.as_str().and_then(|text| text.parse().ok());
+        rule.ok_or_else(|| fault(item))
+    };
+    let items = items.ok_or_else(|| fault(value))?;
+    items.iter().map(|item| rule(item.get_ref())).collect()
+}
+
+/// `SITE:PATH`.
+pub(super) fn location(value: &DeValue<'_>) -> Result<Location, Fault> {
+    let parsed = text(value, "\"west:dumps\"")?.parse();
+    parsed.map_err(|error| {
+        Fault::new(
+            format!("{} is no place at a site: {error}", shown(value)),
+            "write it like \"west:dumps\"",
+        )
+    })
+}
+
+/// `host:port` of a forward's target.
+pub(super) fn target(value: &DeValue<'_>) -> Result<String, Fault> {
+    let example = "\"127.0.0.1:5432\"";
+    let target = text(value, example)?;
+    check_address(target).map_err(|what| Fault::new(what, format!("write it like {example}")))?;
+    Ok(target.to_owned())
+}
+
+/// `"auto"`, `"interactive"` or `"bulk"`.
+pub(super) fn flow_class(value: &DeValue<'_>) -> Result<FlowClass, Fault> {
+    match value.as_str() {
+        Some("auto") => Ok(FlowClass::Auto),
+        Some("interactive") => Ok(FlowClass::Interactive),
+        Some("bulk") => Ok(FlowClass::Bulk),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no class", shown(value)),
+            "write \"auto\", \"interactive\" or \"bulk\"",
+        )),
+    }
+}
+
+/// `"direct"` or `"refuse"`.
+pub(super) fn bypass(value: &DeValue<'_>) -> Result<Bypass, Fault> {
+    match value.as_str() {
+        Some("direct") => Ok(Bypass::Direct),
+        Some("refuse") => Ok(Bypass::Refuse),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no bypass", shown(value)),
+            "write \"direct\" or \"refuse\"",
+        )),
+    }
 }
 
 fn text<'v>(value: &'v DeValue<'_>, example: &str) -> Result<&'v str, Fault> {

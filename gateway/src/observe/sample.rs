@@ -3,6 +3,7 @@
 use super::*;
 use crate::bulk::BulkFigures;
 use crate::datadir::Incarnation;
+use crate::forward::{FlowReport, ForwardReport, ForwardsReport};
 use crate::grid::GridStats;
 
 /// A gateway that never changes.
@@ -57,6 +58,39 @@ pub(crate) fn status() -> Status {
             sending: 1,
             ..BulkFigures::default()
         },
+        forwards: forwards(),
+    }
+}
+
+fn forwards() -> ForwardsReport {
+    let forward = ForwardReport {
+        listen: "127.0.0.1:5433".to_owned(),
+        peer: "west".to_owned(),
+        target: "db.internal:5432".to_owned(),
+        open: 1,
+        opened: 12,
+        reset: 1,
+        bypassed: 2,
+        sent_bytes: 4096,
+        received_bytes: 8 << 20,
+    };
+    let served = ForwardReport {
+        peer: "north".to_owned(),
+        opened: 3,
+        ..ForwardReport::default()
+    };
+    let flow = FlowReport {
+        peer: "west".to_owned(),
+        client: "127.0.0.1:40000".to_owned(),
+        target: "db.internal:5432".to_owned(),
+        age_s: 12.0,
+        class: "bulk".to_owned(),
+        sent_bytes: 300,
+        received_bytes: 8 << 20,
+    };
+    ForwardsReport {
+        forwards: vec![forward, served],
+        flows: vec![flow],
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::link::LinkReport;
 use crate::bulk::BulkFigures;
 use crate::datadir::Incarnation;
+use crate::forward::ForwardsReport;
 use crate::grid::GridStats;
 
 /// A gateway at one moment.
@@ -22,6 +23,9 @@ pub struct Status {
     pub history: HistoryReport,
     /// Files.
     pub bulk: BulkFigures,
+    /// TCP connections that are carried.
+    #[serde(flatten)]
+    pub forwards: ForwardsReport,
 }
 
 /// The gateway itself.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::link::{ByteLedger, LinkPhase, LinkReport, StreamReport};
 use super::readable::{bytes, count, seconds};
 use super::status::Status;
+use crate::forward::ForwardsReport;
 
 /// A few short lines about the gateway and each of its links.
 pub fn render(status: &Status) -> String {
@@ -33,6 +34,7 @@ pub fn render(status: &Status) -> String {
         render_link(&mut out, link);
     }
     render_stores(&mut out, status);
+    render_forwards(&mut out, &status.forwards);
     out.text
 }
 
@@ -189,6 +191,51 @@ fn render_stores(out: &mut Table, status: &Status) {
             bulk.receiving,
         ),
     );
+}
+
+/// Flows that the table names; `--json` has more.
+const FLOWS_NAMED_MAX: usize = 10;
+
+fn render_forwards(out: &mut Table, report: &ForwardsReport) {
+    for forward in &report.forwards {
+        let (peer, target) = (&forward.peer, &forward.target);
+        let way = match (forward.listen.as_str(), target.as_str()) {
+            ("", _) => format!("from {peer}"),
+            (listen, "") => format!("{listen} → {peer}"),
+            (listen, target) => format!("{listen} → {peer} {target}"),
+        };
+        out.field(
+            "forward",
+            format_args!(
+                "{way}: {} open, {} so far, {} reset, {} bypassed, {} sent, {} received",
+                count(forward.open),
+                count(forward.opened),
+                count(forward.reset),
+                count(forward.bypassed),
+                bytes(forward.sent_bytes),
+                bytes(forward.received_bytes),
+            ),
+        );
+    }
+    for flow in report.flows.iter().take(FLOWS_NAMED_MAX) {
+        out.field(
+            "flow",
+            format_args!(
+                "{} → {} {}, {}, {}, {} sent, {} received",
+                flow.client,
+                flow.peer,
+                flow.target,
+                flow.class,
+                seconds(flow.age_s),
+                bytes(flow.sent_bytes),
+                bytes(flow.received_bytes),
+            ),
+        );
+    }
+    let more = report.flows.len().saturating_sub(FLOWS_NAMED_MAX);
+    if more > 0 {
+        out.field("", format_args!("and {more} more flows, see --json"));
+    }
 }
 
 #[derive(Debug, Default)]

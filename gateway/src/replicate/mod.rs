@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::bulk::Bulk;
+use crate::forward::Forwards;
 use crate::grid::Grid;
 use crate::streams::StreamOpen;
 
@@ -32,6 +33,7 @@ pub use progress::{Kind, Progress, ProgressFigures};
 pub struct Rooms {
     pub grid: Arc<Grid>,
     pub bulk: Arc<Bulk>,
+    pub forwards: Arc<Forwards>,
     pub floors: Arc<Floors>,
 }
 
@@ -65,6 +67,7 @@ pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progres
             LinkEvent::Up { peer, fresh } => {
                 info!(address = %peer.address, fresh, "link is up");
                 rooms.bulk.handle_up(link.site(), fresh);
+                rooms.forwards.handle_up(link.site(), fresh);
                 if fresh {
                     session = Some(Session::start(&rooms, &link, &progress));
                 }
@@ -75,6 +78,7 @@ pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progres
                     Phase::Connecting | Phase::Up => warn!(reason, "link is down"),
                 }
                 rooms.bulk.handle_down(link.site());
+                rooms.forwards.handle_down(link.site());
             }
             LinkEvent::Batch(received) => dispatch(&rooms, &link, session.as_ref(), received),
         }
@@ -93,6 +97,11 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
         Ok(open @ (StreamOpen::BulkMessages | StreamOpen::BulkData { .. })) => {
             rooms.bulk.handle_batch(link.site(), &open, received);
         }
+        Ok(
+            open @ (StreamOpen::FlowMessages
+            | StreamOpen::FlowOpen(_)
+            | StreamOpen::FlowData { .. }),
+        ) => rooms.forwards.handle_batch(link.site(), open, received),
         Err(error) => {
             warn!(stream = %received.stream, %error, "batch put aside");
             received.ack();

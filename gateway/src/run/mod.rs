@@ -19,10 +19,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::bulk::sync::Syncs;
 use crate::bulk::{Bulk, BulkConfig};
 use crate::codec::{LinkDecoder, LinkEncoder};
 use crate::config::{CompressionLevel, Config};
 use crate::datadir::DataDir;
+use crate::forward::Forwards;
 use crate::grid::{Digest, Flusher, Grid, GridConfig};
 use crate::observe;
 use crate::replicate::{self, Floors, Rooms};
@@ -40,6 +42,8 @@ pub struct Gateway {
     parts: Arc<Parts>,
     node: Node,
     flusher: Flusher,
+    /// Threads that watch folders; end when dropped.
+    syncs: Syncs,
     /// What serves clients; ends when told to.
     servers: JoinSet<()>,
     /// One task for each link; ends with the node.
@@ -86,6 +90,8 @@ impl Gateway {
         let (node, links) = bind_links(&dir, &config, &mut data).await?;
         let Data { grid, store, .. } = data;
         let bulk = open_bulk(&config, &links).await?;
+        let (forwards, listeners) =
+            Forwards::bind(&config.forwards, &config.allow, by_site(&links))?;
         let peers = Arc::new(Peers::new(links.iter().map(|(link, _)| link.clone())));
         let (address, resp_config) = (config.listen.grid, resp_config(&config));
         let resp = resp::Server::bind(address, grid.clone(), resp_config, peers.clone()).await?;
@@ -100,10 +106,13 @@ impl Gateway {
             grid,
             store,
             bulk,
+            forwards: Arc::new(forwards),
         });
         let http = observe::Server::bind(parts.config.listen.http, parts.clone()).await?;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,
+            syncs: Syncs::start(&parts.config.syncs, &dir.layout().socket())
+                .context("no thread to watch a folder")?,
             http_address: http.local_addr(),
             parts,
             node,
@@ -113,6 +122,9 @@ impl Gateway {
             dir,
         };
         gateway.serve_clients(resp, http);
+        let serving = gateway.parts.forwards.clone();
+        let serving = serving.serve(listeners, gateway.stop_signal());
+        gateway.servers.spawn(serving);
         gateway.serve_links(links);
         info!(
             site = %gateway.parts.config.site,
@@ -164,6 +176,12 @@ impl Gateway {
         {
             info!("some peers do not hold the last writes yet; they get them after the next start");
         }
+        let syncs = self.syncs;
+        blocking(move || {
+            drop(syncs);
+            Ok(())
+        })
+        .await?;
         self.node.close().await;
         join_all(&mut self.links).await;
         let flusher = self.flusher;
@@ -181,9 +199,10 @@ impl Gateway {
         let (bulk, socket) = (self.parts.bulk.clone(), self.dir.layout().socket());
         self.servers.spawn(resp.serve(self.stop_signal()));
         self.servers.spawn(http.serve(self.stop_signal()));
+        let group = self.parts.config.bulk.group;
         let stop = self.stop_signal();
         self.servers.spawn(async move {
-            if let Err(error) = bulk.serve_control(&socket, stop).await {
+            if let Err(error) = bulk.serve_control(&socket, group, stop).await {
                 error!(%error, "the control socket is closed: no push, pull or ls");
             }
         });
@@ -203,6 +222,7 @@ impl Gateway {
         let rooms = Rooms {
             grid: parts.grid.clone(),
             bulk: parts.bulk.clone(),
+            forwards: parts.forwards.clone(),
             floors: Arc::new(Floors::new(parts.grid.clone(), links.len())),
         };
         let (clock, grid) = (parts.peers.clock.clone(), parts.grid.clone());
@@ -311,11 +331,15 @@ fn resp_config(config: &Config) -> RespConfig {
 
 type Links = Vec<(LinkHandle, LinkEvents)>;
 
-async fn open_bulk(config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
+fn by_site(links: &Links) -> HashMap<SiteName, LinkHandle> {
     let links = links.iter();
-    let links: HashMap<SiteName, LinkHandle> = links
+    links
         .map(|(link, _)| (link.site().clone(), link.clone()))
-        .collect();
+        .collect()
+}
+
+async fn open_bulk(config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
+    let links = by_site(links);
     let config = BulkConfig {
         dir: config.bulk.dir.clone(),
         bytes_max: config.bulk.bytes_max,

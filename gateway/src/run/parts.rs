@@ -10,6 +10,7 @@ use strait_transport::{LinkHandle, Phase, PublicKey};
 use crate::bulk::Bulk;
 use crate::config::Config;
 use crate::datadir::Incarnation;
+use crate::forward::Forwards;
 use crate::grid::Grid;
 use crate::replicate::{EpochClock, Kind, Progress};
 use crate::resp::InfoSource;
@@ -42,6 +43,7 @@ pub(super) struct Parts {
     pub(super) grid: Arc<Grid>,
     pub(super) store: Store,
     pub(super) bulk: Arc<Bulk>,
+    pub(super) forwards: Arc<Forwards>,
     pub(super) peers: Arc<Peers>,
 }
 

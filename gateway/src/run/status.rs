@@ -22,6 +22,7 @@ impl StatusSource for Parts {
             grid: self.grid.stats(),
             history: self.history_report(),
             bulk: self.bulk.figures(),
+            forwards: self.forwards.report(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The gateway's side of the control socket.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,14 +52,16 @@ pub(super) struct Asked<'a> {
 }
 
 impl Bulk {
-    /// Serves commands on a Unix socket at `path`, replacing what an earlier run left
+    /// Serves commands of this process's user, and of the members of `group`, on a Unix
+    /// socket at `path`, replacing what an earlier run left
     /// there, until `shutdown`; then removes it and ends all transfers.
     pub async fn serve_control(
         self: Arc<Self>,
         path: &Path,
+        group: Option<u32>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        let listener = bind(path)?;
+        let listener = bind(path, group)?;
         tokio::select! {
             () = accept(&self.room, &listener) => {}
             () = shutdown => {}
@@ -71,7 +73,7 @@ impl Bulk {
 
 /// Binds under another name first, so that the socket is never there with other
 /// permissions than its owner's.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let unready = path.with_extension("new");
     match std::fs::remove_file(&unready) {
         Ok(()) => {}
@@ -79,9 +81,22 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(&unready)?;
-    std::fs::set_permissions(&unready, std::fs::Permissions::from_mode(0o600))?;
+    set_mode(&unready, 0o600)?;
+    if let Some(group) = group {
+        chown(&unready, None, Some(group))?;
+        set_mode(&unready, 0o660)?;
+        // To come through to the socket; what else is there stays its owner's.
+        if let Some(folder) = path.parent() {
+            chown(folder, None, Some(group))?;
+            set_mode(folder, 0o710)?;
+        }
+    }
     std::fs::rename(&unready, path)?;
     Ok(listener)
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 async fn accept(room: &Arc<Room>, listener: &UnixListener) {

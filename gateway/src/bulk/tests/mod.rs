@@ -167,7 +167,11 @@ impl Gate {
         tokio::spawn(pump(bulk.clone(), link.site().clone(), events));
         let socket = dir.path().join("strait.sock");
         let (serving, path) = (bulk.clone(), socket.clone());
-        tokio::spawn(async move { serving.serve_control(&path, std::future::pending()).await });
+        tokio::spawn(async move {
+            serving
+                .serve_control(&path, None, std::future::pending())
+                .await
+        });
         Self {
             node,
             bulk,

@@ -143,7 +143,15 @@ impl Collector for Snapshot {
         write(out, tables::PHASE, &phases)?;
         write(out, tables::TRANSPORT, &transports)?;
         write(out, tables::CLASS, &classes)?;
-        write(out, tables::STREAM, &streams)
+        write(out, tables::STREAM, &streams)?;
+        let forwards = status.forwards.forwards.iter().map(|forward| {
+            let listen = ("listen", forward.listen.clone());
+            (
+                vec![site(), ("link", forward.peer.clone()), listen],
+                forward,
+            )
+        });
+        write(out, tables::FORWARD, &forwards.collect::<Vec<_>>())
     }
 }
 

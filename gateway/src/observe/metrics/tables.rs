@@ -2,6 +2,7 @@
 //! docs/OPERATING.md lists the same names; a test keeps the two together.
 
 use super::{Metric, Value, counter, gauge};
+use crate::forward::ForwardReport;
 use crate::observe::link::{ClassReport, LinkPhase, LinkReport, StreamReport};
 use crate::observe::process::ProcessFigures;
 use crate::observe::status::Status;
@@ -348,5 +349,30 @@ pub(super) const PROCESS: &[Metric<ProcessFigures>] = &[
         "process_open_fds",
         "Open file descriptors of this process",
         |p| some(p.open_fds),
+    ),
+];
+
+pub(super) const FORWARD: &[Metric<ForwardReport>] = &[
+    gauge("strait_forward_open", "Flows that are open", |f| {
+        some(f.open)
+    }),
+    counter("strait_forward_opened", "Flows so far", |f| some(f.opened)),
+    counter(
+        "strait_forward_reset",
+        "Flows that were refused or reset, whoever did it",
+        |f| some(f.reset),
+    ),
+    counter(
+        "strait_forward_bypassed",
+        "Connections that went straight to the target, the peer being away",
+        |f| some(f.bypassed),
+    ),
+    counter("strait_forward_sent_bytes", "Bytes to the peer", |f| {
+        some(f.sent_bytes)
+    }),
+    counter(
+        "strait_forward_received_bytes",
+        "Bytes from the peer",
+        |f| some(f.received_bytes),
     ),
 ];

@@ -1,0 +1,136 @@
+//! How far a flow's sender may be ahead of its reader: grows while the reader keeps up,
+//! out of memory that all flows share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Bytes that both ends know may be sent before anything is granted.
+pub(super) const WINDOW_INITIAL: u64 = 256 << 10;
+/// At 100 ms round trip: 670 MB/s.
+const WINDOW_MAX: u64 = 64 << 20;
+/// What all flows together may have beyond their first window.
+const SHARED_BYTES_MAX: u64 = 256 << 20;
+
+/// Memory for windows beyond the first, shared by all flows of a gateway.
+#[derive(Clone, Debug)]
+pub(super) struct WindowPool(Arc<AtomicU64>);
+
+impl Default for WindowPool {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(SHARED_BYTES_MAX)))
+    }
+}
+
+impl WindowPool {
+    fn take(&self, bytes: u64) -> bool {
+        let take = |left: u64| left.checked_sub(bytes);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+
+    fn give(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The credit of one direction, at its receiver.
+#[derive(Debug)]
+pub(super) struct Window {
+    pool: WindowPool,
+    size: u64,
+    consumed: u64,
+    granted: u64,
+    granted_at: Instant,
+}
+
+impl Window {
+    pub(super) fn new(pool: WindowPool, now: Instant) -> Self {
+        Self {
+            pool,
+            size: WINDOW_INITIAL,
+            consumed: 0,
+            granted: WINDOW_INITIAL,
+            granted_at: now,
+        }
+    }
+
+    /// Bytes that the sender may have sent in all.
+    pub(super) fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// The reader took so many bytes; the new credit, if it is time to grant more. A
+    /// window that was used up within two round trips is too small and doubles.
+    pub(super) fn handle_consumed(
+        &mut self,
+        bytes: u64,
+        now: Instant,
+        rtt: impl FnOnce() -> Duration,
+    ) -> Option<u64> {
+        self.consumed += bytes;
+        let ahead = self.granted - self.consumed;
+        if ahead > self.size / 2 {
+            return None;
+        }
+        let took = now.duration_since(self.granted_at);
+        if self.size < WINDOW_MAX && took < 2 * rtt() && self.pool.take(self.size) {
+            self.size *= 2;
+        }
+        self.granted = self.consumed + self.size;
+        self.granted_at = now;
+        Some(self.granted)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.pool.give(self.size - WINDOW_INITIAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(100);
+
+    /// A sender that always uses its whole credit and a reader that takes `rate` bytes/s;
+    /// the size of the window after `rounds` of 10 ms.
+    fn after(window: &mut Window, rate: u64, rounds: u32) -> u64 {
+        let start = Instant::now();
+        for n in 0..rounds {
+            let now = start + n * Duration::from_millis(10);
+            let bytes = (rate / 100).min(window.granted() - window.consumed);
+            window.handle_consumed(bytes, now, || RTT);
+            assert!(window.granted() - window.consumed <= window.size);
+            assert!(window.granted() > window.consumed);
+        }
+        window.size
+    }
+
+    #[test]
+    fn it_grows_to_what_the_reader_takes_and_no_further() {
+        let pool = WindowPool::default();
+        let mut slow = Window::new(pool.clone(), Instant::now());
+        assert_eq!(after(&mut slow, 100_000, 500), WINDOW_INITIAL);
+        let mut fast = Window::new(pool.clone(), Instant::now());
+        let size = after(&mut fast, 100_000_000, 500);
+        assert!((20 << 20..=64 << 20).contains(&size), "{size}");
+        drop((slow, fast));
+        assert_eq!(pool.0.load(Ordering::Relaxed), SHARED_BYTES_MAX);
+    }
+
+    #[test]
+    fn all_together_stay_within_the_pool() {
+        let pool = WindowPool::default();
+        let mut windows: Vec<_> = (0..50)
+            .map(|_| Window::new(pool.clone(), Instant::now()))
+            .collect();
+        let sizes: u64 = windows.iter_mut().map(|w| after(w, 1 << 30, 300)).sum();
+        assert!(sizes <= SHARED_BYTES_MAX + 50 * WINDOW_INITIAL);
+        drop(windows);
+        assert_eq!(pool.0.load(Ordering::Relaxed), SHARED_BYTES_MAX);
+    }
+}
