@@ -59,11 +59,15 @@ const CARRY_QUEUE: Queue = Queue {
 const KNOWN_PART: f64 = 0.5;
 
 /// A queue that is longer than our own window explains, and no longer than this, is that of others:
-/// a window that yields to it starves beside them. Whose it is, the next drain tells.
+/// a window that yields to it starves beside them. Whose it is, a drain tells: the next one, or one
+/// after so many such rounds, but not sooner than so many after the last.
 const OTHERS_QUEUE_MAX: Queue = Queue {
     part: 1.0,
     min: Duration::from_millis(150),
 };
+
+const OTHERS_ROUNDS: u32 = 4;
+const OTHERS_DRAIN_ROUNDS: u32 = 16;
 
 /// Start-up begins again when rounds that found the link faster than known have scored so much:
 /// such a round counts `GROWN`, any other takes one back. What a wider window brings shows a round
@@ -168,8 +172,9 @@ pub(super) struct Model {
     link_bytes_s: Option<f64>,
     /// And as the connection before left it; until it is used.
     known_bytes_s: Option<f64>,
-    /// The window that is kept up against others' queue.
+    /// The window that is kept up against others' queue, and for how many rounds now.
     held_bytes: Option<f64>,
+    held_rounds: u32,
     /// 1, or less after loss above the ceiling; comes back slowly.
     restraint: f64,
     datagram_bytes: u64,
@@ -191,6 +196,7 @@ impl Model {
             link_bytes_s: None,
             known_bytes_s: None,
             held_bytes: None,
+            held_rounds: 0,
             restraint: 1.0,
             datagram_bytes: datagram_bytes.into(),
         }
@@ -374,11 +380,29 @@ impl Model {
             },
             Until::Round if !round_over => Phase::Drain { until, rtt_min },
             Until::Round => {
-                // Without a queue this is what the link takes now, be it more than before.
-                self.rtt_min = rtt_min.map(|rtt| (rtt, now)).or(self.rtt_min);
                 self.held_bytes = None;
-                CARRY
+                self.held_rounds = 0;
+                let is_others = rtt_min.is_some_and(|rtt| self.is_queue(rtt, CARRY_QUEUE));
+                // Without a queue of ours this is what the link takes now, be it more than before.
+                self.rtt_min = rtt_min.map(|rtt| (rtt, now)).or(self.rtt_min);
+                match is_others {
+                    true => self.start_again(),
+                    false => CARRY,
+                }
             }
+        }
+    }
+
+    /// The link is longer than it was, or others fill it: how fast it is now has to be found out.
+    fn start_again(&mut self) -> Phase {
+        let rate = self.rounds.max_rate().unwrap_or(0.0);
+        if let Some((rtt_min, _)) = self.rtt_min {
+            self.window_bytes = rate * rtt_min.as_secs_f64();
+        }
+        Phase::Startup {
+            best_rate: rate,
+            flat_rounds: 0,
+            queue: None,
         }
     }
 
@@ -405,6 +429,13 @@ impl Model {
             && !self.is_queue(round.rtt_min, OTHERS_QUEUE_MAX);
         let is_held = is_others && overloaded_rounds == 0 && !round.app_limited;
         self.held_bytes = is_held.then_some(self.window_bytes);
+        self.held_rounds = match is_held {
+            true => self.held_rounds + 1,
+            false => 0,
+        };
+        if self.held_rounds >= OTHERS_ROUNDS && rounds >= OTHERS_DRAIN_ROUNDS {
+            return DRAIN;
+        }
         match overloaded_rounds {
             0 => self.restraint = (self.restraint * RELAX).min(1.0),
             1 => self.rounds.forget_before(2),

@@ -324,13 +324,26 @@ fn follows_a_link_that_changes_its_delay() {
     sender.run(5 * SECOND);
     for rtt_ms in [150, 20] {
         sender.link.one_way = Duration::from_millis(rtt_ms) / 2;
-        sender.run(12 * SECOND);
+        sender.run(4 * SECOND);
         sender.measure_from_here();
         sender.run(5 * SECOND);
         let report = sender.report(5 * SECOND);
         println!("{report}");
         assert!(sender.utilization(5 * SECOND) > 0.94, "{report}");
     }
+}
+
+#[test]
+fn others_that_fill_the_queue_do_not_starve_it() {
+    let mut sender = Sender::new(Link::new(100.0, 40, 0.0));
+    sender.run(3 * SECOND);
+    // What others keep in the queue delays us and does not go away when we yield.
+    sender.link.one_way += Duration::from_millis(25);
+    sender.run(3 * SECOND);
+    sender.measure_from_here();
+    sender.run(3 * SECOND);
+    let report = sender.report(3 * SECOND);
+    assert!(sender.utilization(3 * SECOND) > 0.9, "{report}");
 }
 
 #[test]
