@@ -5,10 +5,6 @@
 
 mod controller;
 mod model;
-mod rounds;
-mod samples;
-#[cfg(test)]
-mod simulation;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::model::{Ack, Model};
+use super::{Ack, INITIAL_WINDOW_BYTES, Model};
 
 const DATAGRAM: u64 = 1452;
 /// Between the steps of the simulation.
@@ -378,7 +378,7 @@ fn survives_a_blackout() {
     let mut sender = Sender::new(Link::new(100.0, 50, 0.0));
     sender.run(5 * SECOND);
     sender.model.handle_blackout(sender.now);
-    assert!(sender.model.window_bytes() <= super::model::INITIAL_WINDOW_BYTES);
+    assert!(sender.model.window_bytes() <= INITIAL_WINDOW_BYTES);
     sender.measure_from_here();
     sender.run(3 * SECOND);
     assert!(sender.utilization(3 * SECOND) > 0.8);

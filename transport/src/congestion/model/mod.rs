@@ -7,11 +7,20 @@
 //! dry and a faster link shows; below it for one round every few seconds, so that the queue
 //! empties and the round trip shows. Single losses mean nothing on such links; many at once do.
 
-use std::ops::RangeInclusive;
+mod carry;
+#[cfg(test)]
+mod replay;
+mod rounds;
+mod samples;
+#[cfg(test)]
+mod simulation;
+mod startup;
+
 use std::time::{Duration, Instant};
 
-use super::rounds::{Round, Rounds};
-use super::samples::{Sample, Samples};
+use self::rounds::Rounds;
+use self::samples::Samples;
+use self::startup::Standing;
 
 /// More than the 10 datagrams of RFC 9002: a gateway's peer is known to expect data, and the
 /// sender paces from the first packet on.
@@ -28,27 +37,6 @@ const DRAIN_GAIN: f64 = 0.75;
 /// How old the shortest round trip may be.
 const RTT_MIN_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// What each acknowledged byte adds to the window in start-up. How long the queue gets until it is
-/// noticed grows with this and with the round trip, so the longer that is, the less: from 1, which
-/// doubles the rate with each, to a half.
-const STARTUP_GAIN: RangeInclusive<f64> = 0.5..=1.0;
-/// Up to here it doubles in any case: a long link that holds less is slow, and seldom.
-const STARTUP_QUICK_BYTES: u64 = 512 << 10;
-/// The gain times the round trip, between these.
-const STARTUP_OVERSHOOT: Duration = Duration::from_millis(75);
-/// Start-up ends when the rate has grown less than this, for so many rounds.
-const STARTUP_GROWTH: f64 = 1.25;
-const STARTUP_FLAT_ROUNDS: u32 = 3;
-/// Or when the round trip has grown by this part, and this much, and stays so this long and for so
-/// many packets: a queue stands. A machine that was busy elsewhere makes round trips long, too, but
-/// not for long.
-const STARTUP_QUEUE: Queue = Queue {
-    part: 1.0 / 20.0,
-    min: Duration::from_millis(4),
-};
-const STARTUP_QUEUE_STANDS: Duration = Duration::from_millis(4);
-const STARTUP_QUEUE_BYTES: u64 = 32 * 1452;
-
 /// More than what [`CARRY_GAIN`] and [`SLACK`] put in the queue.
 const CARRY_QUEUE: Queue = Queue {
     part: 1.0 / 10.0,
@@ -57,32 +45,6 @@ const CARRY_QUEUE: Queue = Queue {
 /// What is tried at once of the rate that the connection before had (careful resumption,
 /// draft-ietf-tsvwg-careful-resume, section 4.2).
 const KNOWN_PART: f64 = 0.5;
-
-/// A queue that is longer than our own window explains, and no longer than this, is that of others:
-/// a window that yields to it starves beside them. Whose it is, a drain tells: the next one, or one
-/// after so many such rounds, but not sooner than so many after the last.
-const OTHERS_QUEUE_MAX: Queue = Queue {
-    part: 1.0,
-    min: Duration::from_millis(150),
-};
-
-const OTHERS_ROUNDS: u32 = 4;
-const OTHERS_DRAIN_ROUNDS: u32 = 16;
-
-/// Start-up begins again when rounds that found the link faster than known have scored so much:
-/// such a round counts `GROWN`, any other takes one back. What a wider window brings shows a round
-/// later, so only every other round of a growing rate is faster than the one before.
-const GROWN_SCORE: u32 = 4;
-const GROWN: u32 = 2;
-
-/// Loss that means nothing by itself.
-const LOSS_CEILING: f64 = 0.02;
-/// Loss that means congestion even without a queue: a policer, or a very short buffer.
-const LOSS_ABSOLUTE_CEILING: f64 = 0.15;
-/// How the window answers to overload, round by round; the least of it; how it comes back.
-const BACKOFF: f64 = 0.85;
-const RESTRAINT_MIN: f64 = 0.5;
-const RELAX: f64 = 1.05;
 
 /// One packet's acknowledgement.
 #[derive(Clone, Copy, Debug)]
@@ -116,13 +78,6 @@ enum Phase {
     },
 }
 
-/// A queue that was seen: since when, and how much was acknowledged since.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Standing {
-    since: Instant,
-    acked_bytes: u64,
-}
-
 /// How much longer than the shortest a round trip is when it has waited in a queue: a part of it,
 /// and this at least.
 #[derive(Clone, Copy, Debug)]
@@ -138,13 +93,6 @@ enum Until {
     Drained,
     /// One round later.
     Round,
-}
-
-impl Standing {
-    fn is_certain(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= STARTUP_QUEUE_STANDS
-            && self.acked_bytes >= STARTUP_QUEUE_BYTES
-    }
 }
 
 const DRAIN: Phase = Phase::Drain {
@@ -303,62 +251,6 @@ impl Model {
         };
     }
 
-    /// A window that is not used does not grow (RFC 9002, section 7.8).
-    fn grow(&mut self, in_flight: u64, acked_bytes: u64) {
-        let Some((rtt_min, _)) = self.rtt_min else {
-            return;
-        };
-        if 2 * (in_flight + acked_bytes) >= self.window_bytes() {
-            let (least, most) = (*STARTUP_GAIN.start(), *STARTUP_GAIN.end());
-            let gain = match self.window_bytes() < STARTUP_QUICK_BYTES {
-                true => most,
-                false => STARTUP_OVERSHOOT
-                    .div_duration_f64(rtt_min)
-                    .clamp(least, most),
-            };
-            self.window_bytes += gain * acked_bytes as f64;
-        }
-    }
-
-    /// Until a queue stands, or the rate no longer grows.
-    fn start_up(&mut self, now: Instant, round: Option<&Round>, newly_acked_bytes: u64) -> Phase {
-        let Phase::Startup {
-            mut best_rate,
-            mut flat_rounds,
-            mut queue,
-        } = self.phase
-        else {
-            return self.phase;
-        };
-        if let Some(Sample { rate_bytes_s, rtt }) = self.samples.poll(now) {
-            queue = self.is_queue(rtt, STARTUP_QUEUE).then(|| Standing {
-                since: queue.map_or(now, |queue| queue.since),
-                acked_bytes: queue.map_or(0, |queue| queue.acked_bytes) + newly_acked_bytes,
-            });
-            if queue.is_some_and(|queue| queue.is_certain(now)) {
-                // This is as fast as it gets.
-                self.rounds.remember(rate_bytes_s);
-                return self.begin_drain();
-            }
-        }
-        if let Some(round) = round {
-            let grows = round.rate_bytes_s >= best_rate * STARTUP_GROWTH;
-            flat_rounds = match grows || round.app_limited {
-                true => 0,
-                false => flat_rounds + 1,
-            };
-            best_rate = best_rate.max(round.rate_bytes_s);
-        }
-        match flat_rounds >= STARTUP_FLAT_ROUNDS {
-            true => self.begin_drain(),
-            false => Phase::Startup {
-                best_rate,
-                flat_rounds,
-                queue,
-            },
-        }
-    }
-
     fn begin_drain(&mut self) -> Phase {
         self.samples = Samples::default();
         DRAIN
@@ -393,65 +285,6 @@ impl Model {
         }
     }
 
-    /// The link is longer than it was, or others fill it: how fast it is now has to be found out.
-    fn start_again(&mut self) -> Phase {
-        let rate = self.rounds.max_rate().unwrap_or(0.0);
-        if let Some((rtt_min, _)) = self.rtt_min {
-            self.window_bytes = rate * rtt_min.as_secs_f64();
-        }
-        Phase::Startup {
-            best_rate: rate,
-            flat_rounds: 0,
-            queue: None,
-        }
-    }
-
-    /// A link that proves faster round after round is grown into, as in the beginning; one
-    /// that proves overloaded is spared.
-    fn carry(&mut self, round: &Round, rounds: u32, grown: u32, overloaded: u32) -> Phase {
-        let grown_score = match round.has_grown && !self.is_queue(round.rtt_min, CARRY_QUEUE) {
-            true => grown + GROWN,
-            false => grown.saturating_sub(1),
-        };
-        if grown_score >= GROWN_SCORE {
-            return Phase::Startup {
-                best_rate: round.rate_bytes_s,
-                flat_rounds: 0,
-                queue: None,
-            };
-        }
-        // What the first round loses was sent before.
-        let overloaded_rounds = match rounds > 0 && self.is_overloaded(round) {
-            true => overloaded + 1,
-            false => 0,
-        };
-        let is_others = self.is_queue(round.rtt_min, CARRY_QUEUE)
-            && !self.is_queue(round.rtt_min, OTHERS_QUEUE_MAX);
-        let is_held = is_others && overloaded_rounds == 0 && !round.app_limited;
-        self.held_bytes = is_held.then_some(self.window_bytes);
-        self.held_rounds = match is_held {
-            true => self.held_rounds + 1,
-            false => 0,
-        };
-        if self.held_rounds >= OTHERS_ROUNDS && rounds >= OTHERS_DRAIN_ROUNDS {
-            return DRAIN;
-        }
-        match overloaded_rounds {
-            0 => self.restraint = (self.restraint * RELAX).min(1.0),
-            1 => self.rounds.forget_before(2),
-            2.. => self.restrain(),
-        }
-        Phase::Carry {
-            rounds: rounds.saturating_add(1),
-            grown_score,
-            overloaded_rounds,
-        }
-    }
-
-    fn restrain(&mut self) {
-        self.restraint = (self.restraint * BACKOFF).max(RESTRAINT_MIN);
-    }
-
     fn is_rtt_min_old(&self, now: Instant) -> bool {
         let age = |(_, at)| now.saturating_duration_since(at);
         self.rtt_min
@@ -465,13 +298,6 @@ impl Model {
             return false;
         };
         rtt.saturating_sub(rtt_min) > queue.min.max(rtt_min.mul_f64(queue.part))
-    }
-
-    fn is_overloaded(&self, round: &Round) -> bool {
-        match self.is_queue(round.rtt_min, CARRY_QUEUE) {
-            true => round.lost > LOSS_CEILING,
-            false => round.lost > LOSS_ABSOLUTE_CEILING,
-        }
     }
 
     fn update_window(&mut self) {
