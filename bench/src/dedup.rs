@@ -2,6 +2,7 @@
 //! beside what others put on the wire for the same pair, in the same run.
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
+mod long;
 mod peers;
 mod small;
 mod speed;
@@ -49,6 +50,8 @@ enum What {
     Speed(speed::Arguments),
     /// Small batches of one stream of log lines: bytes a line and time a batch
     Small(small::Arguments),
+    /// Gigabytes through a history on disk: memory against its cap, cost per byte, time of a start
+    Long(long::Arguments),
 }
 
 fn parse_pair(text: &str) -> Result<(PathBuf, PathBuf), String> {
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.what {
         Some(What::Speed(arguments)) => return speed::run(arguments),
         Some(What::Small(arguments)) => return small::run(arguments),
+        Some(What::Long(arguments)) => return long::run(arguments),
         None => {}
     }
     let work = arguments.work.clone().unwrap_or_else(|| {

@@ -95,12 +95,17 @@ impl Link {
             })
         };
         let (mut encoder, _) = open().link("receiver");
-        let (_, mut decoder) = open().link("sender");
-        encoder.handle_hello(&decoder.hello())?;
+        let (_, decoder) = open().link("sender");
         if let Some(level) = options.level {
             encoder.set_level(Level::Fixed(level));
         }
         encoder.handle_drain(Some(options.drain_mbit * 1e6 / 8.0).filter(|rate| *rate > 0.0));
+        Self::between(encoder, decoder)
+    }
+
+    /// Connects the two ends.
+    pub(crate) fn between(mut encoder: Encoder, mut decoder: Decoder) -> anyhow::Result<Self> {
+        encoder.handle_hello(&decoder.hello())?;
         Ok(Self { encoder, decoder })
     }
 
