@@ -358,3 +358,6 @@ fn mismatch(refers: bool, otherwise: DecodeError) -> Unresolved {
         Unresolved::Refused(otherwise)
     }
 }
+
+#[cfg(test)]
+mod tests;

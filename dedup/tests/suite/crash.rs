@@ -376,3 +376,35 @@ fn a_full_disk_leaves_the_history_in_memory() {
     pair.restart(1, Restart::Kill);
     assert!(pair.cost(0, &newest) < 30_000, "and is on disk again");
 }
+
+/// A flipped bit anywhere in a segment of either end is found, put aside, and healed by what is sent
+/// again; what is delivered is checked at each arrival.
+#[test]
+fn a_flipped_bit_is_found_and_healed() {
+    let data = noise(50, 2 << 20);
+    let flips: u64 = if std::env::var("STRAIT_CASES").is_ok() {
+        2000
+    } else {
+        40
+    };
+    for (site, dice) in (0..flips).flat_map(|dice| [(0, dice), (1, dice)]) {
+        let mut pair = Pair::new();
+        pair.cost(0, &data);
+        pair.sites[site].ends = None;
+        let path = pair.sites[site].disk.flip("seg", dice).expect("a segment");
+        pair.restart(site, Restart::Kill);
+        pair.cost(0, &data);
+        let store = &pair.sites[site].store;
+        let found = store.recovery();
+        let found = found.quarantined + found.cut_bytes + store.figures().quarantined;
+        assert!(found > 0, "flip {dice} in {} went unseen", path.display());
+        // What was not referred to again may be met once more.
+        pair.cost(0, &data);
+        let again = pair.cost(0, &data);
+        assert!(
+            again < 30_000,
+            "flip {dice} in {}: {again} B",
+            path.display()
+        );
+    }
+}

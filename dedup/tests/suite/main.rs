@@ -3,6 +3,7 @@
 mod bad_input;
 mod budget;
 mod crash;
+mod eviction;
 mod fuzz;
 mod golden;
 mod link;

@@ -228,3 +228,40 @@ fn write_corpus() {
     segment.seal(&file).unwrap();
     std::fs::write(format!("{dir}/sealed.bin"), contents(&file)).unwrap();
 }
+
+fn golden() -> std::path::PathBuf {
+    std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/segment-v1.seg")
+}
+
+fn golden_segment() -> (File, Segment, Vec<u8>) {
+    let bytes = history(2000);
+    let (file, mut segment) = filled(&bytes, 700);
+    segment.note(ChunkNote {
+        extent: Extent {
+            at: BASE.after(510),
+            len: 900,
+        },
+        fingerprint: Fingerprint(u64::MAX - 1),
+        features: Some(SuperFeatures([1, 1 << 40, u64::MAX])),
+    });
+    segment.seal(&file).unwrap();
+    (file, segment, bytes)
+}
+
+/// Segments as release 0.1 writes them are read for as long as their version is.
+#[test]
+fn the_golden_segment_is_read() {
+    let file = with(&std::fs::read(golden()).unwrap());
+    let (written, expected, bytes) = golden_segment();
+    let segment = open(&file).unwrap();
+    check(&file, &segment, &bytes);
+    assert_eq!(segment.chunks(&file), expected.chunks(&written));
+    assert_eq!(contents(&written), contents(&file), "and written so");
+}
+
+#[test]
+#[ignore = "writes the golden file anew: only for a new version of the format"]
+fn write_the_golden_segment() {
+    let (file, ..) = golden_segment();
+    std::fs::write(golden(), contents(&file)).unwrap();
+}
