@@ -283,23 +283,22 @@ impl Disk {
         }
     }
 
-    /// Cuts back to a record's end at `to` or before, and returns where that is.
+    /// Cuts back to a record's end at `to` or before, and returns where that is: from there on what
+    /// is kept has to be written again.
     pub(crate) fn truncate(&mut self, to: Position) -> Position {
+        let mut end = to;
         while let Some(mut last) = self.segments.last_entry() {
-            let base = *last.key();
-            let file = self
-                .files
-                .open(base)
-                .ok()
-                .filter(|_| last.get().begin() < to);
+            let (base, begin) = (*last.key(), last.get().begin());
+            let file = self.files.open(base).ok().filter(|_| begin < to);
             let cut = file.and_then(|file| last.get_mut().truncate(&*file, to).ok());
             if cut.is_some() && last.get().end() > last.get().begin() {
                 return last.get().end();
             }
+            end = end.min(begin);
             last.remove();
             self.files.remove(base);
         }
-        to
+        end
     }
 
     /// Keeps the bytes under a new epoch.
