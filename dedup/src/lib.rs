@@ -14,6 +14,9 @@ mod decoder;
 mod encoder;
 mod history;
 mod link;
+#[cfg(test)]
+#[path = "../tests/suite/noise.rs"]
+mod noise;
 pub mod range;
 mod similarity;
 mod storage;

@@ -125,15 +125,7 @@ fn slot(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(seed: u8, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        blake3::Hasher::new()
-            .update(&[seed])
-            .finalize_xof()
-            .fill(&mut data);
-        data
-    }
+    use crate::noise::noise;
 
     #[test]
     fn finds_the_way_back_after_edits() {

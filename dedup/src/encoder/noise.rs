@@ -78,16 +78,7 @@ pub(super) fn is_noise_chunk(chunk: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(seed: u64, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        let mut stream = blake3::Hasher::new();
-        stream
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut data);
-        data
-    }
+    use crate::noise::noise;
 
     fn saved_by_zstd(data: &[u8]) -> f64 {
         let compressed = zstd::bulk::compress(data, 3).expect("compresses");

@@ -75,15 +75,7 @@ fn fold(features: &[u64; FEATURES]) -> SuperFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(seed: u8, len: usize) -> Vec<u8> {
-        let mut data = vec![0; len];
-        blake3::Hasher::new()
-            .update(&[seed])
-            .finalize_xof()
-            .fill(&mut data);
-        data
-    }
+    use crate::noise::noise;
 
     #[test]
     fn alike_chunks_share_a_super_feature_and_others_do_not() {

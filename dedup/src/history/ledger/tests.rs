@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Recovery;
+use crate::noise::noise;
 use crate::storage::FileSystem;
 
 fn bytes(at: u64, len: usize) -> Vec<u8> {
@@ -92,12 +93,7 @@ impl Naive {
     /// Bytes that were never there before.
     fn draw(&mut self, len: usize) -> Vec<u8> {
         self.drawn += 1;
-        let mut out = vec![0; len];
-        blake3::Hasher::new()
-            .update(&self.drawn.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut out);
-        out
+        noise(self.drawn, len)
     }
 }
 
