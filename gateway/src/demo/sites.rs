@@ -28,24 +28,18 @@ impl Sites {
     /// # Errors
     /// When a folder or a port cannot be had.
     pub async fn start(root: &Path, wan: WanConfig, settings: &str) -> anyhow::Result<Self> {
-        let (east_data, west_data) = (root.join("east"), root.join("west"));
-        let east = DataDir::create(&east_data, &text("east", None, settings))?;
-        let west = DataDir::create(&west_data, &text("west", None, settings))?;
-        let (east_key, west_key) = (east.identity().public_key(), west.identity().public_key());
-
-        let west = start(west, "west", Peer::trusted("east", east_key), settings).await?;
-        let wan = Wan::start(wan, west.link_address()).await?;
-        let peer = Peer {
-            address: Some(wan.address()),
-            ..Peer::trusted("west", west_key)
-        };
-        let east = start(east, "east", peer, settings).await?;
+        let mut link = None;
+        let (east, west) = pair(root, settings, async |west| {
+            let wan = link.insert(Wan::start(wan, west).await?);
+            Ok(wan.address())
+        })
+        .await?;
         Ok(Self {
             east,
             west,
-            wan,
-            east_data,
-            west_data,
+            wan: link.context("the link was not asked for")?,
+            east_data: root.join("east"),
+            west_data: root.join("west"),
         })
     }
 
@@ -63,6 +57,29 @@ impl Sites {
         self.east.stop().await?;
         self.west.stop().await
     }
+}
+
+/// Makes two data directories below `root`, pairs them and starts both gateways. East dials what
+/// `through` makes of west's address.
+///
+/// # Errors
+/// When a folder or a port cannot be had.
+pub async fn pair(
+    root: &Path,
+    settings: &str,
+    through: impl AsyncFnOnce(SocketAddr) -> std::io::Result<SocketAddr>,
+) -> anyhow::Result<(Gateway, Gateway)> {
+    let east = DataDir::create(&root.join("east"), &text("east", None, settings))?;
+    let west = DataDir::create(&root.join("west"), &text("west", None, settings))?;
+    let (east_key, west_key) = (east.identity().public_key(), west.identity().public_key());
+
+    let west = start(west, "west", Peer::trusted("east", east_key), settings).await?;
+    let peer = Peer {
+        address: Some(through(west.link_address()).await?),
+        ..Peer::trusted("west", west_key)
+    };
+    let east = start(east, "east", peer, settings).await?;
+    Ok((east, west))
 }
 
 struct Peer {

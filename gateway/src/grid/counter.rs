@@ -23,12 +23,100 @@ impl Component {
     }
 }
 
+/// A component as it stood when somebody set or deleted the counter: only what came after counts.
+/// So two who clear what both have seen clear it once, and what neither saw stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cleared {
+    /// When, in half epochs of the component's origin: 2v after all of its epoch v; 2v − 1 by the
+    /// origin itself, within it.
+    pub(super) half_epoch: u64,
+    /// The component's sum then.
+    pub(super) sum: i64,
+}
+
+impl Cleared {
+    /// In the epoch that the next flush will give.
+    pub(super) const UNSEALED: u64 = u64::MAX;
+
+    /// What of `component` came after.
+    pub(super) fn rest_of(self, component: Component) -> i64 {
+        if component.version.saturating_mul(2) < self.half_epoch {
+            // All that we know of it was there before.
+            return 0;
+        }
+        component.sum.wrapping_sub(self.sum)
+    }
+}
+
+/// When a key expires; the last writer wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Deadline {
+    /// Milliseconds since 1970; 0: it does not expire.
+    pub(super) at_ms: u64,
+    /// When that was set: a reading of the hybrid clock. 0: never.
+    pub(super) hlc: u64,
+    /// Who set it.
+    pub(super) site: SiteId,
+}
+
+impl Deadline {
+    /// The reading that the next flush will give.
+    pub(super) const UNSEALED: u64 = u64::MAX;
+}
+
+/// What few counters have beyond what fits a [`Counter`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Extra {
+    /// Components of origins beyond the two that have room there.
+    pub(super) parts: Vec<(OriginId, Component)>,
+    pub(super) cleared: Vec<(OriginId, Cleared)>,
+    pub(super) deadline: Deadline,
+    /// Our epoch in which one of the two was last changed here.
+    pub(super) changed: u64,
+}
+
+impl Extra {
+    /// [`Extra::changed`] until the next flush.
+    pub(super) const UNSEALED: u64 = u64::MAX;
+
+    pub(super) fn cleared(&self, origin: OriginId) -> Option<Cleared> {
+        let mut cleared = self.cleared.iter();
+        cleared.find(|(known, _)| *known == origin).map(|(_, c)| *c)
+    }
+
+    /// Merges what somebody cleared of an origin's component: the later counts.
+    pub(super) fn clear(&mut self, origin: OriginId, cleared: Cleared) {
+        match self.cleared.iter_mut().find(|(known, _)| *known == origin) {
+            Some((_, known)) => *known = (*known).max(cleared),
+            None => self.cleared.push((origin, cleared)),
+        }
+    }
+
+    /// Whether a record has anything to say of it besides components.
+    pub(super) fn speaks(&self) -> bool {
+        !self.cleared.is_empty() || self.deadline.hlc != 0
+    }
+
+    /// Stamps what changed since the last flush.
+    pub(super) fn seal(&mut self, epoch: u64, hlc: u64) {
+        for (_, cleared) in &mut self.cleared {
+            if cleared.half_epoch == Cleared::UNSEALED {
+                cleared.half_epoch = 2 * epoch - 1;
+            }
+        }
+        if self.deadline.hlc == Deadline::UNSEALED {
+            self.deadline.hlc = hlc;
+        }
+        self.changed = epoch;
+    }
+}
+
 /// Number of an origin in this process; see [`Names`](super::origins::Origins).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct OriginId(pub(super) u16);
 
 /// Number of a site in this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SiteId(pub(super) u8);
 
 impl OriginId {
@@ -49,7 +137,7 @@ pub(super) mod flag {
     pub(in crate::grid) const PRESENT: u8 = 1;
     /// Changed here since the last flush took it: it stands in the list of dirty counters.
     pub(in crate::grid) const DIRTY: u8 = 2;
-    /// More components than fit here: the rest stand in [`State::more`](super::super::state).
+    /// It has an [`Extra`](super::Extra), which the keyspace keeps.
     pub(in crate::grid) const MORE: u8 = 4;
     /// The name also has a hash.
     pub(in crate::grid) const HASH: u8 = 8;
@@ -143,6 +231,18 @@ mod tests {
             prop_assert_eq!(a.merge(b), b.merge(a));
             prop_assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
             prop_assert_eq!(a.merge(a), a);
+        }
+
+        #[test]
+        fn what_is_cleared_does_not_count_and_what_came_later_does(
+            versions in proptest::collection::vec(-9..9_i64, 1..9), at in any::<usize>(), seen in any::<usize>(),
+        ) {
+            let sum_at = |version: usize| versions[..version].iter().sum::<i64>();
+            let (at, seen) = (at % (versions.len() + 1), seen % (versions.len() + 1));
+            let cleared = Cleared { half_epoch: 2 * at as u64, sum: sum_at(at) };
+            let component = Component { version: seen as u64, sum: sum_at(seen) };
+            let later = versions[at.min(seen)..seen].iter().sum::<i64>();
+            prop_assert_eq!(cleared.rest_of(component), later);
         }
     }
 }

@@ -36,6 +36,7 @@ impl State {
     /// `INCRBY`.
     pub(crate) fn add(&mut self, key: &[u8], by: i64) -> Result<i64, OpError> {
         self.check_writable()?;
+        self.expire_if_due(key);
         let place = self.keys.find_or_create(key).ok_or(OpError::NameTooLong)?;
         let at = CounterRef::key(place);
         if !self.keys.names.at(place).has(flag::PRESENT) && self.kind_at(place).is_some() {
@@ -47,6 +48,7 @@ impl State {
     /// `HINCRBY`.
     pub(crate) fn add_field(&mut self, key: &[u8], field: &[u8], by: i64) -> Result<i64, OpError> {
         self.check_writable()?;
+        self.expire_if_due(key);
         let place = self.keys.find_or_create(key).ok_or(OpError::NameTooLong)?;
         match self.kind_at(place) {
             None | Some(Kind::Hash) => {}
@@ -58,16 +60,16 @@ impl State {
     }
 
     fn add_at(&mut self, at: CounterRef, by: i64) -> Result<i64, OpError> {
-        let sum = self.keys.sum(at);
-        let counter = self.keys.counter_mut(at);
-        let present = counter.has(flag::PRESENT);
-        let value = if present { sum } else { 0 };
+        let present = self.keys.counter(at).has(flag::PRESENT);
+        let value = if present { self.keys.sum(at) } else { 0 };
         let new = value.checked_add(by).ok_or(OpError::Overflow)?;
-        counter.own.sum = counter.own.sum.wrapping_add(new.wrapping_sub(sum));
-        if !counter.has(flag::DIRTY) {
-            counter.set(flag::DIRTY, true);
-            self.dirty.push(at);
+        if !present {
+            // What others counted in a life of it that is over.
+            self.keys.clear(at);
         }
+        let counter = self.keys.counter_mut(at);
+        counter.own.sum = counter.own.sum.wrapping_add(by);
+        self.mark_counter(at);
         if !present {
             self.set_present(at, true);
         }
@@ -75,7 +77,16 @@ impl State {
         Ok(new)
     }
 
-    /// `SET`. Whatever else stands behind the name goes.
+    /// Lists a counter for the next flush.
+    pub(super) fn mark_counter(&mut self, at: CounterRef) {
+        let counter = self.keys.counter_mut(at);
+        if !counter.has(flag::DIRTY) {
+            counter.set(flag::DIRTY, true);
+            self.dirty.push(at);
+        }
+    }
+
+    /// `SET`. Whatever else stands behind the name goes; its deadline stays.
     pub(crate) fn set(
         &mut self,
         key: &[u8],
@@ -84,6 +95,7 @@ impl State {
         get: bool,
     ) -> Result<SetOutcome, OpError> {
         self.check_writable()?;
+        self.expire_if_due(key);
         let kind = self.kind(key);
         if get && matches!(kind, Some(Kind::Hash | Kind::Log(_))) {
             return Err(OpError::WrongType);
@@ -108,17 +120,17 @@ impl State {
 
     /// `DEL` of one key: whether it was there.
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, OpError> {
+        self.check_not_refused()?;
+        self.expire_if_due(key);
         let Some(place) = self.keys.find(key) else {
             return Ok(false);
         };
         if self.kind_at(place).is_none() {
             return Ok(false);
         }
-        self.check_not_refused()?;
         self.clear_hash_and_log(key)?;
-        if self.keys.names.at(place).has(flag::PRESENT) {
-            self.assign(CounterRef::key(place), 0, false);
-        }
+        self.clear_counter(place);
+        self.put_deadline(place, 0);
         Ok(true)
     }
 
@@ -139,29 +151,36 @@ impl State {
             self.check_own_log(id)?;
             self.with_log(id, |log| log.delete());
         }
-        let fields = self
-            .keys
-            .hashes
-            .get(&place)
-            .map_or(0, |hash| hash.fields.len());
+        self.clear_fields(place);
+        Ok(())
+    }
+
+    /// Deletes the counter at `place`, if clients see it.
+    pub(super) fn clear_counter(&mut self, place: u32) {
+        let at = CounterRef::key(place);
+        if self.keys.counter(at).has(flag::PRESENT) {
+            self.assign(at, 0, false);
+        }
+    }
+
+    /// Deletes all fields of the hash at `place`.
+    pub(super) fn clear_fields(&mut self, place: u32) {
+        let hash = self.keys.hashes.get(&place);
+        let fields = hash.map_or(0, |hash| hash.fields.len());
         for field in 0..fields as u32 {
             let at = CounterRef::field(place, field);
             if self.keys.counter(at).has(flag::PRESENT) {
                 self.assign(at, 0, false);
             }
         }
-        Ok(())
     }
 
     /// Makes a counter's value `value` as far as this site can see.
     fn assign(&mut self, at: CounterRef, value: i64, present: bool) {
-        let sum = self.keys.sum(at);
+        self.keys.clear(at);
         let counter = self.keys.counter_mut(at);
-        counter.own.sum = counter.own.sum.wrapping_add(value.wrapping_sub(sum));
-        if !counter.has(flag::DIRTY) {
-            counter.set(flag::DIRTY, true);
-            self.dirty.push(at);
-        }
+        counter.own.sum = counter.own.sum.wrapping_add(value);
+        self.mark_counter(at);
         self.set_present(at, present);
         self.tally.writes += 1;
     }
@@ -181,6 +200,25 @@ impl State {
             }
         }
         self.recount(at.name);
+    }
+
+    /// `HDEL` of one field: whether it was there.
+    pub(crate) fn delete_field(&mut self, key: &[u8], field: &[u8]) -> Result<bool, OpError> {
+        self.check_not_refused()?;
+        self.expire_if_due(key);
+        let Some(place) = self.hash_place(key)? else {
+            return Ok(false);
+        };
+        let at = self.keys.find_field(place, field);
+        let at = at.map(|field| CounterRef::field(place, field));
+        let Some(at) = at.filter(|at| self.keys.counter(*at).has(flag::PRESENT)) else {
+            return Ok(false);
+        };
+        self.assign(at, 0, false);
+        if self.kind_at(place).is_none() {
+            self.put_deadline(place, 0);
+        }
+        Ok(true)
     }
 
     /// `HGET`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::counter::{OriginId, flag};
+use super::counter::{Extra, OriginId, flag};
 use super::keyspace::CounterRef;
 use super::state::State;
 use super::{Grid, LogName, LogPosition};
@@ -84,7 +84,30 @@ impl State {
             item.update(&component.version.to_le_bytes());
             item.update(&component.sum.to_le_bytes());
         }
+        if let Some(extra) = self.keys.extra(at) {
+            self.digest_extra(extra, &mut item);
+        }
         digest.add(&item);
+    }
+
+    fn digest_extra(&self, extra: &Extra, item: &mut blake3::Hasher) {
+        let cleared = extra.cleared.iter();
+        let mut cleared: Vec<_> = cleared
+            .map(|(origin, cleared)| (self.origins.origin(*origin), cleared))
+            .collect();
+        cleared.sort_by_key(|(origin, _)| *origin);
+        for (origin, cleared) in cleared {
+            with_length(item, origin.site.as_ref().as_bytes());
+            item.update(&origin.incarnation.to_le_bytes());
+            item.update(&cleared.half_epoch.to_le_bytes());
+            item.update(&cleared.sum.to_le_bytes());
+        }
+        if extra.deadline.hlc != 0 {
+            item.update(&extra.deadline.hlc.to_le_bytes());
+            item.update(&extra.deadline.at_ms.to_le_bytes());
+            let site = self.origins.site(extra.deadline.site);
+            with_length(item, site.as_ref().as_bytes());
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Grid;
+use super::{Grid, now_ms};
+
+/// Steps of 256 keys.
+const EXPIRE_STEPS_PER_TICK: usize = 200;
 
 /// What wakes the thread.
 #[derive(Debug, Default)]
@@ -62,6 +65,7 @@ impl Grid {
     fn flush_until_stopped(&self) {
         loop {
             let asked = self.wait_for_tick();
+            self.expire();
             if let Err(error) = self.flush() {
                 // The flush has logged it; only the last one is not repeated.
                 if asked.stop {
@@ -69,6 +73,15 @@ impl Grid {
                 }
             }
             if asked.stop {
+                return;
+            }
+        }
+    }
+
+    /// Deletes keys whose deadline has passed, up to so many that the flush is not held up.
+    fn expire(&self) {
+        for _ in 0..EXPIRE_STEPS_PER_TICK {
+            if !self.state.lock().expire_some(now_ms()) {
                 return;
             }
         }

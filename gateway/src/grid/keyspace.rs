@@ -9,14 +9,17 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::arena::{Arena, NameRef};
-use super::counter::{Component, Counter, OriginId, flag};
+use super::counter::{Counter, Extra, flag};
 use super::slots::Slots;
 
 /// Growing rehashes one shard at a time, so no client waits for more than a 256th of all keys.
 const SHARDS: usize = 256;
 
+/// Keys that are looked at ahead of their commands.
+pub(crate) const LOOK_AHEAD_MAX: usize = 64;
+
 /// Which counter: a key's own, or a field of its hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CounterRef {
     pub(super) name: u32,
     field: u32,
@@ -66,10 +69,10 @@ pub(super) struct Keyspace {
     arena: Arena,
     pub(super) names: Slots<Counter>,
     pub(super) hashes: HashMap<u32, Hash>,
-    /// Components beyond the two that a counter has room for.
-    more: HashMap<CounterRef, Vec<(OriginId, Component)>>,
+    /// What few counters have.
+    pub(super) more: HashMap<CounterRef, Extra>,
     /// Memory of indexes and hashes, kept up to date as they grow.
-    index_bytes: usize,
+    pub(super) index_bytes: usize,
     /// Fields of all hashes that clients see.
     pub(super) fields_live: u64,
 }
@@ -95,6 +98,24 @@ impl Keyspace {
 
     pub(super) fn text(&self, name: NameRef) -> &[u8] {
         self.arena.get(name)
+    }
+
+    /// Looks at what stands behind keys that commands are about to touch. All looks are under way
+    /// in the processor at once, where commands one by one would each wait for memory.
+    pub(super) fn look_ahead<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        let mut found = [None; LOOK_AHEAD_MAX];
+        for (slot, key) in found.iter_mut().zip(keys) {
+            let hash = self.hasher.hash_one(key);
+            // Nearly always the right one: its tag of seven bits is the same.
+            *slot = self.index[shard(hash)].find(hash, |_| true).copied();
+        }
+        let mut touched = 0;
+        for named in found.iter().flatten() {
+            let text = self.arena.get(named.name);
+            touched ^= text.last().copied().unwrap_or(0) ^ self.names.at(named.place).flags;
+        }
+        // Else the compiler would see that nothing comes of it.
+        std::hint::black_box(touched);
     }
 
     /// The place of a key.
@@ -196,54 +217,6 @@ impl Keyspace {
         (key, field)
     }
 
-    /// Sum of all components, whether clients see the counter or not.
-    pub(super) fn sum(&self, at: CounterRef) -> i64 {
-        let counter = self.counter(at);
-        let inline = counter.sum_inline();
-        if !counter.has(flag::MORE) {
-            return inline;
-        }
-        let more = self.more.get(&at).into_iter().flatten();
-        more.fold(inline, |sum, (_, component)| {
-            sum.wrapping_add(component.sum)
-        })
-    }
-
-    /// Components of other origins.
-    pub(super) fn others(&self, at: CounterRef) -> impl Iterator<Item = (OriginId, Component)> {
-        let counter = self.counter(at);
-        let inline = (counter.other_origin != OriginId::NONE)
-            .then_some((counter.other_origin, counter.other));
-        let more = counter
-            .has(flag::MORE)
-            .then(|| self.more.get(&at))
-            .flatten();
-        inline
-            .into_iter()
-            .chain(more.into_iter().flatten().copied())
-    }
-
-    /// Merges a component of another origin.
-    pub(super) fn merge_other(&mut self, at: CounterRef, origin: OriginId, component: Component) {
-        let counter = self.counter_mut(at);
-        if counter.other_origin == OriginId::NONE {
-            counter.other_origin = origin;
-        }
-        if counter.other_origin == origin {
-            counter.other = counter.other.merge(component);
-            return;
-        }
-        counter.set(flag::MORE, true);
-        let more = self.more.entry(at).or_default();
-        match more.iter_mut().find(|(known, _)| *known == origin) {
-            Some((_, known)) => *known = known.merge(component),
-            None => {
-                more.push((origin, component));
-                self.index_bytes += 3 * size_of::<(OriginId, Component)>();
-            }
-        }
-    }
-
     /// The counter after `at` in the order of scans, which never changes for those that exist;
     /// none at the end.
     pub(super) fn following(&self, at: Option<CounterRef>) -> Option<CounterRef> {
@@ -301,22 +274,5 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 10_000 + (0..100).map(|i| i * 10).sum::<u32>());
-    }
-
-    #[test]
-    fn components_beyond_two_have_room_too() {
-        let mut keys = Keyspace::new();
-        let at = CounterRef::key(keys.find_or_create(b"a").unwrap());
-        for origin in 1..6 {
-            for version in [2, 1, 3] {
-                let component = Component {
-                    version,
-                    sum: version as i64,
-                };
-                keys.merge_other(at, OriginId(origin), component);
-            }
-        }
-        assert_eq!(keys.sum(at), 15);
-        assert_eq!(keys.others(at).count(), 5);
     }
 }

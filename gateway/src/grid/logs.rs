@@ -43,6 +43,7 @@ impl State {
         now_ms: u64,
     ) -> Result<Option<EntryId>, OpError> {
         self.check_writable()?;
+        self.expire_if_due(key);
         if payload.len() > ENTRY_BYTES_MAX {
             return Err(OpError::EntryTooLong);
         }

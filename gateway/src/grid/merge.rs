@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::clock::HLC_MAX;
-use super::counter::{Component, OriginId, SiteId, flag};
+use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
-use super::record::{CounterUpdate, CounterUpdates, LogSection};
+use super::record::{CounterUpdate, CounterUpdates, LogSection, MoreUpdate};
 use super::state::State;
 use super::{Epoch, LogPosition};
 
@@ -14,6 +14,25 @@ use super::{Epoch, LogPosition};
 pub(super) struct Numbers {
     pub(super) sites: Vec<SiteId>,
     pub(super) origins: Vec<OriginId>,
+}
+
+impl Numbers {
+    /// What a row says besides presence and components.
+    pub(super) fn extra(&self, more: &MoreUpdate) -> Extra {
+        let cleared = more.cleared.iter();
+        let site = self.sites.get(more.deadline_site);
+        Extra {
+            cleared: cleared
+                .map(|(origin, cleared)| (self.origins[*origin], *cleared))
+                .collect(),
+            deadline: Deadline {
+                at_ms: more.deadline_ms,
+                hlc: more.deadline_hlc,
+                site: site.copied().unwrap_or(SiteId::OWN),
+            },
+            ..Extra::default()
+        }
+    }
 }
 
 /// The record names more sites, origins or keys than there is room for.
@@ -57,6 +76,15 @@ impl State {
             match numbers.origins[*origin] {
                 OriginId::OWN => self.merge_own(at, *component),
                 origin => self.keys.merge_other(at, origin, *component),
+            }
+        }
+        if let Some(more) = updates.more(row) {
+            let extra = numbers.extra(more);
+            for (origin, cleared) in extra.cleared {
+                self.keys.extra_mut(at).clear(origin, cleared);
+            }
+            if extra.deadline.hlc != 0 && !at.is_field() {
+                self.merge_deadline(name, extra.deadline);
             }
         }
         self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);

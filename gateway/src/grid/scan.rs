@@ -102,7 +102,10 @@ impl State {
         let unsettled = dirty || (counter.site == SiteId::OWN && !settled);
         let hlc = if unsettled { 0 } else { counter.hlc };
         let presence = (hlc, counter.site, counter.has(flag::PRESENT));
-        rows.push(self.keys.key_of(at), presence, parts);
+        // What of this is not durable is in a flush to come, with all the rest of it.
+        let extra = self.keys.extra(at);
+        let extra = extra.filter(|extra| extra.speaks() && extra.changed <= settled_to.0);
+        rows.push(self.keys.key_of(at), presence, parts, extra);
     }
 
     /// The next stretch of the next log, none at the end.

@@ -1,6 +1,6 @@
 //! Everything that the grid's lock protects.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub(crate) enum OpError {
     IdTooSmall,
     #[error("ERR The stream has exhausted the last possible ID, unable to add more items")]
     IdsExhausted,
+    #[error("ERR logs do not expire: trim them with MAXLEN or MINID")]
+    LogDeadline,
     #[error("ERR entries longer than 786432 bytes are not supported")]
     EntryTooLong,
 }
@@ -56,6 +58,8 @@ pub(super) struct Tally {
     pub(super) writes: u64,
     pub(super) applied: u64,
     pub(super) gaps: u64,
+    /// Keys whose deadline had passed.
+    pub(super) expired: u64,
     /// Records by which a peer showed that it holds newer counters of ours than we do.
     pub(super) own_from_peers: u64,
 }
@@ -70,6 +74,10 @@ pub(crate) struct State {
     /// Logs by the place of the name under which clients see them here.
     pub(super) logs_by_name: HashMap<u32, LogId>,
     pub(super) dirty: Vec<CounterRef>,
+    /// Keys that expire, the next one first: when, and the key's place.
+    pub(super) deadlines: BTreeSet<(u64, u32)>,
+    /// The wall clock when the lock was last taken for clients.
+    pub(super) now_ms: u64,
     pub(super) dirty_logs: Vec<LogId>,
     /// Records of peers that the journal does not hold yet.
     pub(super) queue: Vec<Bytes>,
@@ -105,6 +113,8 @@ impl State {
             log_ids: HashMap::new(),
             logs_by_name: HashMap::new(),
             dirty: Vec::new(),
+            deadlines: BTreeSet::new(),
+            now_ms: 0,
             dirty_logs: Vec::new(),
             queue: Vec::new(),
             queue_bytes: 0,
@@ -127,7 +137,8 @@ impl State {
 
     /// Memory taken by data and its indexes.
     pub(super) fn bytes(&self) -> usize {
-        self.keys.bytes() + self.log_bytes + self.queue_bytes + self.recent_bytes
+        let deadlines = self.deadlines.len() * 2 * size_of::<(u64, u32)>();
+        self.keys.bytes() + self.log_bytes + self.queue_bytes + self.recent_bytes + deadlines
     }
 
     /// Stands for the flush that will hold what was written just now.
@@ -154,6 +165,9 @@ impl State {
     /// What clients see behind the name at `place`.
     pub(crate) fn kind_at(&self, place: u32) -> Option<Kind> {
         let counter = self.keys.names.at(place);
+        if counter.has(flag::MORE) && self.is_due(place) {
+            return None;
+        }
         if counter.has(flag::PRESENT) {
             return Some(Kind::Counter);
         }
@@ -170,6 +184,11 @@ impl State {
     /// What clients see behind `key`.
     pub(crate) fn kind(&self, key: &[u8]) -> Option<Kind> {
         self.kind_at(self.keys.find(key)?)
+    }
+
+    /// Has the processor fetch what commands on these keys will need, up to [`LOOK_AHEAD_MAX`](super::LOOK_AHEAD_MAX).
+    pub(crate) fn look_ahead<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        self.keys.look_ahead(keys);
     }
 
     /// Number of names that clients see.

@@ -40,6 +40,10 @@ pub struct GridStats {
     pub journal_failed: bool,
     /// Writes by clients that changed something.
     pub writes_total: u64,
+    /// Keys that have a deadline.
+    pub expiring: u64,
+    /// Keys deleted because their deadline had passed.
+    pub expired_total: u64,
     /// Records merged from peers.
     pub applied_records_total: u64,
     /// Records from peers that were refused because entries before them are missing.
@@ -71,6 +75,8 @@ impl Grid {
             compactions_total: figures.rewrites,
             journal_failed: state.refused.is_some(),
             writes_total: state.tally.writes,
+            expiring: state.expiring(),
+            expired_total: state.tally.expired,
             applied_records_total: state.tally.applied,
             applied_gaps_total: state.tally.gaps,
             own_from_peers_total: state.tally.own_from_peers,

@@ -14,10 +14,10 @@ use super::client::Entered;
 use super::commands::{self, BlockingRead, Context, Later, Next, Session};
 use super::durability::Durability;
 use super::info;
-use super::parse::{Parsed, Parser};
+use super::parse::{Parsed, Parser, keys_ahead};
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Epoch, Ticket, now_ms};
+use crate::grid::{Epoch, LOOK_AHEAD_MAX, Ticket, now_ms};
 
 /// Room made in the buffer for each read.
 const READ_BYTES: usize = 32 << 10;
@@ -26,6 +26,8 @@ const READ_BYTES: usize = 32 << 10;
 const REPLY_BYTES_HIGH: usize = 256 << 10;
 /// A buffer that one large command or reply has grown is given back above this.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// A buffer of more than this holds several commands.
+const PIPELINE_BYTES_MIN: usize = 256;
 /// While a command blocks, no more than this is read ahead.
 const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
 
@@ -98,8 +100,15 @@ impl Connection {
         let mut done = 0;
         let now_ms = now_ms();
         let mut state = self.shared.grid.lock();
+        state.expire_some(now_ms);
+        let mut looked_ahead = 0;
         let round = loop {
             let rest = &self.buffer[done..];
+            if looked_ahead == 0 && rest.len() > PIPELINE_BYTES_MIN {
+                state.look_ahead(keys_ahead(rest).take(LOOK_AHEAD_MAX));
+                looked_ahead = LOOK_AHEAD_MAX;
+            }
+            looked_ahead = looked_ahead.saturating_sub(1);
             match self.parser.parse(rest, self.session.authenticated) {
                 Ok(Parsed::Incomplete(needed)) => break Round::Read(needed),
                 Err(error) => {

@@ -45,6 +45,7 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
                     "total_connections_received",
                     server.clients.total().to_string(),
                 ),
+                ("expired_keys", stats.expired_total.to_string()),
                 ("strait_writes", stats.writes_total.to_string()),
                 (
                     "strait_applied_records",
@@ -88,7 +89,7 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
             .map(|(key, value)| (key.to_owned(), value));
         section(name, &mut own.chain(more));
     }
-    let keys = format!("keys={},expires=0,avg_ttl=0", stats.keys);
+    let keys = format!("keys={},expires={},avg_ttl=0", stats.keys, stats.expiring);
     let keyspace = (stats.keys > 0).then(|| ("db0".to_owned(), keys));
     section("Keyspace", &mut keyspace.into_iter());
     text

@@ -157,6 +157,37 @@ impl Parser {
     }
 }
 
+/// The first keys of the commands that `buffer` begins with, as far as they are all there: for
+/// guessing only, nothing is checked.
+pub(super) fn keys_ahead(mut buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let mut key = None;
+        for place in 0..header(&mut buffer, b'*')? {
+            let length = header(&mut buffer, b'$')?;
+            let (argument, rest) = buffer.split_at_checked(length)?;
+            buffer = rest.get(2..)?;
+            if place == 1 {
+                key = Some(argument);
+            }
+        }
+        key
+    })
+}
+
+/// Takes a line of a kind and a number from the front.
+fn header(buffer: &mut &[u8], kind: u8) -> Option<usize> {
+    let mut rest = buffer.strip_prefix(&[kind])?;
+    let mut number = 0_usize;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        number = number
+            .checked_mul(10)?
+            .checked_add(usize::from(digit - b'0'))?;
+        rest = after;
+    }
+    *buffer = rest.strip_prefix(b"\r\n")?;
+    Some(number)
+}
+
 /// The end of the line that begins at `from`, before its CRLF; none while it is not all there.
 fn line(buffer: &[u8], from: usize, too_long: &str) -> Result<Option<usize>, ProtocolError> {
     let rest = buffer.get(from..).unwrap_or_default();
@@ -333,6 +364,12 @@ mod tests {
         assert!(parser.parse(b"*1\r\n$16385\r\n", false).is_err());
     }
 
+    #[test]
+    fn keys_are_seen_ahead() {
+        let bytes = b"*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*3\r\n$3\r\nSET\r\n$2\r\nbc\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$1\r\nd";
+        assert_eq!(keys_ahead(bytes).collect::<Vec<_>>(), [&b"a"[..], b"bc"]);
+    }
+
     proptest! {
         #[test]
         fn arrays_come_back_under_any_cut(args in proptest::collection::vec(any::<Vec<u8>>(), 1..6)) {
@@ -351,6 +388,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bytes: Vec<u8>, star: bool) {
             let bytes = if star { [b"*", &bytes[..]].concat() } else { bytes };
+            prop_assert!(keys_ahead(&bytes).count() <= bytes.len());
             let mut parser = Parser::default();
             if let Ok(Parsed::Command(length)) = parser.parse(&bytes, true) {
                 prop_assert!(length <= bytes.len());

@@ -35,6 +35,10 @@ struct Models {
     origin: Model,
     version: Signed,
     sum: Signed,
+    clearings: Model,
+    half_epoch: Signed,
+    cleared: Signed,
+    deadline: Model,
 }
 
 /// The statistics of signed differences.

@@ -6,7 +6,7 @@ use strait_dedup::range::Writer;
 
 use super::super::keyspace::CounterRef;
 use super::super::record::{
-    CounterUpdate, CounterUpdates, KIND_PACKED, Kind, VERSION, decode_counters, kind_of,
+    CounterUpdate, CounterUpdates, KIND_PACKED, Kind, MoreUpdate, VERSION, decode_counters, kind_of,
 };
 use super::super::state::State;
 use super::super::varint::{put, put_bytes};
@@ -190,7 +190,9 @@ impl<'a> RowWriter<'a> {
         models.clock.put(out, clock);
         self.last_hlc = row.hlc;
         let parts = self.updates.parts(row);
-        out.number(&mut models.count, parts.len() as u64);
+        let more = self.updates.more(row);
+        let count = (parts.len() as u64) << 1 | u64::from(more.is_some());
+        out.number(&mut models.count, count);
         for (origin, component) in parts {
             out.number(&mut models.origin, *origin as u64);
             let version = component.version.wrapping_sub(self.last_version) as i64;
@@ -199,5 +201,30 @@ impl<'a> RowWriter<'a> {
             models.sum.put(out, component.sum.wrapping_sub(*sum));
             *sum = component.sum;
         }
+        if let Some(more) = more {
+            self.more(more);
+        }
+    }
+
+    fn more(&mut self, more: &MoreUpdate) {
+        let (out, models) = (&mut self.numbers, &mut self.models);
+        out.number(&mut models.clearings, more.cleared.len() as u64);
+        for (origin, cleared) in &more.cleared {
+            out.number(&mut models.origin, *origin as u64);
+            let newest = self.last_version.wrapping_mul(2);
+            let half_epoch = cleared.half_epoch.wrapping_sub(newest) as i64;
+            models.half_epoch.put(out, half_epoch);
+            models.cleared.put(out, cleared.sum);
+        }
+        if more.deadline_hlc == 0 {
+            out.number(&mut models.deadline, 0);
+            return;
+        }
+        for number in [1, more.deadline_ms] {
+            out.number(&mut models.deadline, number);
+        }
+        let clock = more.deadline_hlc.wrapping_sub(self.last_hlc) as i64;
+        models.clock.put(out, clock);
+        out.number(&mut models.presence, more.deadline_site as u64);
     }
 }

@@ -7,8 +7,8 @@ use strait_dedup::range::NumberReader;
 use super::super::RECORD_BYTES_MAX;
 use super::super::arena::NAME_BYTES_MAX;
 use super::super::clock::HLC_MAX;
-use super::super::counter::Component;
-use super::super::record::{CounterUpdates, PARTS_MAX, place, version};
+use super::super::counter::{Cleared, Component};
+use super::super::record::{CounterUpdates, MoreUpdate, PARTS_MAX, half_epoch, place, version};
 use super::super::varint::Reader;
 use super::{Models, UnpackError};
 
@@ -38,6 +38,7 @@ pub(super) struct Row {
     pub(super) present: bool,
     /// Where its components are in [`Rows::parts`].
     pub(super) parts: Range<usize>,
+    pub(super) more: Option<MoreUpdate>,
 }
 
 /// All rows of a record. Sums are still differences.
@@ -55,6 +56,8 @@ pub(super) struct RowReader<'a> {
     text: Reader<'a>,
     models: Models,
     read: Rows,
+    /// What was cleared, in all rows so far.
+    clearings: usize,
     last_number: u64,
     last_key: Vec<u8>,
     last_hlc: u64,
@@ -69,6 +72,7 @@ impl<'a> RowReader<'a> {
             text: Reader::new(text),
             models: Models::default(),
             read: Rows::default(),
+            clearings: 0,
             last_number: 0,
             last_key: Vec::new(),
             last_hlc: 0,
@@ -129,11 +133,10 @@ impl<'a> RowReader<'a> {
             return Err(UnpackError::Malformed("a clock reading out of range"));
         }
         let count = numbers.number(&mut models.count)?;
-        if count > PARTS_MAX as u64 {
-            return Err(UnpackError::Malformed("number too large"));
-        }
+        let has_more = count & 1 == 1;
+        let count = bounded(count >> 1, PARTS_MAX)?;
         let first = self.read.parts.len();
-        if first + count as usize > PARTS_PER_RECORD_MAX {
+        if first + count > PARTS_PER_RECORD_MAX {
             return Err(UnpackError::Malformed("too many components"));
         }
         for _ in 0..count {
@@ -146,14 +149,48 @@ impl<'a> RowReader<'a> {
             };
             self.read.parts.push((origin, component));
         }
+        let more = if has_more { Some(self.more()?) } else { None };
         self.read.rows.push(Row {
             key,
             hlc: self.last_hlc,
             site,
             present: presence & 1 == 1,
             parts: first..self.read.parts.len(),
+            more,
         });
         Ok(())
+    }
+
+    fn more(&mut self) -> Result<MoreUpdate, UnpackError> {
+        let (numbers, models) = (&mut self.numbers, &mut self.models);
+        let mut more = MoreUpdate::default();
+        let count = bounded(numbers.number(&mut models.clearings)?, PARTS_MAX)?;
+        self.clearings += count;
+        if self.clearings > PARTS_PER_RECORD_MAX {
+            return Err(UnpackError::Malformed("too many components"));
+        }
+        for _ in 0..count {
+            let origin = numbers.number(&mut models.origin)?;
+            let step = models.half_epoch.read(numbers)? as u64;
+            let newest = self.last_version.wrapping_mul(2);
+            let cleared = Cleared {
+                half_epoch: half_epoch(newest.wrapping_add(step))?,
+                sum: models.cleared.read(numbers)?,
+            };
+            let origin = place(origin, self.head.origins.len())?;
+            more.cleared.push((origin, cleared));
+        }
+        if numbers.number(&mut models.deadline)? != 0 {
+            more.deadline_ms = numbers.number(&mut models.deadline)?;
+            let clock = models.clock.read(numbers)? as u64;
+            more.deadline_hlc = self.last_hlc.wrapping_add(clock);
+            let site = numbers.number(&mut models.presence)?;
+            more.deadline_site = place(site, self.head.sites.len())?;
+            if more.deadline_hlc > HLC_MAX {
+                return Err(UnpackError::Malformed("a clock reading out of range"));
+            }
+        }
+        Ok(more)
     }
 
     pub(super) fn finish(self) -> Result<Rows, UnpackError> {
@@ -163,4 +200,9 @@ impl<'a> RowReader<'a> {
             Err(UnpackError::Malformed("bytes after the last name"))
         }
     }
+}
+
+fn bounded(number: u64, max: usize) -> Result<usize, UnpackError> {
+    let number = usize::try_from(number).ok().filter(|number| *number <= max);
+    number.ok_or(UnpackError::Malformed("number too large"))
 }

@@ -157,7 +157,8 @@ impl Grid {
                         component,
                     }
                 });
-                rebuilt.push(state.keys.key_of(*at), presence, whole);
+                let extra = row.more.as_ref().map(|more| numbers.extra(more));
+                rebuilt.push(state.keys.key_of(*at), presence, whole, extra.as_ref());
                 keys.learn(&row.key, *at, sum);
             }
         }

@@ -4,7 +4,7 @@ use strait_transport::SiteName;
 
 use super::super::arena::NAME_BYTES_MAX;
 use super::super::clock::HLC_MAX;
-use super::super::counter::Component;
+use super::super::counter::{Cleared, Component};
 use super::super::origins::{ORIGINS_MAX, SITES_MAX};
 use super::super::varint::{Malformed, Reader, put, put_bytes};
 use super::super::{Epoch, Origin, RECORD_BYTES_MAX};
@@ -25,6 +25,19 @@ pub(in crate::grid) struct CounterUpdates {
     pub(in crate::grid) rows: Vec<CounterUpdate>,
     text: Vec<u8>,
     parts: Vec<(usize, Component)>,
+    more: Vec<MoreUpdate>,
+}
+
+/// What a row says besides presence and components.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::grid) struct MoreUpdate {
+    /// Each with the place of the component's origin.
+    pub(in crate::grid) cleared: Vec<(usize, Cleared)>,
+    /// Reading of the hybrid clock at which the deadline was set; 0: nothing is said about it.
+    pub(in crate::grid) deadline_hlc: u64,
+    pub(in crate::grid) deadline_ms: u64,
+    /// Place of the site that set it.
+    pub(in crate::grid) deadline_site: usize,
 }
 
 /// One counter of a record; its key and components lie in [`CounterUpdates`].
@@ -41,6 +54,7 @@ pub(in crate::grid) struct CounterUpdate {
     pub(in crate::grid) present: bool,
     parts: usize,
     parts_len: usize,
+    more: Option<usize>,
 }
 
 impl CounterUpdates {
@@ -51,6 +65,11 @@ impl CounterUpdates {
             .field_len
             .map(|len| &self.text[field_at..field_at + len]);
         (&self.text[row.text..field_at], field)
+    }
+
+    /// What one of the rows says besides, if anything.
+    pub(in crate::grid) fn more(&self, row: &CounterUpdate) -> Option<&MoreUpdate> {
+        self.more.get(row.more?)
     }
 
     /// Components of one of the rows, each with its origin's place.
@@ -151,6 +170,20 @@ pub(in crate::grid) fn version(value: u64) -> Result<u64, Malformed> {
     Ok(value)
 }
 
+/// A time at which a key expires, as Redis bounds it.
+pub(in crate::grid) fn deadline(at_ms: u64) -> Result<u64, Malformed> {
+    if at_ms > i64::MAX as u64 {
+        return Err(Malformed("a deadline out of range"));
+    }
+    Ok(at_ms)
+}
+
+/// Likewise for halves of them.
+pub(in crate::grid) fn half_epoch(value: u64) -> Result<u64, Malformed> {
+    version(value / 2)?;
+    Ok(value)
+}
+
 struct Columns<'a> {
     shared: Reader<'a>,
     rest: Reader<'a>,
@@ -162,6 +195,7 @@ struct Columns<'a> {
     origins: Reader<'a>,
     versions: Reader<'a>,
     sums: Reader<'a>,
+    extras: Reader<'a>,
     last_hlc: u64,
     last_version: u64,
     /// Where the key before lies.
@@ -182,6 +216,7 @@ impl<'a> Columns<'a> {
             origins: next()?,
             versions: next()?,
             sums: next()?,
+            extras: next()?,
             last_hlc: 0,
             last_version: 0,
             last_key: (0, 0),
@@ -200,6 +235,7 @@ impl<'a> Columns<'a> {
             &self.origins,
             &self.versions,
             &self.sums,
+            &self.extras,
         ]
         .iter()
         .all(|column| column.is_empty())
@@ -216,10 +252,16 @@ impl<'a> Columns<'a> {
         if self.last_hlc > HLC_MAX {
             return Err(Malformed("a clock reading out of range"));
         }
-        let (parts, parts_len) = (updates.parts.len(), self.counts.bounded(PARTS_MAX)?);
+        let count = self.counts.bounded(2 * PARTS_MAX + 1)?;
+        let (parts, parts_len) = (updates.parts.len(), count >> 1);
         for _ in 0..parts_len {
             let part = self.part(updates.origins.len())?;
             updates.parts.push(part);
+        }
+        let has_more = count & 1 == 1;
+        if has_more {
+            let more = self.more((updates.origins.len(), updates.sites.len()))?;
+            updates.more.push(more);
         }
         updates.rows.push(CounterUpdate {
             text,
@@ -230,8 +272,31 @@ impl<'a> Columns<'a> {
             present,
             parts,
             parts_len,
+            more: has_more.then(|| updates.more.len() - 1),
         });
         Ok(())
+    }
+
+    fn more(&mut self, (origins, sites): (usize, usize)) -> Result<MoreUpdate, Malformed> {
+        let column = &mut self.extras;
+        let mut more = MoreUpdate::default();
+        for _ in 0..column.bounded(PARTS_MAX)? {
+            let origin = place(column.varint()?, origins)?;
+            let cleared = Cleared {
+                half_epoch: half_epoch(column.varint()?)?,
+                sum: column.signed()?,
+            };
+            more.cleared.push((origin, cleared));
+        }
+        more.deadline_hlc = column.varint()?;
+        if more.deadline_hlc > HLC_MAX {
+            return Err(Malformed("a clock reading out of range"));
+        }
+        if more.deadline_hlc != 0 {
+            more.deadline_ms = deadline(column.varint()?)?;
+            more.deadline_site = place(column.varint()?, sites)?;
+        }
+        Ok(more)
     }
 
     /// Appends key and field to `text`; where they lie.
@@ -269,23 +334,34 @@ impl<'a> Columns<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::counter::{OriginId, SiteId};
+    use super::super::super::counter::{Deadline, Extra, OriginId, SiteId};
     use super::super::super::origins::Origins;
     use super::super::{CounterRows, Kind, Part, kind_of};
     use super::*;
 
-    type Sample = (Vec<u8>, Option<Vec<u8>>, u64, bool, Vec<(u16, u64, i64)>);
+    type Sample = (
+        Vec<u8>,
+        Option<Vec<u8>>,
+        u64,
+        bool,
+        Vec<(u16, u64, i64)>,
+        Option<(u64, i64, u64, u64)>,
+    );
 
     fn samples() -> impl Strategy<Value = Vec<Sample>> {
         let name = || proptest::collection::vec(97..100_u8, 0..6);
         let part = (0..3_u16, 0..1_u64 << 62, any::<i64>());
         let parts = proptest::collection::vec(part, 0..4);
+        let cleared = (0..1_u64 << 63, any::<i64>());
+        let extra = (cleared, 1..=HLC_MAX, 0..1_u64 << 63);
+        let extra = extra.prop_map(|((half, sum), hlc, at)| (half, sum, hlc, at));
         let row = (
             name(),
             proptest::option::of(name()),
             0..=HLC_MAX,
             any::<bool>(),
             parts,
+            proptest::option::of(extra),
         );
         proptest::collection::vec(row, 0..40)
     }
@@ -303,12 +379,22 @@ mod tests {
 
     fn encode(samples: &[Sample], complete: &[(OriginId, Epoch)]) -> Vec<bytes::Bytes> {
         let mut rows = CounterRows::default();
-        for (key, field, hlc, present, parts) in samples {
+        for (key, field, hlc, present, parts, extra) in samples {
             let parts = parts.iter().map(|&(origin, version, sum)| Part {
                 origin: OriginId(origin),
                 component: Component { version, sum },
             });
-            rows.push((key, field.as_deref()), (*hlc, SiteId(1), *present), parts);
+            let extra = extra.map(|(half_epoch, sum, hlc, at_ms)| Extra {
+                cleared: vec![(OriginId(1), Cleared { half_epoch, sum })],
+                deadline: Deadline {
+                    at_ms,
+                    hlc,
+                    site: SiteId(1),
+                },
+                ..Extra::default()
+            });
+            let presence = (*hlc, SiteId(1), *present);
+            rows.push((key, field.as_deref()), presence, parts, extra.as_ref());
         }
         rows.encode(&origins(), complete)
     }
@@ -330,7 +416,12 @@ mod tests {
                 let (key, field) = updates.key(row);
                 let parts = updates.parts(row).iter();
                 let parts = parts.map(|(place, c)| (id(*place), c.version, c.sum)).collect();
-                (key.to_vec(), field.map(<[u8]>::to_vec), row.hlc, row.present, parts)
+                let extra = updates.more(row).map(|more| {
+                    let (origin, cleared) = more.cleared[0];
+                    assert_eq!(id(origin), 1);
+                    (cleared.half_epoch, cleared.sum, more.deadline_hlc, more.deadline_ms)
+                });
+                (key.to_vec(), field.map(<[u8]>::to_vec), row.hlc, row.present, parts, extra)
             }).collect();
             samples.sort();
             decoded.sort();
@@ -367,6 +458,7 @@ mod tests {
                     5,
                     true,
                     vec![(0, 1, i)],
+                    None,
                 )
             })
             .collect();

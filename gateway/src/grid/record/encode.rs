@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::counter::{Component, OriginId, SiteId};
+use super::super::counter::{Component, Extra, OriginId, SiteId};
 use super::super::origins::Origins;
 use super::super::varint::{put, put_bytes, put_signed};
 use super::super::{Epoch, RECORD_BYTES_MAX};
@@ -23,6 +23,8 @@ struct Row {
     hlc: u64,
     parts: usize,
     parts_len: u16,
+    /// Place in [`CounterRows::extras`] and 1; 0: none.
+    extra: u32,
     site: SiteId,
     present: bool,
 }
@@ -37,10 +39,13 @@ impl Row {
 /// reading, a count.
 const ROW_BYTES_MAX: usize = 3 * 3 + 2 + 10 + 3;
 const PART_BYTES_MAX: usize = 3 + 10 + 10;
+/// Likewise for what was cleared of one component, and for a deadline with the count of those.
+const CLEARED_BYTES_MAX: usize = 3 + 10 + 10;
+const DEADLINE_BYTES_MAX: usize = 3 + 10 + 10 + 2;
 /// Most bytes that the head takes for one origin: its site, its incarnation, its completeness.
 const ORIGIN_BYTES_MAX: usize = 34 + 2 + 8 + 3 + 10;
 /// Version, kind, counts and column lengths.
-const HEAD_BYTES_MAX: usize = 2 + 4 * 5 + 10 * 5;
+const HEAD_BYTES_MAX: usize = 2 + 4 * 5 + 11 * 5;
 
 /// Counters collected for encoding, in any order.
 #[derive(Debug, Default)]
@@ -48,6 +53,8 @@ pub(in crate::grid) struct CounterRows {
     text: Vec<u8>,
     rows: Vec<Row>,
     parts: Vec<Part>,
+    extras: Vec<Extra>,
+    extra_bytes: usize,
 }
 
 impl CounterRows {
@@ -57,7 +64,12 @@ impl CounterRows {
         (key, field): (&[u8], Option<&[u8]>),
         (hlc, site, present): (u64, SiteId, bool),
         parts: impl IntoIterator<Item = Part>,
+        extra: Option<&Extra>,
     ) {
+        if let Some(extra) = extra {
+            self.extra_bytes += extra_bytes_max(extra);
+            self.extras.push(extra.clone());
+        }
         let first_part = self.parts.len();
         self.parts.extend(parts);
         self.rows.push(Row {
@@ -70,6 +82,7 @@ impl CounterRows {
             present,
             parts: first_part,
             parts_len: (self.parts.len() - first_part) as u16,
+            extra: extra.map_or(0, |_| self.extras.len() as u32),
         });
         self.text.extend_from_slice(key);
         self.text.extend_from_slice(field.unwrap_or_default());
@@ -77,7 +90,14 @@ impl CounterRows {
 
     /// An upper bound of the encoded length, heads apart.
     pub(in crate::grid) fn bytes_max(&self) -> usize {
-        self.text.len() + self.rows.len() * ROW_BYTES_MAX + self.parts.len() * PART_BYTES_MAX
+        self.text.len()
+            + self.rows.len() * ROW_BYTES_MAX
+            + self.parts.len() * PART_BYTES_MAX
+            + self.extra_bytes
+    }
+
+    fn extra(&self, row: &Row) -> Option<&Extra> {
+        self.extras.get((row.extra as usize).checked_sub(1)?)
     }
 
     fn key(&self, row: &Row) -> (&[u8], Option<&[u8]>) {
@@ -143,7 +163,8 @@ impl CounterRows {
         let mut bytes = 0;
         let over = rows.iter().position(|row| {
             let parts = usize::from(row.parts_len) * PART_BYTES_MAX;
-            bytes += row.text_len() + ROW_BYTES_MAX + parts;
+            let extra = self.extra(row).map_or(0, extra_bytes_max);
+            bytes += row.text_len() + ROW_BYTES_MAX + parts + extra;
             bytes > room
         });
         over.unwrap_or(rows.len()).max(1).min(rows.len())
@@ -162,9 +183,14 @@ impl CounterRows {
             columns.names(last_key, key, field);
             last_key = key;
             columns.presence(row, head.site(row.site));
-            put(&mut columns.counts, u64::from(row.parts_len));
+            let extra = self.extra(row);
+            let count = u64::from(row.parts_len) << 1 | u64::from(extra.is_some());
+            put(&mut columns.counts, count);
             for part in &self.parts[row.parts..row.parts + usize::from(row.parts_len)] {
                 columns.part(head.origin(part.origin, origins), part.component);
+            }
+            if let Some(extra) = extra {
+                columns.extra(extra, &mut head, origins);
             }
         }
         let mut out = vec![VERSION, KIND_COUNTERS];
@@ -214,6 +240,10 @@ impl Head {
     }
 }
 
+fn extra_bytes_max(extra: &Extra) -> usize {
+    extra.cleared.len() * CLEARED_BYTES_MAX + DEADLINE_BYTES_MAX
+}
+
 fn place_of<T: PartialEq>(list: &mut Vec<T>, value: T) -> u64 {
     let place = list.iter().position(|known| *known == value);
     place.unwrap_or_else(|| {
@@ -234,6 +264,7 @@ struct Columns {
     origins: Vec<u8>,
     versions: Vec<u8>,
     sums: Vec<u8>,
+    extras: Vec<u8>,
     last_hlc: u64,
     last_version: u64,
 }
@@ -265,6 +296,22 @@ impl Columns {
         put_signed(&mut self.sums, component.sum);
     }
 
+    fn extra(&mut self, extra: &Extra, head: &mut Head, names: &Origins) {
+        let out = &mut self.extras;
+        put(out, extra.cleared.len() as u64);
+        for (origin, cleared) in &extra.cleared {
+            put(out, head.origin(*origin, names));
+            put(out, cleared.half_epoch);
+            put_signed(out, cleared.sum);
+        }
+        let deadline = extra.deadline;
+        put(out, deadline.hlc);
+        if deadline.hlc != 0 {
+            put(out, deadline.at_ms);
+            put(out, head.site(deadline.site));
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let columns = [
             &self.shared,
@@ -277,6 +324,7 @@ impl Columns {
             &self.origins,
             &self.versions,
             &self.sums,
+            &self.extras,
         ];
         for column in columns {
             put_bytes(out, column);

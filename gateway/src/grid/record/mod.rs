@@ -7,14 +7,15 @@ mod log;
 
 pub(super) use super::varint::Malformed;
 pub(super) use decode::{
-    CounterUpdate, CounterUpdates, PARTS_MAX, decode_counters, place, version,
+    CounterUpdate, CounterUpdates, MoreUpdate, PARTS_MAX, decode_counters, half_epoch, place,
+    version,
 };
 pub(super) use encode::{CounterRows, Part};
 pub(super) use log::{LogSection, SectionBuilder, decode_log};
 pub(crate) use log::{pack_values, values_of};
 
 /// First byte of every record.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 const KIND_COUNTERS: u8 = 1;
 const KIND_LOG: u8 = 2;
 /// On a link only; see [`packed`](super::packed).

@@ -1,5 +1,6 @@
 //! The grid as a whole: two of them that exchange records, and one that comes back from disk.
 
+mod cleared;
 mod model;
 mod packed;
 
@@ -51,6 +52,10 @@ enum Step {
     Delete(u8),
     Append(u8, u8),
     Trim(u8, u64),
+    /// The key expires then; 0: never.
+    Expire(u8, u64),
+    /// The wall clock says so.
+    Clock(u64),
     Flush,
 }
 
@@ -62,7 +67,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (key.clone(), -9..9_i64).prop_map(|(key, value)| Step::Set(key, value)),
         2 => key.clone().prop_map(Step::Delete),
         3 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Step::Append(key, value)),
-        1 => (key, 0..3_u64).prop_map(|(key, newest)| Step::Trim(key, newest)),
+        1 => (key.clone(), 0..3_u64).prop_map(|(key, newest)| Step::Trim(key, newest)),
+        2 => (key, 0..9_u64).prop_map(|(key, at)| Step::Expire(key, at)),
+        1 => (1..9_u64).prop_map(Step::Clock),
         3 => Just(Step::Flush),
     ]
 }
@@ -88,6 +95,8 @@ fn run(grid: &Grid, step: &Step) -> Vec<Bytes> {
             };
             drop(state.trim(&name(key), trim));
         }
+        Step::Expire(key, at) => drop(state.set_deadline(&name(key), *at)),
+        Step::Clock(now) => drop(state.expire_some(*now)),
         Step::Flush => {
             drop(state);
             return flush(grid);
@@ -158,13 +167,19 @@ proptest! {
                 }
             }
         }
-        for (place, (here, there)) in [(&west, &east), (&east, &west)].into_iter().enumerate() {
-            let mut queue = std::mem::take(&mut under_way[place]);
-            queue.extend(flush(here));
-            let logs: Vec<_> = queue.iter().filter(|r| is_log(r)).cloned().collect();
-            let counters = queue.iter().rev().filter(|r| !is_log(r)).cloned();
-            for record in counters.chain(logs.clone()).chain(logs) {
-                there.apply(record).unwrap();
+        // In the second round both see what the other's deadlines said.
+        for _ in 0..2 {
+            for grid in [&east, &west] {
+                grid.lock().expire_some(5);
+            }
+            for (place, (here, there)) in [(&west, &east), (&east, &west)].into_iter().enumerate() {
+                let mut queue = std::mem::take(&mut under_way[place]);
+                queue.extend(flush(here));
+                let logs: Vec<_> = queue.iter().filter(|r| is_log(r)).cloned().collect();
+                let counters = queue.iter().rev().filter(|r| !is_log(r)).cloned();
+                for record in counters.chain(logs.clone()).chain(logs) {
+                    there.apply(record).unwrap();
+                }
             }
         }
         for grid in [&east, &west] {

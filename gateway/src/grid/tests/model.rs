@@ -14,6 +14,8 @@ enum Value {
 #[derive(Default)]
 struct Model {
     keys: BTreeMap<u8, Value>,
+    deadlines: BTreeMap<u8, u64>,
+    now: u64,
     /// Last ids survive their logs.
     last: BTreeMap<u8, EntryId>,
 }
@@ -21,6 +23,21 @@ struct Model {
 impl Model {
     /// What the step would give; true if it must succeed.
     fn run(&mut self, step: &Step) -> bool {
+        let done = self.change(step);
+        let due: Vec<u8> = self
+            .deadlines
+            .iter()
+            .filter(|(_, at)| **at <= self.now)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            self.keys.remove(&key);
+        }
+        self.deadlines.retain(|key, _| self.keys.contains_key(key));
+        done
+    }
+
+    fn change(&mut self, step: &Step) -> bool {
         match step {
             Step::Add(key, by) => match self.keys.entry(*key).or_insert(Value::Counter(0)) {
                 Value::Counter(value) => value.checked_add(*by).map(|sum| *value = sum).is_some(),
@@ -37,10 +54,27 @@ impl Model {
                 }
             }
             Step::Set(key, value) => {
+                // As `SET … KEEPTTL`, but a log had none.
                 self.keys.insert(*key, Value::Counter(*value));
                 true
             }
             Step::Delete(key) => self.keys.remove(key).is_some(),
+            Step::Expire(key, at) => match self.keys.get(key) {
+                Some(Value::Counter(_) | Value::Hash(_)) if *at > 0 => {
+                    self.deadlines.insert(*key, *at);
+                    true
+                }
+                Some(Value::Counter(_) | Value::Hash(_)) => {
+                    self.deadlines.remove(key);
+                    true
+                }
+                Some(Value::Log(_)) => *at == 0,
+                None => true,
+            },
+            Step::Clock(now) => {
+                self.now = *now;
+                true
+            }
             Step::Append(key, value) => {
                 match self.keys.entry(*key).or_insert(Value::Log(Vec::new())) {
                     Value::Log(entries) => {
@@ -98,6 +132,8 @@ fn run(grid: &Grid, step: &Step) -> bool {
             };
             state.trim(&name(*key), trim).is_ok()
         }
+        Step::Expire(key, at) => state.set_deadline(&name(*key), *at).is_ok(),
+        Step::Clock(now) => !state.expire_some(*now),
         Step::Flush => true,
     }
 }
@@ -141,6 +177,8 @@ proptest! {
         }
         for key in 0..4 {
             prop_assert_eq!(look(&grid, key), model.keys.get(&key).cloned());
+            let deadline = model.keys.get(&key).map(|_| model.deadlines.get(&key).copied().unwrap_or(0));
+            prop_assert_eq!(grid.lock().deadline(&name(key)), deadline);
         }
         let (mut scanned, mut from) = (BTreeSet::new(), Some(0));
         while let Some(place) = from {

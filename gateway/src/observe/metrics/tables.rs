@@ -89,6 +89,21 @@ pub(super) const STATUS: &[Metric<Status>] = &[
         |s| some(s.grid.compactions_total),
     ),
     gauge(
+        "strait_grid_expiring_keys",
+        "Keys that have a deadline",
+        |s| some(s.grid.expiring),
+    ),
+    counter(
+        "strait_grid_expired_keys",
+        "Keys deleted because their deadline had passed",
+        |s| some(s.grid.expired_total),
+    ),
+    counter(
+        "strait_grid_own_from_peers",
+        "Records by which a peer gave back what our journal had lost",
+        |s| some(s.grid.own_from_peers_total),
+    ),
+    gauge(
         "strait_history_chunks",
         "Content chunks in the index",
         |s| some(s.history.chunks),

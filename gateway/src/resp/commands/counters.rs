@@ -1,7 +1,7 @@
 //! Counters under keys of their own.
 
 use super::super::parse::Args;
-use super::{Context, NOT_INTEGER, Next, Outcome, SYNTAX, fail, integer};
+use super::{Context, NOT_INTEGER, Next, Outcome, SYNTAX, expiry, fail, integer};
 use crate::grid::SetIf;
 
 fn add(context: &mut Context<'_>, args: Args<'_>, by: i64) -> Outcome {
@@ -37,6 +37,26 @@ pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(Next::Go)
 }
 
+pub(super) fn getdel(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    match context.state.get(args.get(1))? {
+        Some(value) => {
+            context.state.delete(args.get(1))?;
+            context.replies.bulk_integer(value);
+        }
+        None => context.replies.null(),
+    }
+    Ok(Next::Go)
+}
+
+pub(super) fn setnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let value = integer(args.get(2))?;
+    let outcome = context
+        .state
+        .set(args.get(1), value, SetIf::Absent, false)?;
+    context.replies.count(u64::from(outcome.done));
+    Ok(Next::Go)
+}
+
 pub(super) fn mget(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     context.replies.array(args.len() - 1);
     for key in args.from(1) {
@@ -49,22 +69,59 @@ pub(super) fn mget(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(Next::Go)
 }
 
-/// `SET key value [NX | XX] [GET]`. There are no other values than integers, and no expiry.
+/// What becomes of a key's deadline when it is set.
+enum Expiry {
+    Drop,
+    Keep,
+    At(u64),
+}
+
+/// `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`. There are no other
+/// values than integers.
 pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (mut when, mut get) = (SetIf::Always, false);
-    for place in 3..args.len() {
+    let (mut time, mut keep_ttl) = (None, false);
+    let mut place = 3;
+    while place < args.len() {
         if args.is(place, "NX") && when != SetIf::Present {
             when = SetIf::Absent;
         } else if args.is(place, "XX") && when != SetIf::Absent {
             when = SetIf::Present;
         } else if args.is(place, "GET") {
             get = true;
+        } else if args.is(place, "KEEPTTL") && time.is_none() {
+            keep_ttl = true;
+        } else if let Some(option) = expiry::option_of_set(args, place)
+            && place + 1 < args.len()
+            && !keep_ttl
+            && time.is_none()
+        {
+            place += 1;
+            time = Some((option, args.get(place)));
         } else {
             return Err(SYNTAX);
         }
+        place += 1;
     }
+    let expiry = match time {
+        None if keep_ttl => Expiry::Keep,
+        None => Expiry::Drop,
+        Some((option, value)) => {
+            let at_ms = Some(integer(value)?).filter(|value| *value > 0);
+            match at_ms.and_then(|value| option.resolve(value, context.now_ms)) {
+                Some(at_ms) => Expiry::At(at_ms as u64),
+                None => return expiry::invalid_time("set"),
+            }
+        }
+    };
     let value = super::parse_i64(args.get(2)).ok_or(NOT_INTEGER)?;
-    let outcome = context.state.set(args.get(1), value, when, get)?;
+    let key = args.get(1);
+    let outcome = context.state.set(key, value, when, get)?;
+    match expiry {
+        Expiry::Drop if outcome.done => context.state.set_deadline(key, 0)?,
+        Expiry::At(at_ms) if outcome.done => context.state.set_deadline(key, at_ms)?,
+        Expiry::Drop | Expiry::At(_) | Expiry::Keep => {}
+    }
     match (get, outcome.old) {
         (true, Some(old)) => context.replies.bulk_integer(old),
         (false, _) if outcome.done => context.replies.ok(),

@@ -2,6 +2,7 @@
 
 use super::super::glob;
 use super::super::parse::Args;
+use super::super::reply::Replies;
 use super::keys::{ScanArgs, VISITS_MAX};
 use super::{Context, Next, Outcome, integer};
 
@@ -17,6 +18,45 @@ pub(super) fn hget(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         Some(value) => context.replies.bulk_integer(value),
         None => context.replies.null(),
     }
+    Ok(Next::Go)
+}
+
+pub(super) fn hexists(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let value = context.state.get_field(args.get(1), args.get(2))?;
+    context.replies.count(u64::from(value.is_some()));
+    Ok(Next::Go)
+}
+
+pub(super) fn hdel(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let mut count = 0;
+    for field in args.from(2) {
+        count += u64::from(context.state.delete_field(args.get(1), field)?);
+    }
+    context.replies.count(count);
+    Ok(Next::Go)
+}
+
+pub(super) fn hkeys(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    each(context, args, |replies, field, _| replies.bulk(field))
+}
+
+pub(super) fn hvals(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    each(context, args, |replies, _, value| {
+        replies.bulk_integer(value)
+    })
+}
+
+/// One reply for each field of a hash.
+fn each(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reply: impl Fn(&mut Replies, &[u8], i64),
+) -> Outcome {
+    let len = context.state.fields_len(args.get(1))?;
+    context.replies.array(len as usize);
+    let replies = &mut *context.replies;
+    let found = |field: &[u8], value| reply(replies, field, value);
+    context.state.fields(args.get(1), 0, u64::MAX, found)?;
     Ok(Next::Go)
 }
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod counters;
+mod expiry;
 mod hashes;
 mod keys;
 mod logs;
@@ -111,7 +112,7 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
         if !context.session.authenticated && !command.before_auth {
             return fail("NOAUTH Authentication required.");
         }
-        if command.is_write() && !context.server.config.durability.is_memory_only() {
+        if !context.server.config.durability.is_memory_only() && command.is_write() {
             promise(context, command, args);
         }
         (command.run)(context, args)

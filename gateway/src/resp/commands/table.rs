@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::super::parse::Args;
-use super::{Context, Outcome, connection, counters, hashes, keys, logs, read};
+use super::{Context, Outcome, connection, counters, expiry, hashes, keys, logs, read};
 
 /// The Redis whose behaviour is followed.
 pub(in crate::resp) const REDIS_VERSION: &str = "7.0.15";
@@ -45,6 +45,7 @@ impl Command {
 const READ: &[&str] = &["readonly", "fast"];
 const SCAN: &[&str] = &["readonly"];
 const WRITE: &[&str] = &["write", "denyoom", "fast"];
+const EXPIRE: &[&str] = &["write", "fast"];
 const DELETE: &[&str] = &["write"];
 const OTHER: &[&str] = &["noscript", "loading", "stale", "fast"];
 
@@ -72,24 +73,40 @@ const ROWS: &[Row] = &[
     ("del", -2, DELETE, ALL, keys::del),
     ("echo", 2, OTHER, NONE, connection::echo),
     ("exists", -2, READ, ALL, keys::exists),
+    ("expire", -3, EXPIRE, ONE, expiry::expire),
+    ("expireat", -3, EXPIRE, ONE, expiry::expireat),
+    ("expiretime", 2, READ, ONE, expiry::expiretime),
     ("get", 2, READ, ONE, counters::get),
+    ("getdel", 2, EXPIRE, ONE, counters::getdel),
+    ("hdel", -3, EXPIRE, ONE, hashes::hdel),
     ("hello", -1, OTHER, NONE, connection::hello),
+    ("hexists", 3, READ, ONE, hashes::hexists),
     ("hget", 3, READ, ONE, hashes::hget),
     ("hgetall", 2, SCAN, ONE, hashes::hgetall),
     ("hincrby", 4, WRITE, ONE, hashes::hincrby),
+    ("hkeys", 2, SCAN, ONE, hashes::hkeys),
     ("hlen", 2, READ, ONE, hashes::hlen),
     ("hmget", -3, READ, ONE, hashes::hmget),
     ("hscan", -3, SCAN, ONE, hashes::hscan),
+    ("hvals", 2, SCAN, ONE, hashes::hvals),
     ("incr", 2, WRITE, ONE, counters::incr),
     ("incrby", 3, WRITE, ONE, counters::incrby),
     ("info", -1, OTHER, NONE, connection::info),
     ("mget", -2, READ, ALL, counters::mget),
+    ("persist", 2, EXPIRE, ONE, expiry::persist),
+    ("pexpire", -3, EXPIRE, ONE, expiry::pexpire),
+    ("pexpireat", -3, EXPIRE, ONE, expiry::pexpireat),
+    ("pexpiretime", 2, READ, ONE, expiry::pexpiretime),
     ("ping", -1, OTHER, NONE, connection::ping),
+    ("pttl", 2, READ, ONE, expiry::pttl),
     ("quit", -1, OTHER, NONE, connection::quit),
     ("reset", 1, OTHER, NONE, connection::reset),
     ("scan", -2, SCAN, NONE, keys::scan),
     ("select", 2, OTHER, NONE, connection::select),
     ("set", -3, WRITE, ONE, counters::set),
+    ("setnx", 3, WRITE, ONE, counters::setnx),
+    ("touch", -2, READ, ALL, keys::exists),
+    ("ttl", 2, READ, ONE, expiry::ttl),
     ("type", 2, READ, ONE, keys::type_of),
     ("unlink", -2, DELETE, ALL, keys::del),
     ("wait", 3, OTHER, NONE, connection::wait),

@@ -160,7 +160,7 @@ async fn pipelines_inline_commands_and_errors() {
         )
         .await;
     client
-        .expect("SET a 1 EX 5\r\n", "-ERR syntax error\r\n")
+        .expect("SET a 1 EX\r\n", "-ERR syntax error\r\n")
         .await;
     client
         .expect(

@@ -1,0 +1,148 @@
+//! What a counter is made of: each origin's component, and what of it counts.
+
+use super::counter::{Cleared, Component, Extra, OriginId, flag};
+use super::keyspace::{CounterRef, Keyspace};
+
+/// One origin's share of a counter.
+struct Share {
+    origin: OriginId,
+    component: Component,
+    /// What of the component counts.
+    rest: i64,
+    is_clear: bool,
+}
+
+impl Keyspace {
+    /// What counts of all components, whether clients see the counter or not.
+    pub(super) fn sum(&self, at: CounterRef) -> i64 {
+        let counter = self.counter(at);
+        if !counter.has(flag::MORE) {
+            return counter.sum_inline();
+        }
+        self.shares(at)
+            .fold(0, |sum, share| sum.wrapping_add(share.rest))
+    }
+
+    /// Every component, with what of it counts.
+    fn shares(&self, at: CounterRef) -> impl Iterator<Item = Share> {
+        let counter = self.counter(at);
+        let extra = self.extra(at);
+        std::iter::once((OriginId::OWN, counter.own))
+            .chain(self.others(at))
+            .map(move |(origin, component)| {
+                let cleared = extra.and_then(|extra| extra.cleared(origin));
+                // While it is dirty our own sum is newer than its version.
+                let ahead = origin == OriginId::OWN && counter.has(flag::DIRTY);
+                let rest = match cleared {
+                    None => component.sum,
+                    Some(cleared) if ahead => component.sum.wrapping_sub(cleared.sum),
+                    Some(cleared) => cleared.rest_of(component),
+                };
+                // Nothing has been said of it since it was cleared, or ever.
+                let still = match cleared {
+                    None => component.version == 0,
+                    Some(cleared) if ahead => cleared.half_epoch == Cleared::UNSEALED,
+                    Some(cleared) => cleared.half_epoch.saturating_add(1) >= 2 * component.version,
+                };
+                Share {
+                    origin,
+                    component,
+                    rest,
+                    is_clear: still && rest == 0,
+                }
+            })
+    }
+
+    /// From here on nothing of what the counter has now counts. The next flush must take it.
+    ///
+    /// A component that adds up to 0 by chance is cleared too: somebody may have cleared a part
+    /// of it that does not.
+    pub(super) fn clear(&mut self, at: CounterRef) {
+        let seen: Vec<_> = self
+            .shares(at)
+            .filter(|share| !share.is_clear)
+            .map(|share| {
+                let half_epoch = match share.origin {
+                    OriginId::OWN => Cleared::UNSEALED,
+                    _ => 2 * share.component.version,
+                };
+                let sum = share.component.sum;
+                (share.origin, Cleared { half_epoch, sum })
+            })
+            .collect();
+        if seen.is_empty() {
+            return;
+        }
+        let extra = self.extra_mut(at);
+        extra.changed = Extra::UNSEALED;
+        for (origin, cleared) in seen {
+            // Later than whatever was cleared before, also within the same epoch.
+            extra.cleared.retain(|(known, _)| *known != origin);
+            extra.cleared.push((origin, cleared));
+        }
+    }
+
+    /// What the counter has beyond its [`Counter`].
+    pub(super) fn extra(&self, at: CounterRef) -> Option<&Extra> {
+        let has = self.counter(at).has(flag::MORE);
+        has.then(|| self.more.get(&at)).flatten()
+    }
+
+    /// Likewise, new if need be.
+    pub(super) fn extra_mut(&mut self, at: CounterRef) -> &mut Extra {
+        if !self.counter(at).has(flag::MORE) {
+            self.counter_mut(at).set(flag::MORE, true);
+            // With what it will most likely hold, and its share of the table.
+            self.index_bytes += 2 * size_of::<(CounterRef, Extra)>();
+        }
+        self.more.entry(at).or_default()
+    }
+
+    /// Components of other origins.
+    pub(super) fn others(&self, at: CounterRef) -> impl Iterator<Item = (OriginId, Component)> {
+        let counter = self.counter(at);
+        let inline = (counter.other_origin != OriginId::NONE)
+            .then_some((counter.other_origin, counter.other));
+        let more = self.extra(at).map(|extra| extra.parts.iter().copied());
+        inline.into_iter().chain(more.into_iter().flatten())
+    }
+
+    /// Merges a component of another origin.
+    pub(super) fn merge_other(&mut self, at: CounterRef, origin: OriginId, component: Component) {
+        let counter = self.counter_mut(at);
+        if counter.other_origin == OriginId::NONE {
+            counter.other_origin = origin;
+        }
+        if counter.other_origin == origin {
+            counter.other = counter.other.merge(component);
+            return;
+        }
+        let parts = &mut self.extra_mut(at).parts;
+        match parts.iter_mut().find(|(known, _)| *known == origin) {
+            Some((_, known)) => *known = known.merge(component),
+            None => parts.push((origin, component)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_beyond_two_have_room_too() {
+        let mut keys = Keyspace::new();
+        let at = CounterRef::key(keys.find_or_create(b"a").unwrap());
+        for origin in 1..6 {
+            for version in [2, 1, 3] {
+                let component = Component {
+                    version,
+                    sum: version as i64,
+                };
+                keys.merge_other(at, OriginId(origin), component);
+            }
+        }
+        assert_eq!(keys.sum(at), 15);
+        assert_eq!(keys.others(at).count(), 5);
+    }
+}
