@@ -27,7 +27,7 @@ pub struct EncodedBatch {
     pub bytes: Bytes,
     /// Raw bytes that were left after references.
     pub literal_bytes: u64,
-    /// Compression level that was used.
+    /// Compression level that was used; 0 where literals went as they are.
     pub level: i32,
 }
 

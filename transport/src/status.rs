@@ -106,6 +106,8 @@ pub struct ClassStatus {
     pub class: Class,
     /// What went out in this class.
     pub ledger: Ledger,
+    /// [`EncodedBatch::level`](crate::EncodedBatch::level) of the last batch.
+    pub level: i32,
     /// Batches that came in, in order.
     pub received_batches: u64,
     /// Their raw bytes.

@@ -132,6 +132,9 @@ pub struct ClassReport {
     pub class: String,
     /// What went out in it.
     pub ledger: ByteLedger,
+    /// zstd level of its last batch; 0 where that went as it is.
+    #[serde(default)]
+    pub level: u32,
     /// Batches that came in.
     pub received_batches: u64,
     /// Their raw bytes.
@@ -245,6 +248,7 @@ impl From<&ClassStatus> for ClassReport {
         Self {
             class: status.class.name().to_owned(),
             ledger: ByteLedger::from(status.ledger),
+            level: status.level.unsigned_abs(),
             received_batches: status.received_batches,
             received_bytes: status.received_bytes,
         }

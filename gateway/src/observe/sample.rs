@@ -127,6 +127,7 @@ fn west() -> LinkReport {
         classes: vec![ClassReport {
             class: "bulk".to_owned(),
             ledger,
+            level: 4,
             received_batches: 9,
             received_bytes: 900,
         }],

@@ -89,6 +89,8 @@ pub(super) struct Core {
     /// The peer should dial anew.
     wants_renewal: bool,
     ledgers: [Ledger; Class::COUNT],
+    /// Of each class's last batch.
+    levels: [i32; Class::COUNT],
     stream_ledgers: HashMap<StreamId, Ledger>,
     pub(super) telemetry: Telemetry,
 }
@@ -111,6 +113,7 @@ impl Core {
             missing: Vec::new(),
             wants_renewal: false,
             ledgers: [Ledger::default(); Class::COUNT],
+            levels: [0; Class::COUNT],
             stream_ledgers: HashMap::new(),
             telemetry: Telemetry::new(SystemTime::now()),
         }
@@ -177,6 +180,10 @@ impl Core {
             .copied()
             .unwrap_or_default();
         ledger.with_gauge(self.session.outbox.stream_gauge(stream))
+    }
+
+    pub(super) fn level(&self, class: Class) -> i32 {
+        self.levels[class.index()]
     }
 
     pub(super) fn class_ledger(&self, class: Class) -> Ledger {
@@ -316,6 +323,7 @@ impl Core {
             ledger.count(encoded.literal_bytes, compressed, wire_bytes);
         }
         self.ledgers[class.index()].count(encoded.literal_bytes, compressed, wire_bytes);
+        self.levels[class.index()] = encoded.level;
         self.outgoing_bytes[class.index()] += wire_bytes;
         self.outgoing[class.index()].push_back(outgoing);
     }

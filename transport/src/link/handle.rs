@@ -71,6 +71,7 @@ fn status(core: &Core) -> LinkStatus {
         ClassStatus {
             class,
             ledger: core.class_ledger(class),
+            level: core.level(class),
             received_batches: received.batches,
             received_bytes: received.bytes,
         }

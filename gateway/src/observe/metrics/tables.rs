@@ -278,6 +278,11 @@ pub(super) const CLASS: &[Metric<ClassReport>] = &[
         |c| some(c.ledger.wire_bytes),
     ),
     gauge(
+        "strait_class_level",
+        "zstd level of the last batch, 0 where it went as it is",
+        |c| some(u64::from(c.level)),
+    ),
+    gauge(
         "strait_class_queued_batches",
         "Batches that wait to be sent",
         |c| some(c.ledger.queued_batches),
