@@ -1,8 +1,8 @@
 //! The embedded grid: counters, hashes of counters and logs, kept in memory, journalled on disk.
 //!
 //! It knows what its data means and how two copies of it merge; it knows no network. What it
-//! hands to a peer, what it takes from one and what its own journal holds are the same bytes:
-//! records. Merging a record is idempotent, so records may be repeated and, for counters,
+//! hands to a peer, what it takes from one and what its own journal holds are the same:
+//! records (which a link packs, see [`SentKeys`]). Merging a record is idempotent, so records may be repeated and, for counters,
 //! reordered.
 //!
 //! Local writes change memory at once. A *flush* (every [`GridConfig::flush_interval`]) gives all
