@@ -149,7 +149,7 @@ impl Store {
         figures
     }
 
-    /// The encoder and decoder of the link to `peer`, a stable name: its public key's text.
+    /// The encoder and decoder of the link to `peer`, a stable name.
     ///
     /// To be called once per peer while the store is open, for as many peers as the configuration
     /// said: the link owns its histories. What of them can't be read from disk is put aside, and

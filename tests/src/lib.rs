@@ -2,11 +2,13 @@
 //! them with real clients.
 
 mod http;
+mod lab;
 pub mod postgres;
 mod site;
 mod wait;
 
 pub use http::get;
+pub use lab::{Lab, Side};
 use site::binary;
 pub use site::{Exit, Site, free_tcp_port, signal};
 pub use strait::demo::wan::{Wan, WanConfig};

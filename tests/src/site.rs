@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::lab::{self, Lab, Side};
 use crate::{eventually, http};
 
 /// How a gateway ended.
@@ -21,25 +22,50 @@ pub struct Exit {
 #[derive(Debug)]
 pub struct Site {
     pub name: String,
-    /// Where peers dial: UDP.
+    /// Where peers dial: UDP and TCP.
     pub link: SocketAddr,
     /// Where Redis clients connect.
     pub grid: SocketAddr,
     /// Metrics and status.
     pub http: SocketAddr,
     home: TempDir,
+    /// The network namespace it runs in, if not ours.
+    namespace: Option<String>,
     process: Option<Child>,
 }
 
 impl Site {
     /// Makes a site with ports of its own on loopback.
     pub fn new(name: &str) -> Self {
+        Self::make(
+            name,
+            free_link_port(),
+            [free_tcp_port(), free_tcp_port()],
+            None,
+        )
+    }
+
+    /// Makes a site at one end of a lab's cable.
+    pub fn in_lab(lab: &Lab, side: Side) -> Self {
+        let at = |ip: &str, port: u16| SocketAddr::new(ip.parse().expect("an address"), port);
+        let link = at(side.address(), 7440);
+        let local = [at("127.0.0.1", 6390), at("127.0.0.1", 7441)];
+        Self::make(side.name(), link, local, Some(lab.namespace(side)))
+    }
+
+    fn make(
+        name: &str,
+        link: SocketAddr,
+        [grid, http]: [SocketAddr; 2],
+        namespace: Option<String>,
+    ) -> Self {
         let site = Self {
             name: name.to_owned(),
-            link: free_udp_port(),
-            grid: free_tcp_port(),
-            http: free_tcp_port(),
+            link,
+            grid,
+            http,
             home: TempDir::with_prefix(format!("strait-{name}-")).expect("a temporary folder"),
+            namespace,
             process: None,
         };
         // Whom the gateway lets in may come as far as its data directory.
@@ -94,7 +120,12 @@ impl Site {
     }
 
     fn token(&self) -> String {
-        let printed = String::from_utf8(self.must(&["pair"]).stdout).expect("a token is text");
+        self.token_of(&["pair"])
+    }
+
+    /// The token that `strait ARGS` prints.
+    pub fn token_of(&self, args: &[&str]) -> String {
+        let printed = String::from_utf8(self.must(args).stdout).expect("a token is text");
         let token = printed.lines().find(|line| line.starts_with("strait1:"));
         token.expect("`strait pair` prints a token").to_owned()
     }
@@ -121,7 +152,14 @@ impl Site {
 
     /// A command of the strait binary with this site's data directory.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match &self.namespace {
+            None => Command::new(binary()),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(binary());
+                command
+            }
+        };
         command.arg("--data").arg(self.data()).args(args);
         command
     }
@@ -141,7 +179,7 @@ impl Site {
             .spawn()
             .expect("the strait binary starts");
         self.process = Some(process);
-        let http = self.http;
+        let (http, namespace) = (self.http, self.namespace.clone());
         eventually(&format!("{} is ready", self.name), 30, || {
             if let Some(process) = &mut self.process
                 && let Ok(Some(status)) = process.try_wait()
@@ -152,7 +190,8 @@ impl Site {
                     self.log_text()
                 );
             }
-            http::get(http, "/readyz").filter(|(code, _)| *code == 200)
+            let answer = lab::inside(namespace.as_deref(), || http::get(http, "/readyz"));
+            answer.filter(|(code, _)| *code == 200)
         });
     }
 
@@ -182,22 +221,37 @@ impl Site {
 
     /// A Redis connection to the grid.
     pub fn redis(&self) -> redis::Connection {
-        redis::Client::open(format!("redis://{}/", self.grid))
-            .expect("a redis url")
-            .get_connection()
-            .expect("the grid answers")
+        let client = redis::Client::open(format!("redis://{}/", self.grid)).expect("a redis url");
+        let connected = lab::inside(self.namespace.as_deref(), || client.get_connection());
+        connected.expect("the grid answers")
+    }
+
+    /// Sends the gateway a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(self.process.as_ref().expect("the gateway runs"), name);
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let answer = lab::inside(self.namespace.as_deref(), || http::get(self.http, path));
+        answer
+            .filter(|(code, _)| *code == 200)
+            .map(|(_, body)| body)
+    }
+
+    /// The site's only link, as `/status` has it.
+    pub fn link_status(&self) -> Option<serde_json::Value> {
+        Some(self.status()?["links"][0].clone())
     }
 
     /// `/status` as JSON.
     pub fn status(&self) -> Option<serde_json::Value> {
-        let (code, body) = http::get(self.http, "/status")?;
-        (code == 200).then(|| serde_json::from_str(&body).expect("/status is JSON"))
+        let body = self.get("/status")?;
+        Some(serde_json::from_str(&body).expect("/status is JSON"))
     }
 
     /// The digest of the whole state of this site.
     pub fn digest(&self) -> Option<String> {
-        let (code, body) = http::get(self.http, "/digest")?;
-        (code == 200).then_some(body)
+        self.get("/digest")
     }
 
     /// What the gateway has logged so far.
@@ -255,8 +309,12 @@ pub fn free_tcp_port() -> SocketAddr {
         .expect("a free port")
 }
 
-fn free_udp_port() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("a free port")
+/// Free for UDP and for TCP.
+fn free_link_port() -> SocketAddr {
+    loop {
+        let address = free_tcp_port();
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

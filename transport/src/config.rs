@@ -15,7 +15,7 @@ pub enum Congestion {
 }
 
 /// A gateway that this one has a link to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Its site's name; a peer that calls itself otherwise is refused.
     pub site: SiteName,

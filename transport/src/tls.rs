@@ -351,3 +351,71 @@ impl ClientCertVerifier for Pinned {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConnection, NamedGroup, ServerConnection};
+
+    use super::*;
+
+    /// Bytes back and forth until nobody has anything to say.
+    fn shake_hands(
+        client: &mut ClientConnection,
+        server: &mut ServerConnection,
+    ) -> Result<(), Error> {
+        for _ in 0..10 {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut &bytes[..]).unwrap();
+            server.process_new_packets()?;
+            let mut bytes = Vec::new();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut &bytes[..]).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn key_exchange_is_hybrid_and_nothing_is_resumed() {
+        let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let pin = |of: &Identity, site: &str| {
+            BTreeMap::from([(of.public_key(), site.parse::<SiteName>().unwrap())])
+        };
+        let dialer = Keyring::new(&east, pin(&west, "west")).unwrap();
+        let listener = Keyring::new(&west, pin(&east, "east")).unwrap();
+        let (client_config, server_config) = (
+            Arc::new(client(&dialer, &"west".parse().unwrap()).unwrap()),
+            Arc::new(server(&listener).unwrap()),
+        );
+        let connections = || {
+            let name = ServerName::try_from("strait").unwrap();
+            let client = ClientConnection::new(Arc::clone(&client_config), name).unwrap();
+            let server = ServerConnection::new(Arc::clone(&server_config)).unwrap();
+            (client, server)
+        };
+        for _ in 0..2 {
+            let (mut client, mut server) = connections();
+            shake_hands(&mut client, &mut server).unwrap();
+            let group = server.negotiated_key_exchange_group().unwrap().name();
+            assert_eq!(group, NamedGroup::X25519MLKEM768);
+            let key = client.peer_certificates().and_then(peer_key);
+            assert_eq!(key, Some(west.public_key()));
+            let kind = client.handshake_kind();
+            assert_eq!(
+                kind,
+                Some(rustls::HandshakeKind::Full),
+                "nothing is resumed"
+            );
+        }
+        // Keys that are exchanged while running count from the next handshake on.
+        let other = Identity::generate().unwrap();
+        listener.replace(&other, pin(&east, "east")).unwrap();
+        let (mut client, mut server) = connections();
+        let refused = shake_hands(&mut client, &mut server).unwrap_err();
+        assert!(
+            explain(&refused).contains("not the paired gateway"),
+            "{refused}"
+        );
+    }
+}

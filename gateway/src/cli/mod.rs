@@ -7,6 +7,7 @@ mod demo;
 mod display;
 mod far_tree;
 mod init;
+mod key;
 mod local_file;
 mod local_tree;
 mod logging;
@@ -15,6 +16,7 @@ mod output;
 mod pair;
 mod pull;
 mod push;
+mod reload;
 mod rm;
 mod run;
 mod status;
@@ -92,6 +94,10 @@ enum Command {
     Init(init::Args),
     /// Print this site's token, or add the peer whose token it is
     Pair(pair::Args),
+    /// Exchange this site's key, without a restart
+    Key(key::Args),
+    /// Make the running gateway read keys and peers anew
+    Reload(reload::Args),
     /// Run the gateway
     Run(run::Args),
     /// Name every mistake in the configuration, with its line and its remedy
@@ -143,6 +149,8 @@ fn dispatch(globals: &Globals, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init(args) => init::run(globals, args),
         Command::Pair(args) => pair::run(globals, args),
+        Command::Key(args) => key::run(globals, args),
+        Command::Reload(args) => reload::run(globals, args),
         Command::Run(args) => run::run(globals, args),
         Command::CheckConfig(args) => check_config::run(globals, args),
         Command::Status(args) => status::run(globals, args),

@@ -1,10 +1,11 @@
 //! `strait pair`: each site learns the other's key.
 
 use anyhow::Context;
+use strait_transport::PublicKey;
 
 use super::{Globals, init::parse_address, output::say};
-use crate::config::{self, Config, PairToken, PeerChange, PeerEdit, fingerprint, put_peer};
-use crate::datadir::read_identity;
+use crate::config::{self, Config, PairToken, PeerChange, PeerEdit, Pin, fingerprint, put_peer};
+use crate::datadir::{read_identity, reload_gateway};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -15,9 +16,12 @@ pub(super) struct Args {
     /// peers reach us, instead of `listen.advertise`. May be given several times
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     address: Vec<String>,
-    /// Accept a new key for a site that is a peer already
+    /// Accept a new key for a site that is a peer already, in place of the one it has
     #[arg(long, requires = "token")]
     replace: bool,
+    /// Accept a new key for a site that is a peer already, beside the one it has
+    #[arg(long, requires = "token", conflicts_with = "replace")]
+    next: bool,
 }
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
@@ -31,28 +35,37 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
 }
 
 fn print_token(globals: &Globals, address: Vec<String>) -> anyhow::Result<()> {
-    let layout = globals.layout();
-    let key = read_identity(&layout)?.public_key();
-    let config = config::load_for(&layout.config(), Some(key))?;
-    let addresses = if address.is_empty() {
-        own_addresses(&config)
-    } else {
-        address
-    };
-    if addresses.is_empty() {
+    let key = read_identity(&globals.layout())?.public_key();
+    let token = token_of(globals, key, address)?;
+    if token.addresses.is_empty() {
         eprintln!(
             "note: the token says no address, so only this site will dial. Where peers can reach \
              this one, add --address HOST:PORT or set listen.advertise."
         );
     }
-    let (site, short) = (config.site, fingerprint(&key));
+    let short = fingerprint(&key);
+    let site = &token.site;
     eprintln!("site {site}, key {short}. At the other site, run: strait pair TOKEN");
-    let token = PairToken {
-        site,
+    say(format_args!("{token}\n"))
+}
+
+/// The token of this site with one of its keys.
+pub(super) fn token_of(
+    globals: &Globals,
+    key: PublicKey,
+    address: Vec<String>,
+) -> anyhow::Result<PairToken> {
+    let config = config::load_for(&globals.layout().config(), Some(key))?;
+    let addresses = if address.is_empty() {
+        own_addresses(&config)
+    } else {
+        address
+    };
+    Ok(PairToken {
+        site: config.site,
         key,
         addresses,
-    };
-    say(format_args!("{token}\n"))
+    })
 }
 
 /// What the configuration says; else the address we listen on, if it is one.
@@ -76,10 +89,18 @@ fn add_peer(globals: &Globals, token: PairToken, args: &Args) -> anyhow::Result<
         } else {
             args.address.clone()
         },
-        replace: args.replace,
+        pin: match (args.replace, args.next) {
+            (true, _) => Pin::Replace,
+            (false, true) => Pin::Next,
+            (false, false) => Pin::Only,
+        },
     };
     let change = put_peer(&layout.config(), own_key, &peer)?;
-    say(outcome(globals, &peer, change))
+    say(outcome(globals, &peer, change))?;
+    if change == PeerChange::Replaced && reload_gateway(&layout)? {
+        say("the running gateway reads it anew: see its log\n")?;
+    }
+    Ok(())
 }
 
 fn outcome(globals: &Globals, peer: &PeerEdit, change: PeerChange) -> String {
@@ -96,7 +117,7 @@ fn outcome(globals: &Globals, peer: &PeerEdit, change: PeerChange) -> String {
     if peer.addresses.is_empty() {
         text += &format!("no address was given: unless the file has one, {site} has to dial\n");
     }
-    if change != PeerChange::Unchanged {
+    if change == PeerChange::Added {
         let data = globals.data.display();
         text += &format!(
             "

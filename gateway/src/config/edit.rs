@@ -19,8 +19,19 @@ pub struct PeerEdit {
     pub key: PublicKey,
     /// Its addresses. Empty: leave those of a known peer as they are.
     pub addresses: Vec<String>,
-    /// Take the place of another key for the same site.
-    pub replace: bool,
+    /// What the key is to a site that is a peer already, with another one.
+    pub pin: Pin,
+}
+
+/// What becomes of a key that a known site had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// It stays: the new one is refused.
+    Only,
+    /// It stays, and the new one is pinned beside it: `next_key`.
+    Next,
+    /// The new one takes its place.
+    Replace,
 }
 
 /// What became of the file.
@@ -137,13 +148,19 @@ fn update(table: &mut Table, peer: &PeerEdit) -> Result<PeerChange, EditError> {
     let before = table.to_string();
     let pinned = table.get("key").and_then(Item::as_str).unwrap_or_default();
     if pinned.parse() != Ok(peer.key) {
-        if !peer.replace {
-            return Err(EditError::OtherKey {
-                site: peer.site.clone(),
-                pinned: pinned.to_owned(),
-            });
+        match peer.pin {
+            Pin::Only => {
+                return Err(EditError::OtherKey {
+                    site: peer.site.clone(),
+                    pinned: pinned.to_owned(),
+                });
+            }
+            Pin::Next => set(table, "next_key", peer.key.to_string().into()),
+            Pin::Replace => {
+                set(table, "key", peer.key.to_string().into());
+                table.remove("next_key");
+            }
         }
-        set(table, "key", peer.key.to_string().into());
     }
     let addresses = addresses_of(table);
     if !peer.addresses.is_empty() && peer.addresses != addresses {
@@ -219,7 +236,7 @@ mod tests {
             site: "west".parse().unwrap(),
             key: PublicKey::from_bytes([key; 32]),
             addresses: vec![address.to_owned()],
-            replace: false,
+            pin: Pin::Only,
         }
     }
 
@@ -268,13 +285,21 @@ mod tests {
         let error = file.put(&other).unwrap_err();
         assert!(matches!(error, EditError::OtherKey { .. }), "{error}");
         assert_eq!(file.text(), commented);
+        let next = PeerEdit {
+            pin: Pin::Next,
+            ..other.clone()
+        };
+        assert_eq!(file.put(&next).unwrap(), PeerChange::Replaced);
+        let config = super::super::load(&file.path()).unwrap();
+        let both = [west(2, "").key, other.key];
+        assert!(config.peers[0].keys().eq(both));
         let forced = PeerEdit {
-            replace: true,
+            pin: Pin::Replace,
             ..other
         };
         assert_eq!(file.put(&forced).unwrap(), PeerChange::Replaced);
         let config = super::super::load(&file.path()).unwrap();
-        assert_eq!(config.peers[0].key, forced.key);
+        assert!(config.peers[0].keys().eq([forced.key]));
         assert_eq!(config.peers[0].rate_bits_s, Some(1_000_000));
         assert!(file.text().contains("# across the sea"));
     }

@@ -23,7 +23,7 @@ use std::path::Path;
 
 use strait_transport::PublicKey;
 
-pub use edit::{EditError, PeerChange, PeerEdit, put_peer};
+pub use edit::{EditError, PeerChange, PeerEdit, Pin, put_peer};
 pub use errors::{ConfigErrors, Mistake};
 pub use quantity::{ByteSize, ParseQuantityError, Rate};
 pub use resolved::{

@@ -12,7 +12,7 @@ use crate::forward::{AllowRule, ForwardSettings};
 use crate::resp::DurabilityRules;
 
 /// How a gateway runs: `strait.toml`, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Our own site.
     pub site: SiteName,

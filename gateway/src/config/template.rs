@@ -74,7 +74,8 @@ fn list(addresses: &[String]) -> String {
 }
 
 const TEXT: &str = r#"# strait: the gateway of one site. `strait check-config` checks this file,
-# docs/OPERATING.md explains it. A change takes effect when the gateway is restarted.
+# docs/OPERATING.md explains it. A change takes effect when the gateway is
+# restarted; what is said of known peers, at `strait reload`.
 
 # This site's name. It is part of every record that is made here: choose it for good.
 site = "{site}"

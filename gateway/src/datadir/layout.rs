@@ -29,6 +29,16 @@ impl Layout {
         self.root.join("identity.key")
     }
 
+    /// The key that the site will go over to, while there is one.
+    pub fn next_identity(&self) -> PathBuf {
+        self.root.join("identity.next.key")
+    }
+
+    /// The key that the site had before.
+    pub fn old_identity(&self) -> PathBuf {
+        self.root.join("identity.old.key")
+    }
+
     /// Which life of its site this directory is.
     pub fn incarnation(&self) -> PathBuf {
         self.root.join("incarnation")

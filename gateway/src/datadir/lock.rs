@@ -60,6 +60,15 @@ impl Drop for DirectoryLock {
     }
 }
 
+/// The process that holds the lock, if one does.
+pub(super) fn holder(layout: &Layout) -> Option<u32> {
+    let file = File::open(layout.lock()).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => read_pid(&layout.lock()),
+        Ok(()) | Err(_) => None,
+    }
+}
+
 fn read_pid(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }

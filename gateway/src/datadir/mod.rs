@@ -5,6 +5,7 @@
 //! that this process has locked, so that no two gateways ever write into one.
 
 mod durable;
+mod exchange;
 mod incarnation;
 mod layout;
 mod lock;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use strait_transport::{Identity, IdentityError};
 
 pub use durable::{Access, write_new, write_over};
+pub use exchange::{exchange_identity, next_identity, reload_gateway};
 pub use incarnation::Incarnation;
 pub use layout::Layout;
 pub(crate) use lock::lock_directory;

@@ -1,6 +1,7 @@
 //! Assembles a gateway from its resolved configuration, runs it, and takes it apart.
 
 mod parts;
+mod reload;
 mod status;
 
 use std::collections::HashMap;
@@ -9,10 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use parking_lot::RwLock;
 use strait_dedup::{Level, Store, StoreConfig};
-use strait_transport::{
-    Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, PublicKey, SiteName,
-};
+use strait_transport::{Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, SiteName};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -54,7 +54,7 @@ pub struct Gateway {
     dir: DataDir,
 }
 
-/// Runs a gateway until SIGINT or SIGTERM.
+/// Runs a gateway until SIGINT or SIGTERM. SIGHUP makes it read keys and peers anew.
 pub fn run_until_signal(dir: DataDir, config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -63,12 +63,19 @@ pub fn run_until_signal(dir: DataDir, config: Config) -> anyhow::Result<()> {
     let ran = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let gateway = Gateway::start(dir, config).await?;
-        tokio::select! {
-            _ = interrupt.recv() => info!("SIGINT: stopping"),
-            _ = terminate.recv() => info!("SIGTERM: stopping"),
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => info!("SIGINT: stopping"),
+                _ = terminate.recv() => info!("SIGTERM: stopping"),
+                _ = hangup.recv() => {
+                    gateway.reload().await;
+                    continue;
+                }
+            }
+            return gateway.stop().await;
         }
-        gateway.stop().await
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ran
@@ -96,7 +103,7 @@ impl Gateway {
         let (address, resp_config) = (config.listen.grid, resp_config(&config));
         let resp = resp::Server::bind(address, grid.clone(), resp_config, peers.clone()).await?;
         let parts = Arc::new(Parts {
-            key: dir.identity().public_key(),
+            key: RwLock::new(dir.identity().public_key()),
             incarnation: dir.incarnation(),
             link_address: node.local_addr(),
             grid_address: resp.local_addr(),
@@ -283,7 +290,7 @@ fn store_config(dir: &DataDir, config: &Config) -> StoreConfig {
 struct Data {
     grid: Arc<Grid>,
     store: Store,
-    codecs: HashMap<PublicKey, Codec>,
+    codecs: HashMap<SiteName, Codec>,
 }
 
 type Codec = (Box<dyn Encode>, Box<dyn Decode>);
@@ -292,8 +299,8 @@ fn open_data(grid: GridConfig, store: StoreConfig, config: &Config) -> anyhow::R
     let (grid, recovery) = Grid::open(grid)?;
     info!("grid: {recovery}");
     let store = Store::open(store);
-    let keys = config.peers.iter().map(|peer| peer.key);
-    let codecs = keys.map(|key| (key, codec(&store, key, config.compression)));
+    let sites = config.peers.iter().map(|peer| &peer.site);
+    let codecs = sites.map(|site| (site.clone(), codec(&store, site, config.compression)));
     let codecs = codecs.collect();
     let found = store.recovery();
     match found.unusable.is_empty() {
@@ -307,9 +314,10 @@ fn open_data(grid: GridConfig, store: StoreConfig, config: &Config) -> anyhow::R
     })
 }
 
-/// Reads the history of one link and makes its codec.
-fn codec(store: &Store, peer: PublicKey, level: CompressionLevel) -> Codec {
-    let (mut encoder, decoder) = store.link(&peer.to_string());
+/// Reads the history of one link and makes its codec. It goes by the site's name, which outlives
+/// its keys.
+fn codec(store: &Store, site: &SiteName, level: CompressionLevel) -> Codec {
+    let (mut encoder, decoder) = store.link(site.as_ref());
     encoder.set_level(match level {
         CompressionLevel::Adaptive => Level::Adaptive,
         CompressionLevel::Fixed(level) => Level::Fixed(level),
@@ -363,8 +371,8 @@ async fn bind_links(
     };
     let Data { store, codecs, .. } = data;
     let bound = Node::bind(node, |peer| {
-        let opened = codecs.remove(&peer.key);
-        opened.unwrap_or_else(|| codec(store, peer.key, config.compression))
+        let opened = codecs.remove(&peer.site);
+        opened.unwrap_or_else(|| codec(store, &peer.site, config.compression))
     });
     Ok(bound.await?)
 }

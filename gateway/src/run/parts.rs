@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::RwLock;
 use strait_dedup::Store;
 use strait_transport::{LinkHandle, Phase, PublicKey};
 
@@ -35,7 +36,7 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) config: Config,
-    pub(super) key: PublicKey,
+    pub(super) key: RwLock<PublicKey>,
     pub(super) incarnation: Incarnation,
     pub(super) link_address: SocketAddr,
     pub(super) grid_address: SocketAddr,

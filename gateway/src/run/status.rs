@@ -35,7 +35,7 @@ impl Parts {
     fn gateway_report(&self) -> GatewayReport {
         GatewayReport {
             site: self.config.site.to_string(),
-            key: self.key.to_string(),
+            key: self.key.read().to_string(),
             incarnation: self.incarnation,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().unwrap_or_default().as_secs_f64(),
