@@ -143,4 +143,39 @@ mod tests {
             drop(Message::decode(bytes.into()));
         }
     }
+
+    #[test]
+    fn fuzz() {
+        const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/grid-stream");
+        let mut understood = 0;
+        let target = strait_fuzz::Target {
+            name: "grid-stream",
+            corpora: &[std::path::Path::new(CORPUS)],
+            memory_bytes_max: 1 << 20,
+            per_mille: 1000,
+        };
+        target.run(|input| {
+            let batch = Bytes::copy_from_slice(input);
+            if let Ok(Message::Records(records)) = Message::decode(batch) {
+                let bytes: usize = records.iter().map(|record| record.len() + LEN_BYTES).sum();
+                assert_eq!(bytes + 1, input.len());
+                understood += 1;
+            }
+        });
+        assert!(understood > 0);
+    }
+
+    #[test]
+    #[ignore = "writes the corpus anew: only for a new version of the format"]
+    fn write_corpus() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/grid-stream");
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut packer = RecordPacker::default();
+        for len in [1, 30, 500] {
+            assert_eq!(packer.push(&vec![len as u8; len]), None);
+        }
+        std::fs::write(dir.join("records.bin"), packer.finish().unwrap()).unwrap();
+        std::fs::write(dir.join("positions.bin"), positions(b"a piece", true)).unwrap();
+        std::fs::write(dir.join("ask.bin"), ask()).unwrap();
+    }
 }

@@ -1,5 +1,6 @@
 //! Two rooms on one machine with a real link between them.
 
+mod fuzz;
 mod hostile;
 mod transfers;
 

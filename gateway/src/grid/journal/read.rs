@@ -240,4 +240,41 @@ mod tests {
             prop_assert!(records_of(&read(&path)).is_empty());
         }
     }
+
+    /// Mutated files: every record that is found was written, and reading comes to an end.
+    #[test]
+    fn fuzz() {
+        const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/journal");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut records, mut damaged) = (0, 0);
+        let target = strait_fuzz::Target {
+            name: "grid-journal",
+            corpora: &[Path::new(CORPUS)],
+            memory_bytes_max: 16 << 20,
+            per_mille: 50,
+        };
+        target.run(|input| {
+            std::fs::write(&path, input).unwrap();
+            let found = read(&path);
+            assert!(found.len() <= input.len() + 1);
+            for record in records_of(&found) {
+                assert_eq!(record, vec![record.len() as u8 / 5; record.len()]);
+                records += 1;
+            }
+            damaged += usize::from(found.len() > records_of(&found).len());
+        });
+        assert!(records > 0 && damaged > 0);
+    }
+
+    #[test]
+    #[ignore = "writes the corpus anew: only for a new version of the format"]
+    fn write_corpus() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/journal");
+        std::fs::create_dir_all(&corpus).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let records: Vec<_> = (0..8_u8).map(|i| vec![i; usize::from(i) * 5]).collect();
+        let path = write(dir.path(), &records);
+        std::fs::copy(path, corpus.join("0.bin")).unwrap();
+    }
 }

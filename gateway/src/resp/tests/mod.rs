@@ -1,5 +1,6 @@
 //! The server over loopback: a Redis client, and bytes as they are.
 
+mod fuzz;
 mod same_as_redis;
 
 use std::net::SocketAddr;
