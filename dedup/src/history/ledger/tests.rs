@@ -82,6 +82,32 @@ proptest! {
     }
 }
 
+/// A block that was used again outlives its turn among the newest, in memory: here the file is gone.
+#[test]
+fn what_is_used_again_stays_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recovery = Recovery::default();
+    let disk = Disk::open(Arc::new(FileSystem), dir.path(), &mut recovery).unwrap();
+    let share = Share {
+        history_bytes_max: 1 << 30,
+        memory_bytes_max: 16 << 20,
+        chunks_max: 1,
+    };
+    let mut ledger = Ledger::on_disk(disk, share);
+    ledger.reset(HistoryId([1; 16]), 0);
+    ledger.append(&bytes(0, 5 << 20));
+    check(&ledger, 1 << 20, (1 << 20) + 10);
+    ledger.append(&bytes(5 << 20, 6 << 20));
+    assert!(ledger.hot > Position(2 << 20), "no longer among the newest");
+    std::fs::write(dir.path().join("0000000000000000.seg"), b"").unwrap();
+    check(&ledger, 1 << 20, 2 << 20);
+    let unused = Extent {
+        at: Position(0),
+        len: 10,
+    };
+    assert_eq!(ledger.read(unused, &mut Vec::new()), Err(Absent::Evicted));
+}
+
 /// The history as a plain row of bytes.
 struct Naive {
     bytes: Vec<u8>,
