@@ -166,6 +166,7 @@ impl Encoder {
     /// Rebuilds the tables from what the disk knows.
     fn recover(&mut self) {
         let link = self.link.clone();
+        self.reverse.recover(&link.received());
         let mut ledger = link.sent();
         if ledger.tail() == ledger.oldest() {
             return;
@@ -201,11 +202,11 @@ impl Encoder {
         let mut stream = self.streams.take(options.id.stream, options.id.seq);
         let link = self.link.clone();
         let mut sent = link.sent();
-        let received = link.received();
+        let mut received = link.received();
         let cutting = self
             .cutting
             .get_or_insert_with(|| Cutting::new(link.settle_key()));
-        self.reverse.catch_up(&received, cutting);
+        self.reverse.catch_up(&mut received, cutting);
         let scan = Scan {
             raw,
             lane: options.lane,

@@ -2,7 +2,7 @@
 
 use super::tables::Cutting;
 use crate::chunker::{Fingerprint, OpenChunk};
-use crate::history::{Extent, HistoryId, Index, Ledger, Position};
+use crate::history::{ChunkNote, Extent, HistoryId, Index, Ledger, Position};
 
 /// Most bytes indexed before a batch is encoded, so that no batch waits long for it.
 const BYTES_PER_BATCH: usize = 4 << 20;
@@ -32,12 +32,21 @@ impl Reverse {
         self.index.bytes()
     }
 
+    /// Begins with the chunks that the disk knows, and goes on from there.
+    pub(super) fn recover(&mut self, received: &Ledger) {
+        self.index.clear();
+        self.history = received.identity();
+        (self.indexed, self.seen) = (Position(0), Position(0));
+        received.visit_chunks(|chunk| {
+            self.index.insert(chunk.fingerprint, chunk.extent);
+            self.indexed = self.indexed.max(chunk.extent.end());
+        });
+    }
+
     /// Goes on indexing.
-    pub(super) fn catch_up(&mut self, received: &Ledger, cutting: &Cutting) {
+    pub(super) fn catch_up(&mut self, received: &mut Ledger, cutting: &Cutting) {
         if received.identity() != self.history || received.tail() < self.indexed {
-            self.index.clear();
-            self.history = received.identity();
-            (self.indexed, self.seen) = (Position(0), Position(0));
+            self.recover(received);
         }
         if received.tail() == self.seen {
             return;
@@ -53,13 +62,16 @@ impl Reverse {
         let (mut from, mut open) = (0, OpenChunk::default());
         while let Some(len) = cutting.chunker.next_cut(&mut open, &bytes[from..]) {
             let fingerprint = cutting.chunker.fingerprint(&bytes[from..from + len]);
-            self.index.insert(
+            let extent = Extent {
+                at: at.after(from),
+                len,
+            };
+            self.index.insert(fingerprint, extent);
+            received.note(ChunkNote {
+                extent,
                 fingerprint,
-                Extent {
-                    at: at.after(from),
-                    len,
-                },
-            );
+                features: None,
+            });
             from += len;
         }
         // The last chunk is cut again once it has an end.

@@ -28,6 +28,8 @@ pub(crate) struct Disk {
     id: HistoryId,
     epoch: u64,
     segments: BTreeMap<Position, Segment>,
+    /// The segment whose chunks are being noted.
+    noting: Position,
     /// A write failed: nothing more is written until the history is begun anew on disk.
     failed: bool,
     /// It was said that writing failed, and not yet that it works again.
@@ -55,6 +57,7 @@ impl Disk {
             id,
             epoch,
             segments: BTreeMap::new(),
+            noting: Position(0),
             failed: false,
             complained: false,
             quarantined: Cell::new(0),
@@ -222,11 +225,28 @@ impl Disk {
         }
     }
 
-    /// Remembers a chunk for the footer of its segment.
+    /// Remembers a chunk for the footer of its segment, which may be sealed already.
     pub(crate) fn note(&mut self, chunk: ChunkNote) {
-        let segment = self.segments.get_mut(&segment_of(chunk.extent.at));
-        if let Some(segment) = segment.filter(|segment| !segment.is_sealed()) {
+        let base = segment_of(chunk.extent.at);
+        if base != self.noting {
+            let sealed = self.seal_noted();
+            if sealed.is_err() {
+                self.check(sealed);
+            }
+            self.noting = base;
+        }
+        if let Some(segment) = self.segments.get_mut(&base) {
             segment.note(chunk);
+        }
+    }
+
+    /// Brings the chunks that were noted late into their footer.
+    fn seal_noted(&mut self) -> io::Result<()> {
+        match self.segments.get_mut(&self.noting) {
+            Some(segment) if segment.has_late_chunks() && !self.failed => {
+                segment.seal(&*self.files.open(self.noting)?)
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -345,6 +365,7 @@ impl Drop for Disk {
         if !self.failed {
             // Not sealed, the next start reads it record by record.
             self.seal_last().unwrap_or_default();
+            self.seal_noted().unwrap_or_default();
         }
     }
 }

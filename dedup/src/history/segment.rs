@@ -76,7 +76,7 @@ pub(super) struct Segment {
     records: Vec<Record>,
     /// Those that failed their check, by their offset.
     quarantined: RefCell<BTreeSet<u32>>,
-    /// Of a segment that is not sealed; a sealed one's stand in its footer.
+    /// Of a segment that is not sealed; of a sealed one those that its footer does not name yet.
     chunks: Vec<ChunkNote>,
     /// Bytes of the file up to the last whole record.
     len: u64,
@@ -156,11 +156,15 @@ impl Segment {
 
     /// The chunks that it knows; none where the footer can't be read.
     pub(super) fn chunks(&self, file: &dyn StoredFile) -> Vec<ChunkNote> {
-        if self.is_sealed() {
-            footer::read(file, self.base).map_or_else(Vec::new, |footer| footer.chunks)
-        } else {
-            self.chunks.clone()
-        }
+        let named = footer::read(file, self.base).filter(|_| self.is_sealed());
+        let mut chunks = named.map_or_else(Vec::new, |footer| footer.chunks);
+        chunks.extend_from_slice(&self.chunks);
+        chunks
+    }
+
+    /// Whether it was sealed before all its chunks were known.
+    pub(super) fn has_late_chunks(&self) -> bool {
+        self.is_sealed() && !self.chunks.is_empty()
     }
 
     /// Appends one record: at most [`RECORD_BYTES_MAX`] bytes, just after what is held.
@@ -193,9 +197,9 @@ impl Segment {
         }
     }
 
-    /// Closes the file with its footer.
+    /// Closes the file with its footer; once more where there are late chunks.
     pub(super) fn seal(&mut self, file: &dyn StoredFile) -> io::Result<()> {
-        let footer = footer::write(self.base, &self.records, &self.chunks);
+        let footer = footer::write(self.base, &self.records, &self.chunks(file));
         file.write_all_at(&footer, self.len)?;
         file.set_size(self.len + footer.len() as u64)?;
         self.footer_len = footer.len() as u64;

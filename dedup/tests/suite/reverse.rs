@@ -1,6 +1,6 @@
 //! What came one way is referred to the other way: a restore does not ship the backup again.
 
-use strait_dedup::{BatchId, Decoder, Decoding, EncodeOptions, Encoder};
+use strait_dedup::{BatchId, Decoder, Decoding, EncodeOptions, Encoder, Store, StoreConfig};
 
 use crate::link::memory_store;
 use crate::noise::noise;
@@ -52,6 +52,36 @@ fn a_restore_costs_references() {
     assert!(edited < 20_000, "{edited} B");
     let back = send(&mut east_out, &mut west_in, 2, &backup);
     assert!(back < 20_000, "{back} B");
+}
+
+/// What was received is indexed as we send; after a restart that is read back from the disk.
+#[test]
+fn a_restore_after_a_restart_costs_references() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let start = || {
+        let [(east_out, east_in), (west_out, west_in)] = [0, 1].map(|site: usize| {
+            let config = StoreConfig {
+                dir: Some(dirs[site].path().to_path_buf()),
+                memory_bytes_max: 16 << 20,
+                disk_bytes_max: 256 << 20,
+                links: 1,
+            };
+            Store::open(config).link("peer")
+        });
+        let (mut ends, mut back) = ((east_out, west_in), (west_out, east_in));
+        ends.0.handle_hello(&ends.1.hello()).expect("our own hello");
+        back.0.handle_hello(&back.1.hello()).expect("our own hello");
+        (ends, back)
+    };
+    let backup = noise(3, 40 << 20);
+    let ((mut out, mut inward), (mut back, mut home)) = start();
+    send(&mut out, &mut inward, 0, &backup);
+    send(&mut back, &mut home, 0, &noise(4, 11 << 20));
+    drop((out, inward, back, home));
+    // At once, the end of it: 4 MiB are indexed with each batch.
+    let (_, (mut back, mut home)) = start();
+    let restored = send(&mut back, &mut home, 1, &backup[36 << 20..]);
+    assert!(restored < 30_000, "{restored} B");
 }
 
 #[test]
