@@ -113,3 +113,32 @@ async fn a_peer_that_dies_without_a_word_is_noticed() {
         start.elapsed()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_strangers_leaves_a_link_unharmed() {
+    let (east, mut west) = connected().await;
+    let address = west.node.local_addr();
+    let known = Site::new("west");
+    let mut crowd = Vec::new();
+    for _ in 0..10 {
+        // Each dials again and again, as fast as it may.
+        crowd.push(Site::new("mallory").start(&known, Some(address)).await);
+    }
+    // More than are answered at a time, and they say nothing.
+    let silent: Vec<_> = (0..100)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    for n in 0..20u8 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let class = strait_transport::Class::Control;
+        let mut stream = east.link.open(class, bytes::Bytes::new()).unwrap();
+        stream.send(vec![n].into(), true).await.unwrap();
+        let strait_transport::LinkEvent::Batch(received) = west.next().await else {
+            panic!("the link stays up");
+        };
+        assert_eq!(received.bytes[0], n);
+        received.ack();
+    }
+    assert_eq!(east.link.status().reconnects, 0);
+    drop((crowd, silent));
+}
