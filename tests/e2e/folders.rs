@@ -63,6 +63,55 @@ fn a_folder_goes_there_and_back() {
     assert!(complaint.contains("2 of 300"), "{complaint}");
 }
 
+/// `STRAIT_SMALL_FILES=10000` for more of them.
+#[test]
+fn many_small_files_go_in_few_round_trips() {
+    let count = std::env::var("STRAIT_SMALL_FILES").map_or(1500, |n| n.parse().unwrap());
+    let (east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("small");
+    for number in 0..count {
+        let inner = folder.join(format!("{:02}", number % 50));
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(inner.join(number.to_string()), format!("file {number}")).unwrap();
+    }
+    east.must(&["push", folder.to_str().unwrap(), "west:"]);
+    assert!(tree(&west.data().join("bulk/small")) == tree(&folder));
+    let not_empty = east.strait(&["rm", "west:small"]);
+    assert!(!not_empty.status.success());
+    east.must(&["rm", "-r", "west:small"]);
+    assert!(!west.data().join("bulk/small").exists());
+}
+
+#[test]
+fn what_is_no_plain_file_is_named_and_the_rest_goes_on() {
+    let (east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("odd");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["plain", "line\nbreak", "..."] {
+        std::fs::write(folder.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(folder.join("pipe"))
+        .status();
+    assert!(pipe.unwrap().success());
+    let push = east.strait(&["push", folder.to_str().unwrap(), "west:"]);
+    let said = String::from_utf8(push.stderr).unwrap();
+    assert_eq!(
+        push.status.code(),
+        Some(1),
+        "one name cannot be sent: {said}"
+    );
+    for odd in ["link", "socket", "pipe", "control character"] {
+        assert!(said.contains(odd), "{odd} is named: {said}");
+    }
+    let arrived: Vec<_> = tree(&west.data().join("bulk/odd")).into_keys().collect();
+    assert_eq!(arrived, ["...", "plain"]);
+}
+
 #[test]
 fn a_push_survives_the_death_of_either_gateway() {
     let (mut east, mut west, _cable) = pair_of_sites();

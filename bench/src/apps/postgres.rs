@@ -69,7 +69,7 @@ impl Stage {
              changed timestamp);
              insert into orders select n, (n * 7919) % 100003, md5(n::text) || ' ' || \
              md5((n / 3)::text) || ' shipped', (n * 104729) % 1000003, '2026-01-01' from \
-             generate_series(1, {rows}) n; checkpoint"
+             generate_series(1::bigint, {rows}) n; checkpoint"
         ))
     }
 
@@ -80,7 +80,7 @@ impl Stage {
             "update orders set cents = cents + 1, changed = '2026-01-01'::timestamp + '{day} \
              day' where (id * 2654435761) % 100 = {day}; insert into orders select n, (n * 7919) \
              % 100003, md5(n::text), n % 1000003, '2026-01-01'::timestamp + '{day} day' from \
-             generate_series({from} + 1, {from} + {new}) n; checkpoint"
+             generate_series({from}::bigint + 1, {from} + {new}) n; checkpoint"
         ))
     }
 

@@ -194,8 +194,7 @@ impl Stage {
             self.serve(run)?;
         }
         let ls = format!("{} --data east ls west:", strait.display());
-        self.shell(Side::Near, &ls)
-            .map(drop)
+        self.until(|| self.shell(Side::Near, &ls).is_ok())
             .context("the link does not come up")
     }
 }

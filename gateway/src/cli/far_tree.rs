@@ -25,7 +25,26 @@ pub(super) fn list(
     local: &Path,
     files: &mut Vec<FarFile>,
 ) -> anyhow::Result<u64> {
-    let mut skipped = 0;
+    Ok(walk(gateway, folder, local, files)?.0)
+}
+
+/// All files of `folder`, and the folders with it, inner ones last.
+pub(super) fn list_with_folders(
+    gateway: &Gateway,
+    folder: &Location,
+) -> anyhow::Result<(Vec<Location>, Vec<Location>)> {
+    let mut files = Vec::new();
+    let (_, folders) = walk(gateway, folder, Path::new(""), &mut files)?;
+    Ok((files.into_iter().map(|file| file.from).collect(), folders))
+}
+
+fn walk(
+    gateway: &Gateway,
+    folder: &Location,
+    local: &Path,
+    files: &mut Vec<FarFile>,
+) -> anyhow::Result<(u64, Vec<Location>)> {
+    let (mut skipped, mut seen) = (0, Vec::new());
     let mut folders = vec![(folder.clone(), local.to_owned())];
     while let Some((folder, local)) = folders.pop() {
         if folder.path.names().count() > PATH_DEPTH_MAX {
@@ -33,6 +52,7 @@ pub(super) fn list(
         }
         let (entries, unspeakable) = entries(gateway, &folder).context(folder.to_string())?;
         skipped += unspeakable;
+        seen.push(folder.clone());
         for entry in entries {
             // The name is a peer's: it must be one name, and below the folder.
             let from = folder
@@ -57,7 +77,7 @@ pub(super) fn list(
             }
         }
     }
-    Ok(skipped)
+    Ok((skipped, seen))
 }
 
 fn entries(gateway: &Gateway, folder: &Location) -> anyhow::Result<(Vec<Entry>, u64)> {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::Globals;
-use crate::bulk::control::client::Gateway;
+use super::far_tree;
+use crate::bulk::Failure;
+use crate::bulk::control::client::{ClientError, Gateway};
 use crate::bulk::location::Location;
 
 #[derive(Debug, clap::Args)]
@@ -13,6 +15,9 @@ pub(super) struct Args {
     /// Which files
     #[arg(required = true, value_name = "SITE:PATH")]
     files: Vec<Location>,
+    /// Remove folders with all that is in them
+    #[arg(long, short)]
+    recursive: bool,
     /// How long to wait for a link that is down
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     wait: u64,
@@ -23,8 +28,12 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let gateway = Gateway::new(&globals.layout().socket(), wait);
     let mut failed = 0;
     for file in &args.files {
-        if let Err(error) = gateway.remove(file) {
-            eprintln!("strait rm: {file}: {error}");
+        let removed = match args.recursive {
+            true => remove_all(&gateway, file),
+            false => gateway.remove(file).map_err(Into::into),
+        };
+        if let Err(error) = removed {
+            eprintln!("strait rm: {file}: {error:#}");
             failed += 1;
         }
     }
@@ -32,4 +41,33 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         0 => Ok(()),
         failed => bail!("rm: {failed} of {} not removed", args.files.len()),
     }
+}
+
+/// Files that are removed at once.
+const JOBS: usize = 64;
+
+/// A file, or a folder from its leaves up; what is left at the first error stays.
+fn remove_all(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
+    match gateway.remove(&place.clone().as_file()) {
+        Err(ClientError::Failed(Failure::IsFolder)) => {}
+        removed => return Ok(removed?),
+    }
+    let (files, folders) = far_tree::list_with_folders(gateway, place)?;
+    let remove = |place: &Location| -> anyhow::Result<()> {
+        let removed = gateway.remove(&place.clone().as_file());
+        removed.with_context(|| place.to_string())
+    };
+    for files in files.chunks(JOBS) {
+        std::thread::scope(|scope| {
+            let removals = files.iter().map(|file| scope.spawn(|| remove(file)));
+            let removals: Vec<_> = removals.collect();
+            let mut outcomes = removals.into_iter().map(|removal| match removal.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            outcomes.try_for_each(|outcome| outcome)
+        })?;
+    }
+    // Folders come after those that they are in.
+    folders.iter().rev().try_for_each(remove)
 }

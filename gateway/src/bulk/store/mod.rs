@@ -191,18 +191,22 @@ impl Store {
         })
     }
 
-    /// Removes a file, for good once this returns. A link is removed, not what it leads to.
+    /// Removes a file or an empty folder, for good once this returns. A link is removed,
+    /// not what it leads to.
     pub fn remove(&self, path: &SitePath) -> Result<(), StoreError> {
         let (folder, name) = path.split_last()?;
         let folder = self.shared.tree.open_folder(&folder)?;
         let _one_at_a_time = self.shared.renames.lock();
         let stat = tree::stat_at(&folder, name)?.ok_or(StoreError::NotFound)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            return Err(StoreError::IsFolder);
-        }
-        rustix::fs::unlinkat(&folder, name, AtFlags::empty())
-            .map_err(|errno| StoreError::io("removing", errno))?;
+        let flags = match kind == FileType::Directory {
+            true => AtFlags::REMOVEDIR,
+            false => AtFlags::empty(),
+        };
+        rustix::fs::unlinkat(&folder, name, flags).map_err(|errno| match errno {
+            Errno::NOTEMPTY | Errno::EXIST => StoreError::IsFolder,
+            errno => StoreError::io("removing", errno),
+        })?;
         if kind == FileType::RegularFile {
             self.shared
                 .usage
