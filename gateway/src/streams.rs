@@ -28,6 +28,10 @@ pub enum StreamOpen {
     /// The bytes of one direction of a flow from `offset` on; the last batch says how
     /// they end.
     FlowData { flow: FlowId, offset: u64 },
+    /// What asks for a comparison of what the two sites hold.
+    CompareAsk,
+    /// What answers it.
+    CompareAnswer,
 }
 
 /// A descriptor that this version does not understand.
@@ -60,6 +64,8 @@ mod tests {
         let opens = [
             StreamOpen::Grid,
             StreamOpen::BulkMessages,
+            StreamOpen::CompareAsk,
+            StreamOpen::CompareAnswer,
             StreamOpen::BulkData {
                 transfer: TransferId(7 << 90),
             },

@@ -2,17 +2,19 @@
 //! them with real clients.
 
 mod http;
+mod journal;
 mod lab;
 pub mod postgres;
 mod site;
 mod wait;
 
 pub use http::get;
+pub use journal::{Edit, edit_journal};
 pub use lab::{Lab, Side};
 use site::binary;
 pub use site::{Exit, Site, free_tcp_port, signal};
 pub use strait::demo::wan::{Wan, WanConfig};
-pub use wait::{eventually, eventually_equal_digests};
+pub use wait::{eventually, eventually_all_equal, eventually_equal_digests};
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -66,13 +68,19 @@ impl Cable {
     }
 }
 
+/// Pairs two sites over a cable of their own; `dialer` dials.
+pub fn join(dialer: &Site, answerer: &Site) -> Cable {
+    let cable = Cable::to(answerer.link);
+    dialer.pair_with(answerer, Some(cable.address()));
+    answerer.pair_with(dialer, None);
+    cable
+}
+
 /// Two sites with a cable between them; east dials. Both are started.
 pub fn pair_of_sites() -> (Site, Site, Cable) {
     let mut east = Site::new("east");
     let mut west = Site::new("west");
-    let cable = Cable::to(west.link);
-    east.pair_with(&west, Some(cable.address()));
-    west.pair_with(&east, None);
+    let cable = join(&east, &west);
     east.start();
     west.start();
     (east, west, cable)

@@ -212,6 +212,24 @@ impl Site {
         process.wait().expect("its status can be read");
     }
 
+    /// Sends SIGKILL and returns at once; then [`Site::reap`].
+    pub fn kill_now(&self) {
+        signal(self.process.as_ref().expect("the gateway runs"), "KILL");
+    }
+
+    /// Waits for the end of a gateway that was killed.
+    pub fn reap(&mut self) {
+        let mut process = self.process.take().expect("the gateway ran");
+        process.wait().expect("its status can be read");
+    }
+
+    /// Changes a line of `strait.toml`; takes effect at the next start.
+    pub fn change_config(&self, line: &str, new: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("a configuration");
+        assert!(text.contains(line), "no {line} in the configuration");
+        std::fs::write(self.config(), text.replacen(line, new, 1)).expect("it can be written");
+    }
+
     /// Whether the process still runs.
     pub fn runs(&mut self) -> bool {
         self.process

@@ -16,10 +16,17 @@ pub fn eventually<T>(what: &str, seconds: u64, mut check: impl FnMut() -> Option
     }
 }
 
+/// Waits until all sites' digests of their whole state are equal.
+pub fn eventually_all_equal(sites: &[&Site], seconds: u64) -> String {
+    eventually("all sites' digests are equal", seconds, || {
+        let digests: Option<Vec<_>> = sites.iter().map(|site| site.digest()).collect();
+        let digests = digests?;
+        let equal = digests.windows(2).all(|two| two[0] == two[1]);
+        equal.then(|| digests.into_iter().next())?
+    })
+}
+
 /// Waits until both sites' digests of their whole state are equal.
 pub fn eventually_equal_digests(left: &Site, right: &Site, seconds: u64) -> String {
-    eventually("both sites' digests are equal", seconds, || {
-        let (ours, theirs) = (left.digest()?, right.digest()?);
-        (ours == theirs).then_some(ours)
-    })
+    eventually_all_equal(&[left, right], seconds)
 }

@@ -6,6 +6,7 @@
 mod counters;
 mod logs;
 mod pair;
+mod resync;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -15,6 +16,8 @@ use serde::Serialize;
 pub(crate) enum Wire {
     /// Increments of counters that both sites know, and first mentions of new ones
     Counters(counters::Arguments),
+    /// What a peer that was away is sent: all counters, and one in a hundred that changed
+    Resync(resync::Arguments),
     /// Lines of an access log: live, and after a cut
     Logs(logs::Arguments),
 }
@@ -22,6 +25,7 @@ pub(crate) enum Wire {
 pub(crate) fn run(wire: &Wire) -> anyhow::Result<()> {
     match wire {
         Wire::Counters(arguments) => counters::run(arguments),
+        Wire::Resync(arguments) => resync::run(arguments),
         Wire::Logs(arguments) => logs::run(arguments),
     }
 }

@@ -111,6 +111,8 @@ impl Bulk {
         if let Some(session) = session {
             match open {
                 StreamOpen::Grid
+                | StreamOpen::CompareAsk
+                | StreamOpen::CompareAnswer
                 | StreamOpen::FlowMessages
                 | StreamOpen::FlowOpen(_)
                 | StreamOpen::FlowData { .. } => {}

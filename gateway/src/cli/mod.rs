@@ -5,6 +5,7 @@
 mod check_config;
 mod demo;
 mod display;
+mod export;
 mod far_tree;
 mod init;
 mod key;
@@ -17,11 +18,15 @@ mod pair;
 mod pull;
 mod push;
 mod reload;
+mod replay;
 mod rm;
 mod run;
+mod snapshots;
 mod status;
+mod time;
 mod transfer;
 mod verify;
+mod verify_grid;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,8 +117,14 @@ enum Command {
     Ls(ls::Args),
     /// Remove files at a peer site
     Rm(rm::Args),
-    /// Compare files here with those at a peer site
+    /// Compare files here, or all counters and logs, with those at a peer site
     Verify(verify::Args),
+    /// Watch a rebuilt site get its counters and logs back from a peer, and prove that it has all
+    Replay(replay::Args),
+    /// List the snapshots of the counters that this site keeps
+    Snapshots(snapshots::Args),
+    /// Write counters and logs as RESP, NDJSON or CSV
+    Export(export::Args),
     /// Show two gateways at work over a bad link, all on this machine
     Demo(crate::demo::DemoArgs),
 }
@@ -159,6 +170,9 @@ fn dispatch(globals: &Globals, command: Command) -> anyhow::Result<()> {
         Command::Ls(args) => ls::run(globals, args),
         Command::Rm(args) => rm::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
+        Command::Replay(args) => replay::run(globals, args),
+        Command::Snapshots(args) => snapshots::run(globals, args),
+        Command::Export(args) => export::run(globals, args),
         Command::Demo(args) => demo::run(args),
     }
 }

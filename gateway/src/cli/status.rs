@@ -32,7 +32,7 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let address = match args.http {
         Some(address) => address,
-        None => reachable(config::load(&globals.layout().config())?.listen.http),
+        None => http_of(globals)?,
     };
     let Some(every_s) = args.watch else {
         return show(&ask(address)?, args.json);
@@ -62,6 +62,13 @@ fn show(json: &str, as_json: bool) -> anyhow::Result<()> {
     say(render(&status))
 }
 
+/// Where the gateway of this data directory answers.
+pub(super) fn http_of(globals: &Globals) -> anyhow::Result<SocketAddr> {
+    Ok(reachable(
+        config::load(&globals.layout().config())?.listen.http,
+    ))
+}
+
 /// Who listens everywhere is asked on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -73,18 +80,18 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn ask(address: SocketAddr) -> anyhow::Result<String> {
-    get(address).with_context(|| {
+pub(super) fn ask(address: SocketAddr) -> anyhow::Result<String> {
+    get(address, "/status", TIMEOUT).with_context(|| {
         format!("no answer from a gateway at http://{address}/status (is `strait run` running?)")
     })
 }
 
 /// HTTP/1.0, so that the answer is one piece that ends with the connection.
-fn get(address: SocketAddr) -> anyhow::Result<String> {
+pub(super) fn get(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     body(&answer)

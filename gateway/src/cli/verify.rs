@@ -1,4 +1,4 @@
-//! `strait verify`: are the files at a peer site those that are here?
+//! `strait verify`: are the files at a peer site those that are here? And the counters and logs?
 
 use std::path::PathBuf;
 
@@ -14,18 +14,24 @@ use crate::bulk::printable;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Files and folders that are here
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Where they should be: SITE:PATH, read as `push` reads it
-    #[arg(value_name = "SITE:PATH")]
-    at: Location,
+    /// Files and folders that are here, and where they should be: SITE:PATH, read as `push`
+    /// reads it. Or SITE alone: compare all counters and logs
+    #[arg(required = true, value_name = "FILE… SITE:PATH | SITE")]
+    what: Vec<String>,
     #[command(flatten)]
     options: Options,
 }
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
-    let Found { items, errors, .. } = local_tree::expand(&args.files, &args.at);
+    let (at, files) = match args.what.split_last() {
+        Some((site, [])) => {
+            return super::verify_grid::run(globals, site.trim_end_matches(':'), &args.options);
+        }
+        Some((at, files)) => (at.parse::<Location>()?, files),
+        None => bail!("name files and where they should be, or a site"),
+    };
+    let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    let Found { items, errors, .. } = local_tree::expand(&files, &at);
     let mut quiet = args.options.clone();
     quiet.quiet = true;
     let display = Display::new(&quiet, items.len(), None);

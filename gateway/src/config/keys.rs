@@ -10,12 +10,14 @@ use super::checks::{self, PeerPlace, Places};
 use super::errors::{Fault, Report};
 use super::forwards;
 use super::resolved::{
-    BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings,
+    BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
+    SnapshotSettings,
 };
 use super::section::{Located, Section};
 use super::syncs;
 use super::values;
 use crate::forward::AllowRule;
+use crate::grid::{LogLimits, SnapshotRules};
 use crate::resp::DurabilityRules;
 
 const KIB: u64 = 1 << 10;
@@ -49,6 +51,10 @@ pub(super) fn read(
     };
     let listen = read_listen(top.table(report, "listen"), report, &mut places);
     let grid = read_grid(top.table(report, "grid"), report);
+    let sections = top.tables(report, "log");
+    let logs = sections.into_iter().filter_map(|s| read_log(s, report));
+    let logs: Vec<_> = logs.collect();
+    let snapshots = read_snapshots(top.table(report, "snapshots"), report);
     let history = read_history(top.table(report, "history"), report, &mut places);
     let bulk = read_bulk(top.table(report, "bulk"), base, report);
     let sections = top.tables(report, "sync");
@@ -69,6 +75,8 @@ pub(super) fn read(
         site: site?.value,
         listen,
         grid,
+        logs,
+        snapshots,
         history,
         bulk,
         syncs,
@@ -106,6 +114,7 @@ fn read_listen(
 fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSettings {
     let default = GridSettings::default();
     let flush_ms = section.get(report, "flush_ms", values::integer(1..=10_000));
+    let compare_min = section.get(report, "compare_min", values::integer(0..=10_080));
     let clients_max = section.get(report, "clients_max", values::integer(1..=100_000));
     let grid = GridSettings {
         flush: flush_ms.map_or(default.flush, |ms| Duration::from_millis(ms.value)),
@@ -135,9 +144,53 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
                 values::durability_of,
             ),
         },
+        compare_every: compare_min.map_or(default.compare_every, |minutes| {
+            (minutes.value > 0).then(|| Duration::from_secs(60 * minutes.value))
+        }),
+        on_full: section.get_or(report, "on_full", default.on_full, values::on_full),
+        relay: section.get_or(report, "relay", default.relay, values::boolean),
     };
     section.finish(report);
     grid
+}
+
+fn read_log(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Option<LogRule> {
+    let remedy = "say which logs, like pattern = \"clicks*\"";
+    let pattern = section.require(report, "pattern", remedy, values::pattern);
+    let hours = section.get(report, "keep_hours", values::integer(1..=87_600));
+    let bytes = section.get(report, "keep_bytes", values::size(KIB..=TIB));
+    let entries = section.get(report, "keep_entries", values::integer(0..=1 << 48));
+    section.finish(report);
+    Some(LogRule {
+        pattern: pattern?.value,
+        limits: LogLimits {
+            age: hours.map(|hours| Duration::from_secs(3600 * hours.value)),
+            bytes: bytes.map(|bytes| bytes.value),
+            entries: entries.map(|entries| entries.value),
+        },
+    })
+}
+
+fn read_snapshots(mut section: Section<'_, '_>, report: &mut Report<'_>) -> SnapshotSettings {
+    let default = SnapshotSettings::default();
+    let minutes = section.get(report, "every_min", values::integer(0..=10_080));
+    let newest = section.get(report, "keep", values::integer(1..=10_000));
+    let days = section.get_or(
+        report,
+        "keep_days",
+        default.keep.days,
+        values::integer(0..=3660),
+    );
+    let every = minutes.map(|minutes| Duration::from_secs(60 * minutes.value));
+    let snapshots = SnapshotSettings {
+        every: every.map_or(default.every, |every| Some(every).filter(|e| !e.is_zero())),
+        keep: SnapshotRules {
+            newest: newest.map_or(default.keep.newest, |newest| newest.value as usize),
+            days,
+        },
+    };
+    section.finish(report);
+    snapshots
 }
 
 fn read_history(

@@ -27,7 +27,8 @@ pub use edit::{EditError, PeerChange, PeerEdit, Pin, put_peer};
 pub use errors::{ConfigErrors, Mistake};
 pub use quantity::{ByteSize, ParseQuantityError, Rate};
 pub use resolved::{
-    BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, Password,
+    BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
+    OnFull, Password, SnapshotSettings,
 };
 pub use template::Template;
 pub use token::{PairToken, ParseTokenError, fingerprint};

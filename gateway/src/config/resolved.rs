@@ -9,6 +9,7 @@ use strait_transport::{PeerConfig, SiteName};
 
 use crate::bulk::sync::SyncSettings;
 use crate::forward::{AllowRule, ForwardSettings};
+use crate::grid::{LogLimits, SnapshotRules};
 use crate::resp::DurabilityRules;
 
 /// How a gateway runs: `strait.toml`, checked.
@@ -20,6 +21,10 @@ pub struct Config {
     pub listen: ListenSettings,
     /// Counters and logs.
     pub grid: GridSettings,
+    /// What stays of this site's logs: the first that matches a log counts.
+    pub logs: Vec<LogRule>,
+    /// Copies of the counters by time.
+    pub snapshots: SnapshotSettings,
     /// What both ends of a link hold.
     pub history: HistorySettings,
     /// Files.
@@ -65,6 +70,39 @@ pub struct GridSettings {
     pub clients_max: usize,
     /// When clients' writes are confirmed.
     pub durability: DurabilityRules,
+    /// Pass on to one peer what another wrote, where they have no link of their own.
+    pub relay: bool,
+    /// Time between two comparisons with each peer: 1 min to 1 week; none: only on demand.
+    pub compare_every: Option<Duration>,
+    /// What gives way when memory is full.
+    pub on_full: OnFull,
+}
+
+/// What gives way when memory is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// Writes are refused until there is room.
+    #[default]
+    Refuse,
+    /// Trimmed entries go that are kept for a peer which is away; then as above.
+    Shed,
+}
+
+/// What stays of the logs whose names match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRule {
+    /// A glob pattern, as those of `SCAN MATCH`.
+    pub pattern: String,
+    pub limits: LogLimits,
+}
+
+/// Copies of the counters by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// Time between two: 1 min to 1 week; none: no snapshots.
+    pub every: Option<Duration>,
+    /// How many stay.
+    pub keep: SnapshotRules,
 }
 
 /// A secret: its debug form shows nothing of it.
@@ -127,6 +165,8 @@ impl Config {
             site,
             listen: ListenSettings::default(),
             grid: GridSettings::default(),
+            logs: Vec::new(),
+            snapshots: SnapshotSettings::default(),
             history: HistorySettings::default(),
             bulk: BulkSettings {
                 dir: bulk_dir,
@@ -162,6 +202,21 @@ impl Default for GridSettings {
             password: None,
             clients_max: 1000,
             durability: DurabilityRules::default(),
+            relay: true,
+            compare_every: Some(Duration::from_secs(3600)),
+            on_full: OnFull::default(),
+        }
+    }
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self {
+            every: Some(Duration::from_secs(3600)),
+            keep: SnapshotRules {
+                newest: 24,
+                days: 7,
+            },
         }
     }
 }

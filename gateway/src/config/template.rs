@@ -104,8 +104,29 @@ clients_max = {clients_max}
 durability = "memory"
 # The same for keys by pattern; the first that matches counts.
 durability_of = []
+# When memory is full: "refuse" writes, or first "shed" trimmed entries that an absent peer lacks.
+on_full = "refuse"
+# Pass on to one peer what another wrote, where those two have no link that is up.
+relay = true
+# Minutes between two comparisons of what both sites hold, with each peer. 0: only on demand.
+compare_min = 60
 # What Redis clients must send with AUTH.
 # password = "..."
+
+# What stays of this site's logs, by pattern of their names; the first that matches counts.
+#
+# [[log]]
+# pattern = "clicks*"
+# keep_hours = 168
+# keep_bytes = "4GiB"
+# keep_entries = 100000000
+
+[snapshots]
+# Copies of the counters by time, for `strait export --at`. 0: none.
+every_min = 60
+# The newest so many stay, and the last of each of so many days before today.
+keep = 24
+keep_days = 7
 
 [history]
 # Bytes that peers hold too, so that they need not be sent again.

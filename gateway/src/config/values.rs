@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::errors::Fault;
 use super::quantity::{ByteSize, Rate};
-use super::resolved::{CompressionLevel, Password};
+use super::resolved::{CompressionLevel, OnFull, Password};
 use super::section::printable;
 use crate::bulk::location::Location;
 use crate::forward::{AllowRule, Bypass, FlowClass};
@@ -231,6 +231,23 @@ pub(super) fn durability(value: &DeValue<'_>) -> Result<Durability, Fault> {
             "write \"memory\", \"disk\" or \"remote\"",
         )),
     }
+}
+
+/// `"refuse"` or `"shed"`.
+pub(super) fn on_full(value: &DeValue<'_>) -> Result<OnFull, Fault> {
+    match value.as_str() {
+        Some("refuse") => Ok(OnFull::Refuse),
+        Some("shed") => Ok(OnFull::Shed),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is nothing that a full gateway can do", shown(value)),
+            "write \"refuse\" or \"shed\"",
+        )),
+    }
+}
+
+/// A glob pattern.
+pub(super) fn pattern(value: &DeValue<'_>) -> Result<String, Fault> {
+    text(value, "\"clicks*\"").map(str::to_owned)
 }
 
 /// Most patterns in `durability_of`: each write is held against them.

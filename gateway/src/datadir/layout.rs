@@ -59,6 +59,11 @@ impl Layout {
         self.root.join("grid")
     }
 
+    /// Snapshots of the counters.
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
     /// Segments of the history.
     pub fn history(&self) -> PathBuf {
         self.root.join("history")

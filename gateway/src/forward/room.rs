@@ -136,7 +136,11 @@ impl Forwards {
         let peer = self.peers.get(site);
         if let Some((peer, session)) = peer.and_then(|peer| Some((peer, peer.session()?))) {
             match open {
-                StreamOpen::Grid | StreamOpen::BulkMessages | StreamOpen::BulkData { .. } => {}
+                StreamOpen::Grid
+                | StreamOpen::CompareAsk
+                | StreamOpen::CompareAnswer
+                | StreamOpen::BulkMessages
+                | StreamOpen::BulkData { .. } => {}
                 StreamOpen::FlowMessages => handle_messages(site, &session, &batch),
                 StreamOpen::FlowData { flow, offset } => {
                     session.handle_batch(flow, arrival(&batch, offset));

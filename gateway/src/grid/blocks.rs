@@ -19,6 +19,10 @@ struct Block {
 }
 
 impl Block {
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
+
     fn iter(&self) -> BlockIter<'_> {
         BlockIter {
             reader: Reader::new(&self.bytes),
@@ -168,11 +172,30 @@ impl Blocks {
         Some(self.blocks.get(blocks.checked_sub(1)?)?.last)
     }
 
+    /// Memory of blocks that lie wholly at or below `id`.
+    pub(super) fn bytes_to(&self, id: EntryId) -> usize {
+        let blocks = self.blocks.iter().take_while(|block| block.last <= id);
+        blocks.map(Block::memory).sum()
+    }
+
+    /// The first id of the newest blocks that together take at most `bytes`; none if all do.
+    pub(super) fn first_within(&self, bytes: u64) -> Option<EntryId> {
+        let mut left = bytes;
+        for (place, block) in self.blocks.iter().enumerate().rev() {
+            match left.checked_sub(block.memory() as u64) {
+                Some(rest) => left = rest,
+                // The block that is written to stays.
+                None => return Some(self.blocks.get(place + 1).unwrap_or(block).first),
+            }
+        }
+        None
+    }
+
     /// Frees blocks that lie wholly at or below `id`; the last id that went.
     pub(super) fn free_to(&mut self, id: EntryId) -> Option<EntryId> {
         let mut gone = None;
         while let Some(block) = self.blocks.front().filter(|block| block.last <= id) {
-            self.bytes -= size_of::<Block>() + block.bytes.capacity();
+            self.bytes -= block.memory();
             gone = Some(block.last);
             self.blocks.pop_front();
         }

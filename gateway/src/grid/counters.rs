@@ -59,6 +59,26 @@ impl State {
         self.add_at(CounterRef::field(place, field), by)
     }
 
+    /// `HSET` of one field: whether it was not there before.
+    pub(crate) fn set_field(
+        &mut self,
+        key: &[u8],
+        field: &[u8],
+        value: i64,
+    ) -> Result<bool, OpError> {
+        self.check_writable()?;
+        let place = self.keys.find_or_create(key).ok_or(OpError::NameTooLong)?;
+        match self.kind_at(place) {
+            None | Some(Kind::Hash) => {}
+            Some(Kind::Counter | Kind::Log(_)) => return Err(OpError::WrongType),
+        }
+        let field = self.keys.find_or_create_field(place, field);
+        let at = CounterRef::field(place, field.ok_or(OpError::NameTooLong)?);
+        let new = !self.keys.counter(at).has(flag::PRESENT);
+        self.assign(at, value, true);
+        Ok(new)
+    }
+
     fn add_at(&mut self, at: CounterRef, by: i64) -> Result<i64, OpError> {
         let present = self.keys.counter(at).has(flag::PRESENT);
         let value = if present { self.keys.sum(at) } else { 0 };

@@ -35,7 +35,7 @@ impl Digest {
     }
 }
 
-fn with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+pub(super) fn with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(&(bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
 }
@@ -56,9 +56,16 @@ impl State {
     }
 
     fn digest_counter(&self, at: CounterRef, digest: &mut Digest) {
+        if let Some(item) = self.counter_item(at) {
+            digest.add(&item);
+        }
+    }
+
+    /// The hash of all that one counter is; none if no one ever wrote it.
+    pub(super) fn counter_item(&self, at: CounterRef) -> Option<blake3::Hasher> {
         let counter = self.keys.counter(at);
         if counter.is_blank() {
-            return;
+            return None;
         }
         let own = (counter.own.version > 0).then_some((OriginId::OWN, counter.own));
         let parts = own.into_iter().chain(self.keys.others(at));
@@ -87,7 +94,7 @@ impl State {
         if let Some(extra) = self.keys.extra(at) {
             self.digest_extra(extra, &mut item);
         }
-        digest.add(&item);
+        Some(item)
     }
 
     fn digest_extra(&self, extra: &Extra, item: &mut blake3::Hasher) {

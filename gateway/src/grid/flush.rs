@@ -26,6 +26,8 @@ pub(super) struct Writer {
     /// None: memory only.
     journal: Option<Journal>,
     rewrite: Option<Rewrite>,
+    /// The files hold damage that a rewrite leaves behind.
+    damaged: bool,
     /// Length of the journal after the last rewrite.
     rewritten_bytes: u64,
     failed_at: Option<Instant>,
@@ -104,7 +106,8 @@ impl Rewrite {
 }
 
 impl Writer {
-    pub(super) fn new(journal: Option<Journal>) -> Self {
+    /// `damaged`: what is left of the journal is written anew as soon as possible.
+    pub(super) fn new(journal: Option<Journal>, damaged: bool) -> Self {
         let figures = FlushFigures {
             journal_bytes: journal.as_ref().map_or(0, Journal::bytes),
             ..FlushFigures::default()
@@ -113,6 +116,7 @@ impl Writer {
         Self {
             journal,
             rewrite: None,
+            damaged,
             rewritten_bytes: 0,
             failed_at: None,
             figures,
@@ -150,7 +154,7 @@ impl Writer {
             && self
                 .journal
                 .as_ref()
-                .is_some_and(|j| long(j) || j.has_older())
+                .is_some_and(|j| long(j) || j.has_older() || self.damaged)
     }
 
     /// Begins a new file; whatever the next writes append goes there.
@@ -170,6 +174,7 @@ impl Writer {
             return;
         };
         self.rewritten_bytes = journal.len();
+        self.damaged = false;
         if let Err(error) = journal.drop_older() {
             // They cost space and time at the next start, nothing else; the next rewrite retries.
             tracing::warn!(%error, "cannot remove older files of the grid's journal");
@@ -243,8 +248,18 @@ impl Grid {
         if moved {
             self.epochs.send_replace(epoch);
         }
+        self.show_flushes();
         self.progress.send_modify(|progress| progress.done = ticket);
         epoch
+    }
+
+    fn show_flushes(&self) {
+        let number = self.state.lock().flush_number;
+        self.flushes.send_if_modified(|shown| {
+            let moved = *shown != number;
+            *shown = number;
+            moved
+        });
     }
 
     /// From here on writes are refused: what is in memory cannot be made durable.
@@ -303,6 +318,7 @@ impl Grid {
         }
         let epoch = self.state.lock().settle_whole(whole);
         self.epochs.send_replace(epoch);
+        self.show_flushes();
         self.progress
             .send_modify(|progress| progress.done = sealed.ticket);
         Ok(())

@@ -39,6 +39,23 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// Number of a flush that had something for peers, ours or others', since the gateway started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlushNumber(pub u64);
+
+impl FlushNumber {
+    /// The one after this.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for FlushNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Stands for a flush that is still to come; see [`Grid::durable`](super::Grid::durable).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(crate) u64);

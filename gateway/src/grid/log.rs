@@ -191,6 +191,35 @@ impl Log {
         self.free();
     }
 
+    /// Whether `trim` would trim anything.
+    pub(super) fn would_trim(&self, trim: Trim) -> bool {
+        let visible = self.position.trimmed_to;
+        match trim.keep {
+            Keep::Newest(newest) => newest < self.len,
+            Keep::From(id) => self
+                .blocks
+                .block_end_before(id)
+                .is_some_and(|end| end > visible),
+        }
+    }
+
+    /// The first entry of the newest blocks that have at most `bytes`.
+    pub(super) fn first_within(&self, bytes: u64) -> Option<EntryId> {
+        self.blocks.first_within(bytes)
+    }
+
+    /// Frees what is trimmed, whoever lacks it.
+    pub(super) fn let_go(&mut self) {
+        if let Some(gone) = self.blocks.free_to(self.durable.trimmed_to) {
+            self.freed_to = gone;
+        }
+    }
+
+    /// Memory of entries that are trimmed and still here.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.blocks.bytes_to(self.position.trimmed_to)
+    }
+
     /// What the flush before this took is on disk now.
     pub(super) fn set_durable(&mut self, position: LogPosition) {
         self.durable = position;

@@ -33,6 +33,16 @@ impl Numbers {
             ..Extra::default()
         }
     }
+
+    /// Of a site by its place in the record.
+    pub(super) fn site(&self, place: usize) -> SiteId {
+        self.sites[place]
+    }
+
+    /// Of an origin by its place in the record.
+    pub(super) fn origin(&self, place: usize) -> OriginId {
+        self.origins[place]
+    }
 }
 
 /// The record names more sites, origins or keys than there is room for.
@@ -56,13 +66,13 @@ impl State {
         Ok(Numbers { sites, origins })
     }
 
-    /// Merges one counter of a record.
+    /// Merges one counter of a record; whether anything of it was news.
     pub(super) fn merge_row(
         &mut self,
         updates: &CounterUpdates,
         row: &CounterUpdate,
         numbers: &Numbers,
-    ) -> Result<(), TooMany> {
+    ) -> Result<bool, TooMany> {
         let (key, field) = updates.key(row);
         let name = self.keys.find_or_create(key).ok_or(TooMany)?;
         let at = match field {
@@ -72,13 +82,19 @@ impl State {
                 CounterRef::field(name, field.ok_or(TooMany)?)
             }
         };
+        let mut news = false;
         for (origin, component) in updates.parts(row) {
-            match numbers.origins[*origin] {
+            news |= match numbers.origins[*origin] {
                 OriginId::OWN => self.merge_own(at, *component),
-                origin => self.keys.merge_other(at, origin, *component),
-            }
+                origin => self.merge_other(at, origin, *component),
+            };
         }
         if let Some(more) = updates.more(row) {
+            let said = |state: &Self| {
+                let extra = state.keys.extra(at);
+                extra.map(|extra| (extra.cleared.clone(), extra.deadline))
+            };
+            let before = said(self);
             let extra = numbers.extra(more);
             for (origin, cleared) in extra.cleared {
                 self.keys.extra_mut(at).clear(origin, cleared);
@@ -86,9 +102,10 @@ impl State {
             if extra.deadline.hlc != 0 && !at.is_field() {
                 self.merge_deadline(name, extra.deadline);
             }
+            news |= said(self) != before;
         }
-        self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
-        Ok(())
+        news |= self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
+        Ok(news)
     }
 
     /// Notes what a peer's record shows: that it holds a newer state of ours than we do. Then our
@@ -111,54 +128,94 @@ impl State {
     }
 
     /// Our own component, from our journal or back from a peer.
-    fn merge_own(&mut self, at: CounterRef, component: Component) {
+    fn merge_own(&mut self, at: CounterRef, component: Component) -> bool {
         if component.version > self.epoch.0 {
             // Also when it comes from a peer: what we write next must be newer.
             self.epoch = Epoch(component.version);
         }
         let counter = self.keys.counter_mut(at);
+        let dirty = counter.has(flag::DIRTY);
         if counter.own.version >= component.version {
-            return;
+            // While it is dirty our sum runs ahead of its version.
+            let same = counter.own.version != component.version
+                || counter.own.sum == component.sum
+                || dirty;
+            if !same {
+                // Ours is right: the next flush says so under a newer version.
+                counter.set(flag::DIRTY, true);
+                self.dirty.push(at);
+                self.contradiction(at, OriginId::OWN);
+            }
+            return false;
         }
-        if counter.has(flag::DIRTY) {
+        if dirty {
             // We have already gone on from an older state; ours will be the newer version.
-            return;
+            return false;
         }
         counter.own = component;
+        true
     }
 
-    fn merge_presence(&mut self, at: CounterRef, hlc: u64, site: SiteId, present: bool) {
+    fn merge_other(&mut self, at: CounterRef, origin: OriginId, component: Component) -> bool {
+        let known = self.keys.other(at, origin);
+        if known.version == component.version && known.sum != component.sum && known.version > 0 {
+            self.contradiction(at, origin);
+        }
+        let news = known.merge(component) != known;
+        if news {
+            self.keys.merge_other(at, origin, component);
+        }
+        news
+    }
+
+    /// Two sites tell different sums of one version: memory, a disk or a program went wrong.
+    /// Both take the same of the two, until the origin has heard of it and writes it anew.
+    fn contradiction(&mut self, at: CounterRef, origin: OriginId) {
+        self.tally.conflicts += 1;
+        let (key, field) = self.keys.key_of(at);
+        tracing::debug!(
+            origin = %self.origins.origin(origin),
+            key = %key.escape_ascii(),
+            field = %field.unwrap_or_default().escape_ascii(),
+            "the counter that sites disagree about"
+        );
+    }
+
+    fn merge_presence(&mut self, at: CounterRef, hlc: u64, site: SiteId, present: bool) -> bool {
         debug_assert!(hlc <= HLC_MAX, "checked by the decoder");
         self.clock.observe(hlc);
         let counter = self.keys.counter(at);
         // A change of ours that the next flush will stamp is later than anything seen by then.
         if hlc == 0 || counter.has(flag::DIRTY) {
-            return;
+            return false;
         }
         let known = (
             counter.hlc,
             self.origins.site(counter.site),
             counter.has(flag::PRESENT),
         );
-        if (hlc, self.origins.site(site), present) > known {
+        let news = (hlc, self.origins.site(site), present) > known;
+        if news {
             let counter = self.keys.counter_mut(at);
             counter.hlc = hlc;
             counter.site = site;
             self.set_present(at, present);
         }
+        news
     }
 
-    /// Notes what a record, now merged in full, says about completeness.
-    pub(super) fn complete(&mut self, updates: &CounterUpdates, numbers: &Numbers) {
+    /// Notes what a record, now merged in full, says about completeness; whether that was news.
+    pub(super) fn complete(&mut self, updates: &CounterUpdates, numbers: &Numbers) -> bool {
+        let mut news = false;
         for (origin, epoch) in &updates.complete {
-            match numbers.origins[*origin] {
-                OriginId::OWN => self.epoch = self.epoch.max(*epoch),
-                origin => {
-                    let known = self.watermarks.entry(origin).or_default();
-                    *known = (*known).max(*epoch);
-                }
-            }
+            let known = match numbers.origins[*origin] {
+                OriginId::OWN => &mut self.epoch,
+                origin => self.watermarks.entry(origin).or_default(),
+            };
+            news |= *epoch > *known;
+            *known = (*known).max(*epoch);
         }
+        news
     }
 
     /// Merges a stretch of a log; how many entries were new.

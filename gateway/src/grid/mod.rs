@@ -12,6 +12,7 @@
 mod arena;
 mod blocks;
 mod clock;
+mod compare;
 mod counter;
 mod counters;
 mod digest;
@@ -19,6 +20,7 @@ mod expiry;
 mod flush;
 mod flusher;
 mod ids;
+mod image;
 mod journal;
 mod keyspace;
 mod log;
@@ -30,11 +32,14 @@ mod positions;
 mod recent;
 mod record;
 mod recovery;
+mod relay;
 mod replication;
+mod retention;
 mod scan;
 mod seal;
 mod shares;
 mod slots;
+mod snapshot;
 mod state;
 mod stats;
 mod varint;
@@ -48,13 +53,20 @@ use strait_transport::SiteName;
 use tokio::sync::watch;
 
 pub use arena::NAME_BYTES_MAX;
+pub use compare::{Difference, Fingerprints, LogMark, RANGES, RangeScan, Ranges};
 pub use digest::Digest;
 pub use flusher::Flusher;
-pub use ids::{EntryId, Epoch, LogName, LogPosition, Origin, ParseEntryIdError, Ticket};
+pub use ids::{
+    EntryId, Epoch, FlushNumber, LogName, LogPosition, Origin, ParseEntryIdError, Ticket,
+};
+pub use image::Image;
 pub use packed::{HeardKeys, SentKeys, UnpackError};
 pub use positions::{Positions, PositionsError};
 pub use recovery::Recovery;
+pub use relay::Relayed;
 pub use replication::{Applied, ApplyError, CounterScan, Flushed};
+pub use retention::LogLimits;
+pub use snapshot::{SnapshotError, SnapshotFile, SnapshotHead, SnapshotRules, list_snapshots};
 pub use stats::GridStats;
 
 pub(crate) use clock::now_ms;
@@ -119,6 +131,8 @@ pub struct Grid {
     wake: flusher::Wake,
     /// The last durable epoch.
     epochs: watch::Sender<Epoch>,
+    /// The last durable flush that had something for peers.
+    flushes: watch::Sender<FlushNumber>,
     /// The last flushes that ended.
     progress: watch::Sender<flush::Progress>,
     /// Up to which of our epochs each site holds everything.
@@ -142,12 +156,14 @@ impl Grid {
             }
             None => (None, Recovery::default()),
         };
+        let damaged = !recovery.quarantined.is_empty();
         let grid = Self {
             epochs: watch::channel(state.durable_epoch).0,
+            flushes: watch::channel(state.flush_number).0,
             progress: watch::channel(flush::Progress::default()).0,
             acked: watch::channel(BTreeMap::new()).0,
             state: Mutex::new(state),
-            writer: Mutex::new(flush::Writer::new(journal)),
+            writer: Mutex::new(flush::Writer::new(journal, damaged)),
             figures: Mutex::default(),
             wake: flusher::Wake::default(),
             config,

@@ -3,23 +3,25 @@
 use std::sync::Arc;
 
 use super::state::State;
-use super::{Epoch, Flushed};
+use super::{FlushNumber, Flushed};
 
 const FLUSHES_MAX: usize = 1024;
 const BYTES_MAX: usize = 16 << 20;
 
 impl Flushed {
     fn bytes(&self) -> usize {
-        let records = self.counters.iter().chain(&self.logs);
-        records.map(|record| record.len()).sum()
+        let own = self.counters.iter().chain(&self.logs);
+        let relayed = self.relayed.iter().map(|relayed| &relayed.record);
+        own.chain(relayed).map(|record| record.len()).sum()
     }
 }
 
 impl State {
     /// Adds the newest flush and forgets the oldest ones, but never the newest.
-    pub(super) fn remember(&mut self, flushed: Arc<Flushed>) {
+    pub(super) fn remember(&mut self, flushed: Flushed) {
+        self.flush_number = flushed.number;
         self.recent_bytes += flushed.bytes();
-        self.recent.push_back(flushed);
+        self.recent.push_back(Arc::new(flushed));
         while self.recent.len() > FLUSHES_MAX
             || (self.recent_bytes > BYTES_MAX && self.recent.len() > 1)
         {
@@ -29,19 +31,20 @@ impl State {
         }
     }
 
-    /// Forgets all of them.
+    /// Forgets all of them, and one more that never was: whoever follows has to catch up.
     pub(super) fn forget_recent(&mut self) {
         self.recent.clear();
         self.recent_bytes = 0;
+        self.flush_number = self.flush_number.next();
     }
 
     /// One of the recent flushes.
-    pub(super) fn recall(&self, epoch: Epoch) -> Option<Arc<Flushed>> {
-        let first = self.recent.front()?.epoch;
-        let place = usize::try_from(epoch.0.checked_sub(first.0)?).ok()?;
+    pub(super) fn recall(&self, number: FlushNumber) -> Option<Arc<Flushed>> {
+        let first = self.recent.front()?.number;
+        let place = usize::try_from(number.0.checked_sub(first.0)?).ok()?;
         self.recent
             .get(place)
-            .filter(|flushed| flushed.epoch == epoch)
+            .filter(|flushed| flushed.number == number)
             .cloned()
     }
 }

@@ -51,12 +51,7 @@ pub(super) fn recover(dir: &Path, state: &mut State) -> Result<(Journal, Recover
     };
     fs::create_dir_all(dir).map_err(failed)?;
     let generations = generations(dir).map_err(failed)?;
-    let mut replay = Replay {
-        dir: dir.to_owned(),
-        state,
-        report: Recovery::default(),
-        deferred: Vec::new(),
-    };
+    let mut replay = Replay::new(dir, state, true);
     for (place, generation) in generations.iter().enumerate() {
         let newest = place + 1 == generations.len();
         let path = dir.join(generation.file_name());
@@ -77,8 +72,44 @@ pub(super) fn recover(dir: &Path, state: &mut State) -> Result<(Journal, Recover
         (*generation, len)
     };
     let journal = Journal::open(dir, newest, older.map(with_len).collect()).map_err(failed)?;
+    if !report.quarantined.is_empty() {
+        // What was lost may be anybody's: peers send everything again, ours too.
+        state.doubtful = true;
+        state.watermarks.clear();
+    }
     state.settle_replayed();
     Ok((journal, report))
+}
+
+/// Reads the journal in `dir` into `state` and changes nothing there: a gateway may be running,
+/// and even remove files that it has rewritten. So all are opened before any is read.
+pub(super) fn look(dir: &Path, state: &mut State) -> Result<Recovery, GridOpenError> {
+    let failed = |source| GridOpenError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut replay = Replay::new(dir, state, false);
+    for mut reader in open_all(dir).map_err(failed)? {
+        replay.read(&mut reader, None).map_err(failed)?;
+    }
+    replay.finish();
+    Ok(replay.report)
+}
+
+fn open_all(dir: &Path) -> io::Result<Vec<JournalReader>> {
+    const ATTEMPTS: usize = 10;
+    let mut attempt = 0;
+    loop {
+        let open = |generation: Generation| {
+            JournalReader::open(&dir.join(generation.file_name()), generation)
+        };
+        let opened: io::Result<Vec<_>> = generations(dir)?.into_iter().map(open).collect();
+        attempt += 1;
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// The journal's files, oldest first.
@@ -95,15 +126,33 @@ struct Replay<'a> {
     dir: PathBuf,
     state: &'a mut State,
     report: Recovery,
+    /// Cut unfinished writes off, put damage aside; otherwise only read.
+    mend: bool,
     /// Stretches of logs that came before what they continue: while the journal is rewritten, new
     /// entries may precede old ones.
     deferred: Vec<Bytes>,
 }
 
-impl Replay<'_> {
+impl<'a> Replay<'a> {
+    fn new(dir: &Path, state: &'a mut State, mend: bool) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            state,
+            report: Recovery::default(),
+            mend,
+            deferred: Vec::new(),
+        }
+    }
+
     fn file(&mut self, path: &Path, generation: Generation, newest: bool) -> io::Result<()> {
         let mut reader = JournalReader::open(path, generation)?;
+        self.read(&mut reader, newest.then_some(path))
+    }
+
+    /// Merges all of a file; an unfinished end of the one at `cut` is cut off.
+    fn read(&mut self, reader: &mut JournalReader, cut: Option<&Path>) -> io::Result<()> {
         self.report.bytes += reader.len();
+        let generation = reader.generation();
         while let Some(found) = reader.next()? {
             match found {
                 Found::Record(record) => {
@@ -112,11 +161,13 @@ impl Replay<'_> {
                         self.put_aside(generation, reason, &record);
                     }
                 }
-                Found::Torn { from, to } if newest => {
+                Found::Torn { from, to } if cut.is_some() || !self.mend => {
                     self.report.torn_bytes += to - from;
-                    let file = OpenOptions::new().write(true).open(path)?;
-                    file.set_len(from)?;
-                    file.sync_all()?;
+                    if let Some(path) = cut {
+                        let file = OpenOptions::new().write(true).open(path)?;
+                        file.set_len(from)?;
+                        file.sync_all()?;
+                    }
                 }
                 Found::Damaged { from, to } | Found::Torn { from, to } => {
                     let bytes = reader.raw(from, to)?;
@@ -184,6 +235,11 @@ impl Replay<'_> {
     }
 
     fn put_aside(&mut self, generation: Generation, reason: &str, bytes: &[u8]) {
+        if !self.mend {
+            let place = format!("{}: {reason}", generation.file_name());
+            self.report.quarantined.push(place);
+            return;
+        }
         let digest = blake3::hash(bytes).to_hex();
         let name = format!("{}-{}", generation.file_name(), &digest[..16]);
         let folder = self.dir.join(QUARANTINE);

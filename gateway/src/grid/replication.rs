@@ -1,5 +1,6 @@
 //! What the replication of a link needs: positions, recent flushes, catching up, applying.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +10,11 @@ use tokio::sync::watch;
 use super::counter::OriginId;
 use super::flush::Progress;
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
+use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
 use super::{
-    EntryId, Epoch, FlushError, Grid, LogName, LogPosition, MERGE_SLICE, Origin, Positions,
-    RECORD_BYTES_MAX, Ticket,
+    EntryId, Epoch, FlushError, FlushNumber, Grid, LogName, LogPosition, MERGE_SLICE, Origin,
+    Positions, RECORD_BYTES_MAX, Ticket,
 };
 
 /// The flush need not wait for its tick when so many bytes of records wait for it.
@@ -22,11 +24,15 @@ const QUEUE_BYTES_HURRY: usize = 8 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flushed {
     /// Its number.
+    pub number: FlushNumber,
+    /// Everything of ours up to here is durable with it.
     pub epoch: Epoch,
     /// Records of counters. The last one says that everything of ours up to `epoch` is held.
     pub counters: Vec<Bytes>,
     /// Records of new entries and trims of our own logs.
     pub logs: Vec<Bytes>,
+    /// What came from peers, in the order of its arrival. See [`Grid::relay`].
+    pub relayed: Vec<Relayed>,
 }
 
 /// What a record changed here.
@@ -58,6 +64,7 @@ pub enum ApplyError {
 #[derive(Debug)]
 pub struct CounterScan {
     grid: Arc<Grid>,
+    number: FlushNumber,
     epoch: Epoch,
     have: Have,
     complete: Vec<(OriginId, Epoch)>,
@@ -66,9 +73,9 @@ pub struct CounterScan {
 }
 
 impl CounterScan {
-    /// After the scan, go on with the flush that follows this one.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
+    /// The flush and the epoch up to which the scan holds everything: go on with the flush after.
+    pub fn complete_to(&self) -> (FlushNumber, Epoch) {
+        (self.number, self.epoch)
     }
 
     /// The next record, at most `bytes_max` long; none at the end.
@@ -96,6 +103,16 @@ impl CounterScan {
     }
 }
 
+/// What merging a record did.
+struct Merged {
+    /// It held something that was not here.
+    news: bool,
+    /// The sites that wrote what is in it.
+    sites: BTreeSet<SiteName>,
+    counters: u64,
+    entries: u64,
+}
+
 impl Grid {
     /// What our components are signed with.
     pub fn origin(&self) -> Origin {
@@ -111,6 +128,8 @@ impl Grid {
     pub fn positions(&self) -> Positions {
         let state = self.state.lock();
         let watermarks = state.completeness(Show::Durable).into_iter();
+        let trusted = |(origin, _): &(OriginId, Epoch)| *origin != OriginId::OWN || !state.doubtful;
+        let watermarks = watermarks.filter(trusted);
         let named = |(origin, epoch)| (state.origins.origin(origin).clone(), epoch);
         Positions {
             watermarks: watermarks.map(named).collect(),
@@ -122,9 +141,14 @@ impl Grid {
         }
     }
 
+    /// The last flush that had something for peers, as it moves.
+    pub fn subscribe_flushes(&self) -> watch::Receiver<FlushNumber> {
+        self.flushes.subscribe()
+    }
+
     /// One of the recent flushes; none when it is too old (then scan) or has not happened yet.
-    pub fn flushed(&self, epoch: Epoch) -> Option<Arc<Flushed>> {
-        self.state.lock().recall(epoch)
+    pub fn flushed(&self, number: FlushNumber) -> Option<Arc<Flushed>> {
+        self.state.lock().recall(number)
     }
 
     /// Starts a scan of all that somebody who holds `have` lacks of the counters.
@@ -139,6 +163,7 @@ impl Grid {
         });
         CounterScan {
             grid: self.clone(),
+            number: state.flush_number,
             epoch: state.durable_epoch,
             have: Have(held.collect()),
             complete: state.completeness(Show::Durable),
@@ -192,32 +217,40 @@ impl Grid {
         });
     }
 
-    /// Merges a peer's record into memory and queues it for the journal.
-    pub fn apply(&self, record: Bytes) -> Result<Applied, ApplyError> {
+    /// Merges a record that the peer `from` sent into memory. If it was news it is queued for
+    /// the journal, and for other peers.
+    pub fn apply(&self, from: &SiteName, record: Bytes) -> Result<Applied, ApplyError> {
         let check = self.state.lock().check_writable();
         check.map_err(|error| ApplyError::Refused(error.to_string()))?;
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
-        let (counters, entries) = match kind {
-            Kind::Counters => (self.apply_counters(body)?, 0),
-            Kind::Log => (
-                0,
-                self.apply_section(&decode_log(body).map_err(malformed)?)?,
-            ),
+        let merged = match kind {
+            Kind::Counters => self.apply_counters(body)?,
+            Kind::Log => self.apply_section(&decode_log(body).map_err(malformed)?)?,
             Kind::Packed => return Err(ApplyError::Malformed("it is packed")),
         };
-        let (ticket, waiting) = self.state.lock().enqueue(record);
+        let mut state = self.state.lock();
+        state.tally.applied += 1;
+        let (mut ticket, mut waiting) = (state.ticket, 0);
+        if merged.news {
+            (ticket, waiting) = state.enqueue(Relayed {
+                from: from.clone(),
+                sites: merged.sites,
+                record,
+            });
+        }
+        drop(state);
         if waiting > QUEUE_BYTES_HURRY {
             self.flush_soon();
         }
         Ok(Applied {
             ticket,
-            counters,
-            entries,
+            counters: merged.counters,
+            entries: merged.entries,
         })
     }
 
-    fn apply_counters(&self, body: &[u8]) -> Result<u64, ApplyError> {
+    fn apply_counters(&self, body: &[u8]) -> Result<Merged, ApplyError> {
         let updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
         let numbers = {
@@ -226,26 +259,48 @@ impl Grid {
             state.check_own(&updates, &numbers);
             numbers
         };
+        let mut news = false;
+        let conflicts = self.state.lock().tally.conflicts;
         for rows in updates.rows.chunks(MERGE_SLICE) {
             let mut state = self.state.lock();
             for row in rows {
-                state.merge_row(&updates, row, &numbers).map_err(full)?;
+                news |= state.merge_row(&updates, row, &numbers).map_err(full)?;
             }
         }
-        self.state.lock().complete(&updates, &numbers);
-        Ok(updates.rows.len() as u64)
+        let mut state = self.state.lock();
+        let conflicts = state.tally.conflicts - conflicts;
+        if conflicts > 0 {
+            tracing::error!(
+                counters = conflicts,
+                "a peer holds other sums of the same versions of counters"
+            );
+        }
+        news |= state.complete(&updates, &numbers);
+        Ok(Merged {
+            news,
+            sites: updates.origins.iter().map(|o| o.site.clone()).collect(),
+            counters: updates.rows.len() as u64,
+            entries: 0,
+        })
     }
 
-    fn apply_section(&self, section: &LogSection<'_>) -> Result<u64, ApplyError> {
+    fn apply_section(&self, section: &LogSection<'_>) -> Result<Merged, ApplyError> {
         let full = |_| ApplyError::Refused("too many sites or names".to_owned());
         let mut state = self.state.lock();
+        let before = state.log_position(&section.log);
         let merged = state.merge_section(section).map_err(full)?;
-        merged.map_err(|gap| {
+        let entries = merged.map_err(|gap| {
             state.tally.gaps += 1;
             ApplyError::Gap {
                 log: section.log.clone(),
                 have: gap.have,
             }
+        })?;
+        Ok(Merged {
+            news: state.log_position(&section.log) != before,
+            sites: BTreeSet::from([section.log.site.clone()]),
+            counters: 0,
+            entries,
         })
     }
 

@@ -34,6 +34,8 @@ pub(super) enum Show {
     Durable,
     /// Everything that a flush has taken: for the disk itself.
     Sealed,
+    /// Everything as clients see it at the moment, flushed or not: not to be merged anywhere.
+    Present,
 }
 
 /// Where a scan over the counters stands.
@@ -60,10 +62,18 @@ impl State {
         rows: &mut CounterRows,
         bytes_max: usize,
     ) -> bool {
-        let settled_to = match show {
-            Show::Durable => self.durable_epoch,
-            Show::Sealed => self.epoch,
-        };
+        self.scan_slice_where(cursor, (have, show), rows, bytes_max, |_| true)
+    }
+
+    /// The same of the counters whose key and field `wanted` accepts.
+    pub(super) fn scan_slice_where(
+        &self,
+        cursor: &mut CounterCursor,
+        (have, show): (&Have, Show),
+        rows: &mut CounterRows,
+        bytes_max: usize,
+        wanted: impl Fn((&[u8], Option<&[u8]>)) -> bool,
+    ) -> bool {
         for _ in 0..VISITS_PER_SLICE {
             if cursor.ended || rows.bytes_max() >= bytes_max {
                 break;
@@ -72,22 +82,32 @@ impl State {
                 None => cursor.ended = true,
                 Some(at) => {
                     cursor.at = Some(at);
-                    self.collect(at, have, settled_to, rows);
+                    if wanted(self.keys.key_of(at)) {
+                        self.collect(at, (have, show), rows);
+                    }
                 }
             }
         }
         !cursor.ended
     }
 
-    fn collect(&self, at: CounterRef, have: &Have, settled_to: Epoch, rows: &mut CounterRows) {
+    fn collect(&self, at: CounterRef, (have, show): (&Have, Show), rows: &mut CounterRows) {
         let counter = self.keys.counter(at);
-        let dirty = counter.has(flag::DIRTY);
-        let settled = !dirty && counter.own.version <= settled_to.0;
-        let own = Part {
+        let dirty = counter.has(flag::DIRTY) && show != Show::Present;
+        let settled = match show {
+            Show::Durable => !dirty && counter.own.version <= self.durable_epoch.0,
+            Show::Sealed => !dirty,
+            Show::Present => true,
+        };
+        let mut own = Part {
             origin: OriginId::OWN,
             component: counter.own,
         };
-        let own = (settled && own.component.version > 0).then_some(own);
+        if show == Show::Present {
+            own.component.version = own.component.version.max(1);
+        }
+        let written = counter.own.version > 0 || counter.has(flag::DIRTY);
+        let own = (settled && written).then_some(own);
         let others = self.keys.others(at);
         let others = others.map(|(origin, component)| Part { origin, component });
         let parts: Vec<_> = own
@@ -100,8 +120,17 @@ impl State {
         }
         // Likewise for presence: while it is ours and not on disk, nothing is said about it.
         let unsettled = dirty || (counter.site == SiteId::OWN && !settled);
-        let hlc = if unsettled { 0 } else { counter.hlc };
+        let hlc = match (show, unsettled) {
+            // One that no flush has stamped yet is seen all the same.
+            (Show::Present, _) => counter.hlc.max(1),
+            (_, true) => 0,
+            (_, false) => counter.hlc,
+        };
         let presence = (hlc, counter.site, counter.has(flag::PRESENT));
+        let settled_to = match show {
+            Show::Durable => self.durable_epoch,
+            Show::Sealed | Show::Present => self.epoch,
+        };
         // What of this is not durable is in a flush to come, with all the rest of it.
         let extra = self.keys.extra(at);
         let extra = extra.filter(|extra| extra.speaks() && extra.changed <= settled_to.0);
@@ -113,7 +142,7 @@ impl State {
         while let Some(log) = self.logs.get(cursor.log) {
             let to = match show {
                 Show::Durable => log.durable,
-                Show::Sealed => log.position(),
+                Show::Sealed | Show::Present => log.position(),
             };
             if let Some((record, have)) = log.section_after(cursor.have, to, RECORD_BYTES_MAX) {
                 cursor.have = have;
@@ -131,7 +160,7 @@ impl State {
     pub(super) fn completeness(&self, show: Show) -> Vec<(OriginId, Epoch)> {
         let (own, others) = match show {
             Show::Durable => (self.durable_epoch, &self.durable_watermarks),
-            Show::Sealed => (self.epoch, &self.watermarks),
+            Show::Sealed | Show::Present => (self.epoch, &self.watermarks),
         };
         let others = others.iter().map(|(origin, epoch)| (*origin, *epoch));
         std::iter::once((OriginId::OWN, own))

@@ -1,7 +1,5 @@
 //! First half of a flush: everything that changed gets its version and becomes records.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -11,7 +9,7 @@ use super::counter::{Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterRows, Part};
 use super::state::{LogId, State};
-use super::{Epoch, LogPosition, Ticket};
+use super::{Epoch, LogPosition, Relayed, Ticket};
 
 /// Counters sealed under the lock at a time.
 const SLICE: usize = 512;
@@ -25,7 +23,7 @@ pub(super) struct Sealed {
     pub(super) epoch: Option<Epoch>,
     pub(super) ticket: Ticket,
     /// Records of peers.
-    pub(super) queue: Vec<Bytes>,
+    pub(super) queue: Vec<Relayed>,
     pub(super) counters: Vec<Bytes>,
     pub(super) logs: Vec<Bytes>,
     pub(super) positions: Vec<(LogId, LogPosition)>,
@@ -40,7 +38,8 @@ impl Sealed {
 
     /// What goes to the journal.
     pub(super) fn records(&self) -> Vec<Bytes> {
-        let records = self.queue.iter().chain(&self.logs).chain(&self.counters);
+        let queue = self.queue.iter().map(|relayed| &relayed.record);
+        let records = queue.chain(&self.logs).chain(&self.counters);
         records.cloned().collect()
     }
 }
@@ -157,12 +156,15 @@ impl State {
         self.settle_positions(sealed.positions, sealed.watermarks);
         if let Some(epoch) = sealed.epoch {
             self.durable_epoch = epoch;
-            let flushed = super::Flushed {
-                epoch,
+        }
+        if sealed.epoch.is_some() || !sealed.queue.is_empty() {
+            self.remember(super::Flushed {
+                number: self.flush_number.next(),
+                epoch: self.durable_epoch,
                 counters: sealed.counters,
                 logs: sealed.logs,
-            };
-            self.remember(Arc::new(flushed));
+                relayed: sealed.queue,
+            });
         }
         self.durable_epoch
     }

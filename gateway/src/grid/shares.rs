@@ -107,6 +107,12 @@ impl Keyspace {
         inline.into_iter().chain(more.into_iter().flatten())
     }
 
+    /// The component of another origin; one of version 0 if there is none.
+    pub(super) fn other(&self, at: CounterRef, origin: OriginId) -> Component {
+        let found = self.others(at).find(|(known, _)| *known == origin);
+        found.map(|(_, component)| component).unwrap_or_default()
+    }
+
     /// Merges a component of another origin.
     pub(super) fn merge_other(&mut self, at: CounterRef, origin: OriginId, component: Component) {
         let counter = self.counter_mut(at);

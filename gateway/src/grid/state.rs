@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::clock::HybridClock;
@@ -11,7 +10,7 @@ use super::counter::{OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
-use super::{EntryId, Epoch, Flushed, LogName, Origin, Ticket};
+use super::{EntryId, Epoch, FlushNumber, Flushed, LogName, LogPosition, Origin, Relayed, Ticket};
 
 /// Place of a log in [`State::logs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +61,12 @@ pub(super) struct Tally {
     pub(super) expired: u64,
     /// Records by which a peer showed that it holds newer counters of ours than we do.
     pub(super) own_from_peers: u64,
+    /// Components and entries of peers that contradict what we hold.
+    pub(super) conflicts: u64,
+    /// Counters of which comparing with peers showed that something was lost or damaged.
+    pub(super) differences: u64,
+    /// Bytes of entries that were let go before every peer had them.
+    pub(super) shed_bytes: u64,
 }
 
 /// The grid in memory.
@@ -80,7 +85,7 @@ pub(crate) struct State {
     pub(super) now_ms: u64,
     pub(super) dirty_logs: Vec<LogId>,
     /// Records of peers that the journal does not hold yet.
-    pub(super) queue: Vec<Bytes>,
+    pub(super) queue: Vec<Relayed>,
     pub(super) queue_bytes: usize,
     pub(super) watermarks: HashMap<OriginId, Epoch>,
     pub(super) durable_watermarks: HashMap<OriginId, Epoch>,
@@ -90,11 +95,15 @@ pub(crate) struct State {
     pub(super) durable_epoch: Epoch,
     pub(super) recent: VecDeque<Arc<Flushed>>,
     pub(super) recent_bytes: usize,
+    /// The last flush that had something for peers.
+    pub(super) flush_number: FlushNumber,
     /// Stands for the next flush to begin.
     pub(super) ticket: Ticket,
     pub(super) clock: HybridClock,
     /// Names that clients see.
     pub(super) visible: u64,
+    /// The journal was damaged: nobody knows of what we do not hold everything.
+    pub(super) doubtful: bool,
     /// Why writes are refused.
     pub(super) refused: Option<Arc<str>>,
     pub(super) memory_bytes_max: usize,
@@ -124,9 +133,11 @@ impl State {
             durable_epoch: Epoch(0),
             recent: VecDeque::new(),
             recent_bytes: 0,
+            flush_number: FlushNumber(0),
             ticket: Ticket(1),
             clock: HybridClock::default(),
             visible: 0,
+            doubtful: false,
             refused: None,
             memory_bytes_max,
             log_bytes: 0,
@@ -210,6 +221,12 @@ impl State {
         }
     }
 
+    /// How much of a log is here.
+    pub(super) fn log_position(&self, name: &LogName) -> LogPosition {
+        let id = self.log_ids.get(name);
+        id.map_or_else(LogPosition::default, |id| self.logs[id.0].position())
+    }
+
     /// The log at `id`.
     pub(crate) fn log(&self, id: LogId) -> &Log {
         &self.logs[id.0]
@@ -251,10 +268,9 @@ impl State {
 
     /// Queues a peer's record, merged in full, for the journal: the flush that will hold it, and
     /// how many bytes wait for that.
-    pub(super) fn enqueue(&mut self, record: Bytes) -> (Ticket, usize) {
-        self.tally.applied += 1;
-        self.queue_bytes += record.len();
-        self.queue.push(record);
+    pub(super) fn enqueue(&mut self, relayed: Relayed) -> (Ticket, usize) {
+        self.queue_bytes += relayed.record.len();
+        self.queue.push(relayed);
         (self.ticket, self.queue_bytes)
     }
 

@@ -51,6 +51,14 @@ pub struct GridStats {
     /// Records of peers with newer counters of this site than its own journal had: the journal
     /// has lost something that was durable.
     pub own_from_peers_total: u64,
+    /// Sums of peers that contradict what is held here: memory, a disk or a program went wrong.
+    pub conflicts_total: u64,
+    /// Bytes of trimmed entries that are kept because a peer lacks them.
+    pub held_bytes: u64,
+    /// Bytes of those that were let go all the same: `grid.on_full = "shed"`.
+    pub shed_bytes_total: u64,
+    /// Counters of which comparing with peers showed that something was lost or damaged.
+    pub differences_total: u64,
 }
 
 impl Grid {
@@ -80,6 +88,10 @@ impl Grid {
             applied_records_total: state.tally.applied,
             applied_gaps_total: state.tally.gaps,
             own_from_peers_total: state.tally.own_from_peers,
+            conflicts_total: state.tally.conflicts,
+            held_bytes: state.logs.iter().map(|log| log.held_bytes() as u64).sum(),
+            shed_bytes_total: state.tally.shed_bytes,
+            differences_total: state.tally.differences,
         }
     }
 }

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, HOST};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use super::metrics;
 use super::status::Status;
+use crate::replicate::compare::{CompareError, Comparison};
 
 /// Knows how the gateway is.
 pub trait StatusSource: Send + Sync + 'static {
@@ -35,6 +37,9 @@ pub trait StatusSource: Send + Sync + 'static {
 
     /// Digest of its whole grid, in hexadecimal. May take long.
     fn digest(&self) -> String;
+
+    /// Compares the grid with that of a peer, which mends what differs.
+    fn compare(&self, site: String) -> BoxFuture<'static, Result<Comparison, CompareError>>;
 }
 
 /// What the pages are made from.
@@ -53,7 +58,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
-const PATHS: &str = "there are /metrics, /status, /digest, /livez and /readyz\n";
+const PATHS: &str = "there are /metrics, /status, /digest, /verify/SITE, /livez and /readyz\n";
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +162,7 @@ fn router(source: Source, any_host: bool) -> Router {
         .route("/metrics", get(serve_metrics))
         .route("/status", get(serve_status))
         .route("/digest", get(serve_digest))
+        .route("/verify/{site}", get(serve_verify))
         .route("/readyz", get(serve_ready))
         .route("/livez", get(async || "alive\n"))
         .fallback(async || (StatusCode::NOT_FOUND, format!("no such page; {PATHS}")))
@@ -217,12 +223,9 @@ async fn serve_metrics(State(source): State<Source>) -> Response {
 }
 
 async fn serve_status(State(source): State<Source>) -> Response {
-    match ask(source)
-        .await
-        .map(|status| serde_json::to_string(&status))
-    {
-        Some(Ok(text)) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
-        Some(Err(_)) | None => unavailable(),
+    match ask(source).await {
+        Some(status) => json(&status),
+        None => unavailable(),
     }
 }
 
@@ -231,6 +234,20 @@ async fn serve_digest(State(Source { gateway, digesting }): State<Source>) -> Re
     let _turn = digesting.lock().await;
     match tokio::task::spawn_blocking(move || gateway.digest()).await {
         Ok(digest) => (digest + "\n").into_response(),
+        Err(_) => unavailable(),
+    }
+}
+
+async fn serve_verify(State(source): State<Source>, Path(site): Path<String>) -> Response {
+    match source.gateway.compare(site).await {
+        Ok(comparison) => json(&comparison),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(_) => unavailable(),
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use strait_transport::{ClassStatus, Ledger, LinkStatus, Phase, PublicKey, SiteName};
 
 use crate::datadir::Incarnation;
+use crate::replicate::compare::Comparison;
 
 /// A link that is connecting for longer than this is called down.
 const CONNECTING_MAX: Duration = Duration::from_secs(10);
@@ -102,6 +103,23 @@ pub struct LinkReport {
     pub classes: Vec<ClassReport>,
     /// How far the peer is behind, each kind of stream for itself.
     pub streams: Vec<StreamReport>,
+    /// Everything that the peer held when the session began is here.
+    #[serde(default)]
+    pub heard_all: bool,
+    /// Comparisons of what both sites hold.
+    #[serde(default)]
+    pub compared: CompareReport,
+}
+
+/// Comparisons of what both sites of a link hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompareReport {
+    /// Comparisons that this site asked for and that came to an end.
+    pub rounds: u64,
+    /// Those that did not.
+    pub failed: u64,
+    /// What the last one found.
+    pub last: Option<Comparison>,
 }
 
 /// Bytes at each step on their way out, and what waits.
@@ -197,6 +215,8 @@ impl LinkReport {
             ledger: ByteLedger::from(status.ledger),
             classes: status.classes.iter().map(ClassReport::from).collect(),
             streams: Vec::new(),
+            heard_all: false,
+            compared: CompareReport::default(),
         }
     }
 }

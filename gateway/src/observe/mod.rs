@@ -15,7 +15,7 @@ mod status;
 mod table;
 
 pub use http::{BindError, Server, StatusSource};
-pub use link::{ByteLedger, ClassReport, LinkPhase, LinkReport, StreamReport};
+pub use link::{ByteLedger, ClassReport, CompareReport, LinkPhase, LinkReport, StreamReport};
 pub use readable::{bytes, seconds};
-pub use status::{GatewayReport, HistoryReport, Status};
+pub use status::{GatewayReport, HistoryReport, SnapshotReport, Status};
 pub use table::render;

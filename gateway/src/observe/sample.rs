@@ -1,10 +1,13 @@
 //! A gateway for tests: one link up, one down.
 
+use futures_util::future::BoxFuture;
+
 use super::*;
 use crate::bulk::BulkFigures;
 use crate::datadir::Incarnation;
 use crate::forward::{FlowReport, ForwardReport, ForwardsReport};
 use crate::grid::GridStats;
+use crate::replicate::compare::{CompareError, Comparison};
 
 /// A gateway that never changes.
 #[derive(Debug)]
@@ -17,6 +20,10 @@ impl StatusSource for Still {
 
     fn digest(&self) -> String {
         "00ff".to_owned()
+    }
+
+    fn compare(&self, peer: String) -> BoxFuture<'static, Result<Comparison, CompareError>> {
+        Box::pin(async { Err(CompareError::NotLinked(peer)) })
     }
 }
 
@@ -43,6 +50,14 @@ pub(crate) fn status() -> Status {
             journal_bytes: 9 << 20,
             writes_total: 42,
             ..GridStats::default()
+        },
+        full_in_s: Some(86_400.0),
+        snapshots: SnapshotReport {
+            kept: 3,
+            bytes: 5 << 20,
+            last_time_s: Some(1_700_000_000.0),
+            taken: 1,
+            failed: 0,
         },
         history: HistoryReport {
             chunks: 12_345,
@@ -169,5 +184,11 @@ fn north() -> LinkReport {
         ledger: ByteLedger::default(),
         classes: Vec::new(),
         streams: Vec::new(),
+        heard_all: false,
+        compared: CompareReport {
+            rounds: 1,
+            failed: 0,
+            last: Some(Comparison::default()),
+        },
     }
 }

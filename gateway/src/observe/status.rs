@@ -19,6 +19,12 @@ pub struct Status {
     pub links: Vec<LinkReport>,
     /// Counters and logs.
     pub grid: GridStats,
+    /// Seconds until the grid's memory is full, if it goes on growing as it does.
+    #[serde(default)]
+    pub full_in_s: Option<f64>,
+    /// Copies of the counters by time.
+    #[serde(default)]
+    pub snapshots: SnapshotReport,
     /// What the peers hold too.
     pub history: HistoryReport,
     /// Files.
@@ -47,6 +53,21 @@ pub struct GatewayReport {
     pub grid_address: String,
     /// Redis clients that are connected.
     pub clients: u64,
+}
+
+/// Copies of the counters by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    /// How many there are.
+    pub kept: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last one was begun: seconds since 1970.
+    pub last_time_s: Option<f64>,
+    /// Taken since the gateway was started.
+    pub taken: u64,
+    /// Attempts that failed.
+    pub failed: u64,
 }
 
 /// The history: bytes that peers hold too.

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::progress::Kind;
-use crate::grid::{Epoch, Flushed, Grid};
+use crate::grid::{FlushNumber, Flushed, Grid};
 
 /// Flushes whose times are kept. When they are full every second one goes, so a
 /// long outage is still measured, only less finely.
@@ -17,7 +18,7 @@ const MARKS_MAX: usize = 4096;
 /// When each flush became durable, and how much it held: what a peer's lag is
 /// measured against.
 #[derive(Debug, Default)]
-pub struct EpochClock {
+pub struct FlushClock {
     marks: Mutex<VecDeque<Mark>>,
 }
 
@@ -33,7 +34,7 @@ pub struct Lag {
 /// One flush, with the sums of all since the start.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    epoch: Epoch,
+    number: FlushNumber,
     at: Instant,
     sums: [Sum; 2],
 }
@@ -44,12 +45,12 @@ struct Sum {
     bytes: u64,
 }
 
-impl EpochClock {
+impl FlushClock {
     /// Notes each flush as it happens, until the grid is gone.
-    pub async fn run(&self, grid: Arc<Grid>, mut epochs: watch::Receiver<Epoch>) {
-        let mut noted = *epochs.borrow_and_update();
-        while epochs.changed().await.is_ok() {
-            let durable = *epochs.borrow_and_update();
+    pub async fn run(&self, grid: Arc<Grid>, mut flushes: watch::Receiver<FlushNumber>) {
+        let mut noted = *flushes.borrow_and_update();
+        while flushes.changed().await.is_ok() {
+            let durable = *flushes.borrow_and_update();
             while noted < durable {
                 noted = noted.next();
                 // One that is not kept any more counts with the next.
@@ -63,12 +64,13 @@ impl EpochClock {
     fn note(&self, flushed: &Flushed, at: Instant) {
         let mut marks = self.marks.lock();
         let mut sums = marks.back().map_or([Sum::default(); 2], |last| last.sums);
-        for (sum, records) in sums.iter_mut().zip([&flushed.counters, &flushed.logs]) {
-            sum.records += records.len() as u64;
-            sum.bytes += records
-                .iter()
-                .map(|record| record.len() as u64)
-                .sum::<u64>();
+        let mut add = |kind: Kind, record: &Bytes| {
+            let sum = &mut sums[kind as usize];
+            sum.records += 1;
+            sum.bytes += record.len() as u64;
+        };
+        for (kind, record) in flushed_records(flushed) {
+            add(kind, record);
         }
         if marks.len() == MARKS_MAX {
             let mut keep = false;
@@ -78,7 +80,7 @@ impl EpochClock {
             });
         }
         marks.push_back(Mark {
-            epoch: flushed.epoch,
+            number: flushed.number,
             at,
             sums,
         });
@@ -86,10 +88,10 @@ impl EpochClock {
 
     /// What somebody lacks who holds everything up to `acked`, of what was flushed since
     /// the gateway started.
-    pub fn lag(&self, acked: Epoch, kind: Kind, now: Instant) -> Lag {
+    pub fn lag(&self, acked: FlushNumber, kind: Kind, now: Instant) -> Lag {
         let sum = |mark: &Mark| mark.sums[kind as usize];
         let marks = self.marks.lock();
-        let lacking = marks.partition_point(|mark| mark.epoch <= acked);
+        let lacking = marks.partition_point(|mark| mark.number <= acked);
         let before = lacking.checked_sub(1).and_then(|index| marks.get(index));
         let held = before.map_or(Sum::default(), sum);
         let first = marks
@@ -106,15 +108,25 @@ impl EpochClock {
     }
 }
 
+/// All records of a flush, others' too.
+fn flushed_records(flushed: &Flushed) -> impl Iterator<Item = (Kind, &Bytes)> {
+    let counters = flushed.counters.iter().map(|r| (Kind::Counters, r));
+    let logs = flushed.logs.iter().map(|r| (Kind::Logs, r));
+    let relayed = flushed.relayed.iter();
+    let relayed = relayed.map(|relayed| (Kind::of(relayed), &relayed.record));
+    counters.chain(logs).chain(relayed)
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
+    use crate::grid::Epoch;
 
-    fn flush(epoch: u64, counters: usize, logs: usize) -> Flushed {
+    fn flush(number: u64, counters: usize, logs: usize) -> Flushed {
         Flushed {
-            epoch: Epoch(epoch),
+            number: FlushNumber(number),
+            epoch: Epoch(number),
+            relayed: Vec::new(),
             counters: vec![Bytes::from_static(b"0123456789"); counters],
             logs: vec![Bytes::from_static(b"01234"); logs],
         }
@@ -122,13 +134,13 @@ mod tests {
 
     #[test]
     fn lag_begins_with_the_first_flush_that_is_lacking() {
-        let clock = EpochClock::default();
+        let clock = FlushClock::default();
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         for n in 1..=10 {
             clock.note(&flush(n, 1, usize::from(n == 9)), at(n));
         }
-        let lag = |acked, kind| clock.lag(Epoch(acked), kind, at(20));
+        let lag = |acked, kind| clock.lag(FlushNumber(acked), kind, at(20));
         assert_eq!(lag(10, Kind::Counters), Lag::default());
         let expected = Lag {
             age: Duration::from_secs(12),
@@ -151,14 +163,14 @@ mod tests {
 
     #[test]
     fn a_long_outage_keeps_its_sums() {
-        let clock = EpochClock::default();
+        let clock = FlushClock::default();
         let start = Instant::now();
         for n in 1..=100_000 {
             clock.note(&flush(n, 1, 0), start + Duration::from_millis(n));
         }
         assert!(clock.marks.lock().len() <= MARKS_MAX);
         let now = start + Duration::from_secs(100);
-        let lag = clock.lag(Epoch(0), Kind::Counters, now);
+        let lag = clock.lag(FlushNumber(0), Kind::Counters, now);
         assert_eq!(lag.records, 100_000);
         assert!(lag.age >= Duration::from_secs(90), "{:?}", lag.age);
     }

@@ -1,7 +1,9 @@
 //! The batches of a grid stream. Drawn in `docs/WIRE.md`, section "Grid stream".
 
+use std::collections::BTreeSet;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use strait_transport::BATCH_BYTES_MAX;
+use strait_transport::{BATCH_BYTES_MAX, SiteName};
 
 /// Bytes in front of each record: its length.
 const LEN_BYTES: usize = 4;
@@ -10,6 +12,11 @@ const POSITIONS_PART: u8 = 1;
 const POSITIONS_END: u8 = 2;
 const ASK: u8 = 3;
 const RECORDS: u8 = 4;
+const LINKED: u8 = 5;
+const CAUGHT_UP: u8 = 6;
+
+/// Sites that a message may name: more are no deployment.
+const LINKED_MAX: usize = 128;
 
 /// One batch of a grid stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +27,11 @@ pub(super) enum Message {
     Ask,
     /// Records, to be applied in order.
     Records(Vec<Bytes>),
+    /// The sites to which the sender of this has links that are up: what they write need not be
+    /// passed on to it.
+    Linked(BTreeSet<SiteName>),
+    /// Everything that the receiver of this lacked by its positions has been sent.
+    CaughtUp,
 }
 
 /// A batch that is none of these: the peer's fault.
@@ -38,6 +50,8 @@ impl Message {
             }),
             ASK if batch.is_empty() => Ok(Self::Ask),
             RECORDS => decode_records(batch).map(Self::Records),
+            CAUGHT_UP if batch.is_empty() => Ok(Self::CaughtUp),
+            LINKED => decode_linked(&batch).map(Self::Linked),
             _ => Err(MalformedMessage),
         }
     }
@@ -55,6 +69,28 @@ fn decode_records(mut batch: Bytes) -> Result<Vec<Bytes>, MalformedMessage> {
     Ok(records)
 }
 
+fn decode_linked(batch: &[u8]) -> Result<BTreeSet<SiteName>, MalformedMessage> {
+    let text = std::str::from_utf8(batch).map_err(|_| MalformedMessage)?;
+    let names = text.split_terminator('\n').take(LINKED_MAX + 1);
+    let sites: BTreeSet<SiteName> = names
+        .map(|name| name.parse().map_err(|_| MalformedMessage))
+        .collect::<Result<_, _>>()?;
+    if sites.len() > LINKED_MAX {
+        return Err(MalformedMessage);
+    }
+    Ok(sites)
+}
+
+/// The batch that names the sites to which we have links.
+pub(super) fn linked(sites: &BTreeSet<SiteName>) -> Bytes {
+    let mut batch = vec![LINKED];
+    for site in sites {
+        batch.extend(site.as_ref().as_bytes());
+        batch.push(b'\n');
+    }
+    batch.into()
+}
+
 /// The batch for a piece of positions.
 pub(super) fn positions(piece: &[u8], end: bool) -> Bytes {
     let mut batch = BytesMut::with_capacity(1 + piece.len());
@@ -66,6 +102,11 @@ pub(super) fn positions(piece: &[u8], end: bool) -> Bytes {
 /// The batch that asks for positions.
 pub(super) fn ask() -> Bytes {
     Bytes::from_static(&[ASK])
+}
+
+/// The batch that says that a catch-up is over.
+pub(super) fn caught_up() -> Bytes {
+    Bytes::from_static(&[CAUGHT_UP])
 }
 
 /// The batch that holds no record: its acknowledgement says that all before it is applied.
@@ -112,7 +153,13 @@ mod tests {
         };
         assert_eq!(Message::decode(positions(b"abc", true)).unwrap(), piece);
         assert_eq!(Message::decode(ask()).unwrap(), Message::Ask);
+        assert_eq!(Message::decode(caught_up()).unwrap(), Message::CaughtUp);
         assert!(Message::decode(Bytes::new()).is_err());
+        let sites: BTreeSet<SiteName> = ["east", "west"].map(|s| s.parse().unwrap()).into();
+        let read = |sites| Message::decode(linked(sites)).unwrap();
+        assert_eq!(read(&sites), Message::Linked(sites.clone()));
+        assert_eq!(read(&BTreeSet::new()), Message::Linked(BTreeSet::new()));
+        assert!(Message::decode(Bytes::from_static(b"\x05No Site\n")).is_err());
     }
 
     proptest! {

@@ -4,10 +4,17 @@
 //! counters and every log. From there the other sends what is missing (a scan), and
 //! then each flush of its grid as it becomes durable. Records are idempotent, so
 //! whenever anything is in doubt the answer is to tell positions again.
+//!
+//! What came from one peer is passed on to the others, save to those that hear it
+//! themselves: each end says to which sites it has links that are up. So a mesh passes
+//! nothing on, a hub everything, and a mesh with a broken link what that link would
+//! have carried.
 
+pub mod compare;
 mod floors;
 mod lag;
 mod message;
+mod neighbours;
 mod progress;
 mod receive;
 mod ship;
@@ -24,8 +31,10 @@ use crate::forward::Forwards;
 use crate::grid::Grid;
 use crate::streams::StreamOpen;
 
+use compare::Comparer;
 pub use floors::Floors;
-pub use lag::{EpochClock, Lag};
+pub use lag::{FlushClock, Lag};
+pub use neighbours::Neighbours;
 pub use progress::{Kind, Progress, ProgressFigures};
 
 /// What the links of a gateway share.
@@ -35,20 +44,32 @@ pub struct Rooms {
     pub bulk: Arc<Bulk>,
     pub forwards: Arc<Forwards>,
     pub floors: Arc<Floors>,
+    pub neighbours: Arc<Neighbours>,
 }
 
 /// The replication of one session: ends when it is dropped.
 struct Session {
     incoming: mpsc::UnboundedSender<Received>,
     shipper: JoinHandle<()>,
+    comparing: compare::Roles,
 }
 
 impl Session {
-    fn start(rooms: &Rooms, link: &LinkHandle, progress: &Arc<Progress>) -> Self {
+    fn start(
+        rooms: &Rooms,
+        link: &LinkHandle,
+        (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
+    ) -> Self {
+        progress.heard_all(false);
         let (signals, signalled) = mpsc::unbounded_channel();
         let incoming = receive::start(rooms.grid.clone(), link.site(), progress.clone(), signals);
         let shipper = ship::start(rooms, link.clone(), progress.clone(), signalled);
-        Self { incoming, shipper }
+        let comparing = compare::Roles::start(&rooms.grid, link, comparer);
+        Self {
+            incoming,
+            shipper,
+            comparing,
+        }
     }
 }
 
@@ -60,7 +81,12 @@ impl Drop for Session {
 
 /// Serves one link until its node is closed.
 #[tracing::instrument(name = "link", skip_all, fields(peer = %link.site()))]
-pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progress: Arc<Progress>) {
+pub async fn run(
+    rooms: Rooms,
+    link: LinkHandle,
+    mut events: LinkEvents,
+    (progress, comparer): (Arc<Progress>, Arc<Comparer>),
+) {
     let mut session = None;
     while let Some(event) = events.next().await {
         match event {
@@ -68,8 +94,9 @@ pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progres
                 info!(address = %peer.address, fresh, "link is up");
                 rooms.bulk.handle_up(link.site(), fresh);
                 rooms.forwards.handle_up(link.site(), fresh);
+                rooms.neighbours.handle_up(link.site());
                 if fresh {
-                    session = Some(Session::start(&rooms, &link, &progress));
+                    session = Some(Session::start(&rooms, &link, (&progress, &comparer)));
                 }
             }
             LinkEvent::Down { reason } => {
@@ -79,6 +106,7 @@ pub async fn run(rooms: Rooms, link: LinkHandle, mut events: LinkEvents, progres
                 }
                 rooms.bulk.handle_down(link.site());
                 rooms.forwards.handle_down(link.site());
+                rooms.neighbours.handle_down(link.site());
             }
             LinkEvent::Batch(received) => dispatch(&rooms, &link, session.as_ref(), received),
         }
@@ -92,6 +120,11 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
             if let Some(session) = session {
                 // Its thread is gone only when the session is about to be.
                 drop(session.incoming.send(received));
+            }
+        }
+        Ok(open @ (StreamOpen::CompareAsk | StreamOpen::CompareAnswer)) => {
+            if let Some(session) = session {
+                session.comparing.handle(&open, received);
             }
         }
         Ok(open @ (StreamOpen::BulkMessages | StreamOpen::BulkData { .. })) => {

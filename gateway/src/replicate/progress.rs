@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::grid::Epoch;
+use crate::grid::{FlushNumber, Relayed};
 
 /// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub enum Kind {
 impl Kind {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Counters, Self::Logs];
+
+    /// What a record of another site holds.
+    pub(super) fn of(relayed: &Relayed) -> Self {
+        if relayed.is_log() {
+            Self::Logs
+        } else {
+            Self::Counters
+        }
+    }
 
     /// As status and metrics call it.
     pub fn name(self) -> &'static str {
@@ -30,6 +39,7 @@ pub struct Progress {
     shipped: AtomicU64,
     acked: AtomicU64,
     catching_up: AtomicBool,
+    heard_all: AtomicBool,
     catch_ups: AtomicU64,
     gaps: AtomicU64,
     sent: [AtomicU64; 2],
@@ -41,11 +51,13 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgressFigures {
     /// Our last flush that was sent.
-    pub shipped: Epoch,
+    pub shipped: FlushNumber,
     /// Our last flush that the peer holds durably.
-    pub acked: Epoch,
+    pub acked: FlushNumber,
     /// A scan of what the peer lacks is going on.
     pub catching_up: bool,
+    /// Everything that the peer held when the session began is here.
+    pub heard_all: bool,
     /// Scans since the gateway started.
     pub catch_ups: u64,
     /// Times that entries of the peer's logs were missing and were asked for again.
@@ -62,9 +74,10 @@ impl Progress {
     pub fn figures(&self) -> ProgressFigures {
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         ProgressFigures {
-            shipped: Epoch(read(&self.shipped)),
-            acked: Epoch(read(&self.acked)),
+            shipped: FlushNumber(read(&self.shipped)),
+            acked: FlushNumber(read(&self.acked)),
             catching_up: self.catching_up.load(Ordering::Relaxed),
+            heard_all: self.heard_all.load(Ordering::Relaxed),
             catch_ups: read(&self.catch_ups),
             gaps: read(&self.gaps),
             sent: self.sent.each_ref().map(read),
@@ -73,17 +86,21 @@ impl Progress {
         }
     }
 
-    pub(super) fn shipped(&self, epoch: Epoch) {
-        self.shipped.store(epoch.0, Ordering::Relaxed);
+    pub(super) fn shipped(&self, flush: FlushNumber) {
+        self.shipped.store(flush.0, Ordering::Relaxed);
     }
 
-    pub(super) fn acked(&self, epoch: Epoch) {
-        self.acked.store(epoch.0, Ordering::Relaxed);
+    pub(super) fn acked(&self, flush: FlushNumber) {
+        self.acked.store(flush.0, Ordering::Relaxed);
     }
 
     pub(super) fn catching_up(&self, on: bool) {
         self.catching_up.store(on, Ordering::Relaxed);
         self.catch_ups.fetch_add(u64::from(on), Ordering::Relaxed);
+    }
+
+    pub(super) fn heard_all(&self, all: bool) {
+        self.heard_all.store(all, Ordering::Relaxed);
     }
 
     pub(super) fn record_sent(&self, kind: Kind) {

@@ -1,6 +1,7 @@
 //! Applies what a peer sends, on a thread of its own, and acknowledges each batch
 //! once it is durable here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) enum Signal {
     Theirs(Positions),
     /// Tell the peer what we hold.
     TellOurs,
+    /// The peer has links of its own to these sites.
+    Linked(BTreeSet<SiteName>),
 }
 
 /// A batch that is applied, on its way to being durable.
@@ -47,6 +50,7 @@ pub(super) fn start(
     tokio::spawn(acknowledge(grid.clone(), acks));
     let mut applier = Applier {
         grid,
+        site: site.clone(),
         progress,
         signals,
         pending,
@@ -71,6 +75,8 @@ pub(super) fn start(
 
 struct Applier {
     grid: Arc<Grid>,
+    /// The peer.
+    site: SiteName,
     progress: Arc<Progress>,
     signals: mpsc::UnboundedSender<Signal>,
     pending: mpsc::UnboundedSender<Pending>,
@@ -93,6 +99,14 @@ impl Applier {
                 None
             }
             Ok(Message::Records(records)) => self.records(records),
+            Ok(Message::CaughtUp) => {
+                self.progress.heard_all(true);
+                None
+            }
+            Ok(Message::Linked(sites)) => {
+                self.signal(Signal::Linked(sites));
+                None
+            }
             Err(error) => {
                 self.progress.record_refused();
                 error!(%error, "batch put aside: are both gateways of the same version?");
@@ -174,7 +188,7 @@ impl Applier {
     fn apply(&self, record: Bytes) -> Result<Applied, ApplyError> {
         let mut warned = false;
         loop {
-            match self.grid.apply(record.clone()) {
+            match self.grid.apply(&self.site, record.clone()) {
                 Ok(applied) => {
                     debug!(
                         counters = applied.counters,

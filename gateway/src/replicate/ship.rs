@@ -1,11 +1,11 @@
 //! Sends a peer what it lacks: first by a scan, then flush by flush.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use strait_transport::{Class, LinkHandle, OutStream, SendError, Seq};
+use strait_transport::{Class, LinkHandle, OutStream, SendError, Seq, SiteName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -14,10 +14,12 @@ use tracing::{Instrument, debug, info, warn};
 use super::Rooms;
 use super::floors::Floors;
 use super::message::{self, RecordPacker};
+use super::neighbours::Neighbours;
 use super::progress::{Kind, Progress};
 use super::receive::Signal;
 use crate::grid::{
-    EntryId, Epoch, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX, SentKeys,
+    EntryId, Epoch, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX,
+    Relayed, SentKeys,
 };
 use crate::streams::StreamOpen;
 
@@ -36,11 +38,11 @@ pub(super) fn start(
     progress: Arc<Progress>,
     signals: mpsc::UnboundedReceiver<Signal>,
 ) -> JoinHandle<()> {
-    let (grid, floors) = (rooms.grid.clone(), rooms.floors.clone());
+    let rooms = rooms.clone();
     let task = async move {
         let ended = match link.open(Class::Interactive, StreamOpen::Grid.encode()) {
             Ok(out) => {
-                Shipper::new(grid, floors, link, out, progress, signals)
+                Shipper::new(rooms, link, out, progress, signals)
                     .run()
                     .await
             }
@@ -60,39 +62,61 @@ struct Shipper {
     out: OutStream,
     progress: Arc<Progress>,
     signals: mpsc::UnboundedReceiver<Signal>,
-    epochs: watch::Receiver<Epoch>,
+    flushes: watch::Receiver<FlushNumber>,
+    neighbours: Arc<Neighbours>,
+    /// Our neighbours, as they come and go.
+    known: watch::Receiver<BTreeSet<SiteName>>,
+    /// The sites that the peer last heard we have links to, itself left out.
+    told: BTreeSet<SiteName>,
+    /// The sites that the peer has links to.
+    linked: BTreeSet<SiteName>,
     packer: RecordPacker,
     /// What the peer was told since it last said what it holds.
     keys: SentKeys,
     /// Batches that complete a flush, until they are acknowledged.
-    unacked: VecDeque<(Seq, Epoch)>,
+    unacked: VecDeque<(Seq, Mark)>,
     floor: Floor,
 }
 
-/// What the peer will hold of our logs once it has acknowledged an epoch.
+/// Up to where the peer then holds everything.
+#[derive(Clone, Copy)]
+struct Mark {
+    flush: FlushNumber,
+    epoch: Epoch,
+}
+
+/// What the peer will hold of our logs once it has acknowledged a flush.
 struct Floor {
-    next: Option<(Epoch, Vec<(LogName, EntryId)>)>,
+    next: Option<(FlushNumber, Vec<(LogName, EntryId)>)>,
     taken: Instant,
 }
 
 impl Shipper {
     fn new(
-        grid: Arc<Grid>,
-        floors: Arc<Floors>,
+        rooms: Rooms,
         link: LinkHandle,
         out: OutStream,
         progress: Arc<Progress>,
         signals: mpsc::UnboundedReceiver<Signal>,
     ) -> Self {
-        let epochs = grid.subscribe();
+        let Rooms {
+            grid,
+            floors,
+            neighbours,
+            ..
+        } = rooms;
         Self {
+            flushes: grid.subscribe_flushes(),
+            known: neighbours.subscribe(),
+            neighbours,
+            told: BTreeSet::new(),
+            linked: BTreeSet::new(),
             grid,
             floors,
             link,
             out,
             progress,
             signals,
-            epochs,
             packer: RecordPacker::default(),
             keys: SentKeys::default(),
             unacked: VecDeque::new(),
@@ -104,6 +128,8 @@ impl Shipper {
     }
 
     async fn run(mut self) -> Result<(), SendError> {
+        self.told = self.neighbours_now();
+        self.out.send(message::linked(&self.told), false).await?;
         self.tell_positions().await?;
         let mut theirs = self.their_positions().await?;
         loop {
@@ -129,33 +155,58 @@ impl Shipper {
         Ok(())
     }
 
+    /// The sites that we have links to, but the peer.
+    fn neighbours_now(&mut self) -> BTreeSet<SiteName> {
+        let mut known = self.known.borrow_and_update().clone();
+        known.remove(self.link.site());
+        known
+    }
+
+    /// Tells the peer which links we have. What a link that is gone would have carried comes
+    /// from the peer instead, from where we are.
+    async fn tell_neighbours(&mut self) -> Result<(), SendError> {
+        let known = self.neighbours_now();
+        if known == self.told {
+            return Ok(());
+        }
+        let lost = !self.told.is_subset(&known);
+        self.out.send(message::linked(&known), false).await?;
+        self.told = known;
+        if lost {
+            self.tell_positions().await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the peer says what it holds.
     async fn their_positions(&mut self) -> Result<Positions, SendError> {
         loop {
             match self.signals.recv().await {
                 Some(Signal::Theirs(theirs)) => return Ok(theirs),
                 Some(Signal::TellOurs) => self.tell_positions().await?,
+                Some(Signal::Linked(sites)) => self.linked = sites,
                 None => return Err(SendError::Closed),
             }
         }
     }
 
-    /// Sends everything that somebody at `theirs` lacks; returns the epoch that is
+    /// Sends everything that somebody at `theirs` lacks; returns the flush that is
     /// complete with it.
-    async fn catch_up(&mut self, theirs: Positions) -> Result<Epoch, SendError> {
+    async fn catch_up(&mut self, theirs: Positions) -> Result<FlushNumber, SendError> {
         self.progress.catching_up(true);
         self.keys = SentKeys::default();
-        let epoch = self.scan_counters(&theirs).await?;
+        let mark = self.scan_counters(&theirs).await?;
         for (log, position) in self.grid.logs() {
             self.catch_up_log(&log, theirs.log(&log), position).await?;
         }
-        self.finish_batch(epoch).await?;
+        self.finish_batch(mark).await?;
+        self.out.send(message::caught_up(), false).await?;
         self.progress.catching_up(false);
-        debug!(%epoch, "the peer was sent what it lacked");
-        Ok(epoch)
+        debug!(flush = %mark.flush, "the peer was sent what it lacked");
+        Ok(mark.flush)
     }
 
-    async fn scan_counters(&mut self, theirs: &Positions) -> Result<Epoch, SendError> {
+    async fn scan_counters(&mut self, theirs: &Positions) -> Result<Mark, SendError> {
         let mut scan = self.grid.scan_counters(theirs.clone());
         loop {
             let step;
@@ -166,7 +217,10 @@ impl Shipper {
             .await?;
             match step {
                 Ok(Some(record)) => self.push(Kind::Counters, &record).await?,
-                Ok(None) => return Ok(scan.epoch()),
+                Ok(None) => {
+                    let (flush, epoch) = scan.complete_to();
+                    return Ok(Mark { flush, epoch });
+                }
                 Err(error) => {
                     warn!(%error, "catching up waits");
                     tokio::time::sleep(RETRY).await;
@@ -194,24 +248,29 @@ impl Shipper {
 
     /// Sends each flush as it becomes durable. Ends with new positions when the peer
     /// tells them, or with none when it is too far behind for this.
-    async fn follow(&mut self, mut shipped: Epoch) -> Result<Option<Positions>, SendError> {
+    async fn follow(&mut self, mut shipped: FlushNumber) -> Result<Option<Positions>, SendError> {
         loop {
-            let durable = *self.epochs.borrow_and_update();
+            let durable = *self.flushes.borrow_and_update();
             if self.unacked.len() < UNACKED_MAX {
                 match self.ship_flushes(shipped, durable).await? {
-                    Some(epoch) => shipped = epoch,
+                    Some(flush) => shipped = flush,
                     None => return Ok(None),
                 }
             }
             self.take_floor();
             let oldest = self.unacked.front().map(|(seq, _)| *seq);
             tokio::select! {
-                changed = self.epochs.changed() => changed.map_err(|_| SendError::Closed)?,
+                changed = self.flushes.changed() => changed.map_err(|_| SendError::Closed)?,
                 signal = self.signals.recv() => match signal {
                     Some(Signal::Theirs(theirs)) => return Ok(Some(theirs)),
                     Some(Signal::TellOurs) => self.tell_positions().await?,
+                    Some(Signal::Linked(sites)) => self.linked = sites,
                     None => return Err(SendError::Closed),
                 },
+                changed = self.known.changed() => {
+                    changed.map_err(|_| SendError::Closed)?;
+                    self.tell_neighbours().await?;
+                }
                 acked = acked(&self.out, oldest), if oldest.is_some() => {
                     acked?;
                     self.handle_acked();
@@ -223,26 +282,52 @@ impl Shipper {
     /// Sends the flushes after `shipped`; none when one of them is not kept any more.
     async fn ship_flushes(
         &mut self,
-        shipped: Epoch,
-        durable: Epoch,
-    ) -> Result<Option<Epoch>, SendError> {
-        let mut epoch = shipped;
-        while epoch < durable {
-            epoch = epoch.next();
-            let Some(flushed) = self.grid.flushed(epoch) else {
+        shipped: FlushNumber,
+        durable: FlushNumber,
+    ) -> Result<Option<FlushNumber>, SendError> {
+        let mut mark = None;
+        let mut flush = shipped;
+        let mut sent = false;
+        while flush < durable {
+            flush = flush.next();
+            let Some(flushed) = self.grid.flushed(flush) else {
                 return Ok(None);
             };
-            for record in &flushed.counters {
-                self.push(Kind::Counters, record).await?;
-            }
-            for record in &flushed.logs {
-                self.push(Kind::Logs, record).await?;
+            sent |= self.ship(&flushed).await?;
+            let epoch = flushed.epoch;
+            mark = Some(Mark { flush, epoch });
+        }
+        match mark {
+            Some(mark) if sent => self.finish_batch(mark).await?,
+            Some(mark) => self.skip_to(mark),
+            None => {}
+        }
+        Ok(Some(flush))
+    }
+
+    /// Sends what of a flush the peer needs from us; whether there was anything.
+    async fn ship(&mut self, flushed: &Flushed) -> Result<bool, SendError> {
+        for record in &flushed.counters {
+            self.push(Kind::Counters, record).await?;
+        }
+        for record in &flushed.logs {
+            self.push(Kind::Logs, record).await?;
+        }
+        let mut sent = !(flushed.counters.is_empty() && flushed.logs.is_empty());
+        for relayed in &flushed.relayed {
+            for record in self.relay(relayed) {
+                self.push(Kind::of(relayed), &record).await?;
+                sent = true;
             }
         }
-        if epoch > shipped {
-            self.finish_batch(epoch).await?;
+        Ok(sent)
+    }
+
+    fn relay(&self, relayed: &Relayed) -> Vec<Bytes> {
+        if !self.neighbours.relays() {
+            return Vec::new();
         }
-        Ok(Some(epoch))
+        self.grid.relay(relayed, self.link.site(), &self.linked)
     }
 
     async fn push(&mut self, kind: Kind, record: &Bytes) -> Result<(), SendError> {
@@ -261,23 +346,36 @@ impl Shipper {
         Ok(())
     }
 
-    /// Sends what is left; once it is acknowledged the peer holds everything up to `epoch`.
-    async fn finish_batch(&mut self, epoch: Epoch) -> Result<(), SendError> {
+    /// Sends what is left; once it is acknowledged the peer holds everything up to `mark`.
+    async fn finish_batch(&mut self, mark: Mark) -> Result<(), SendError> {
         // Without a record the peer held it all already; an empty list carries the mark.
         let batch = self.packer.finish().unwrap_or_else(message::no_records);
         let seq = self.out.send(batch, false).await?;
-        self.unacked.push_back((seq, epoch));
-        self.progress.shipped(epoch);
+        self.unacked.push_back((seq, mark));
+        self.progress.shipped(mark.flush);
         Ok(())
     }
 
+    /// The peer needs nothing of the flushes up to `mark`.
+    fn skip_to(&mut self, mark: Mark) {
+        self.progress.shipped(mark.flush);
+        match self.unacked.back_mut() {
+            Some((_, last)) => *last = mark,
+            None => self.note_held(mark),
+        }
+    }
+
     fn handle_acked(&mut self) {
-        let Some((_, epoch)) = self.unacked.pop_front() else {
-            return;
-        };
-        self.progress.acked(epoch);
+        if let Some((_, mark)) = self.unacked.pop_front() {
+            self.note_held(mark);
+        }
+    }
+
+    /// The peer durably holds everything up to `mark`.
+    fn note_held(&mut self, Mark { flush, epoch }: Mark) {
+        self.progress.acked(flush);
         self.grid.set_peer_acked(self.link.site(), epoch);
-        if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= epoch) {
+        if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= flush) {
             self.floors.raise(self.link.site(), logs);
         }
     }
@@ -294,7 +392,7 @@ impl Shipper {
             .filter(|(log, _)| log.site == *own)
             .map(|(log, position)| (log, position.last))
             .collect();
-        self.floor.next = Some((*self.epochs.borrow(), held));
+        self.floor.next = Some((*self.flushes.borrow(), held));
     }
 }
 

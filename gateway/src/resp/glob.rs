@@ -1,7 +1,7 @@
 //! Redis's glob patterns: `*`, `?`, `[a-z]`, `[^a]`, `\x`.
 
 /// Whether `text` matches all of `pattern`. Takes time in the product of both lengths at most.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when what follows the last `*` did not match: one more byte for the star.
     let mut star: Option<(usize, usize)> = None;

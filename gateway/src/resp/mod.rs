@@ -8,7 +8,7 @@ mod client;
 mod commands;
 mod connection;
 mod durability;
-mod glob;
+pub(crate) mod glob;
 mod info;
 mod number;
 mod parse;

@@ -2,6 +2,8 @@
 
 mod parts;
 mod reload;
+mod retention;
+mod snapshots;
 mod status;
 
 use std::collections::HashMap;
@@ -27,9 +29,11 @@ use crate::datadir::DataDir;
 use crate::forward::Forwards;
 use crate::grid::{Digest, Flusher, Grid, GridConfig};
 use crate::observe;
-use crate::replicate::{self, Floors, Rooms};
+use crate::replicate::{self, Floors, Neighbours, Rooms};
 use crate::resp::{self, RespConfig};
 use parts::{Parts, Peers};
+use retention::Retention;
+use snapshots::Snapshots;
 
 /// How long a stopping gateway waits for its peers to hold what was written last.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
@@ -99,9 +103,15 @@ impl Gateway {
         let bulk = open_bulk(&config, &links).await?;
         let (forwards, listeners) =
             Forwards::bind(&config.forwards, &config.allow, by_site(&links))?;
-        let peers = Arc::new(Peers::new(links.iter().map(|(link, _)| link.clone())));
+        let peers = Arc::new(Peers::new(
+            links.iter().map(|(link, _)| link.clone()),
+            config.grid.compare_every,
+        ));
         let (address, resp_config) = (config.listen.grid, resp_config(&config));
         let resp = resp::Server::bind(address, grid.clone(), resp_config, peers.clone()).await?;
+        let settings = config.snapshots;
+        let retention = Retention::new(config.logs.clone(), config.grid.on_full);
+        let retention = Arc::new(retention);
         let parts = Arc::new(Parts {
             key: RwLock::new(dir.identity().public_key()),
             incarnation: dir.incarnation(),
@@ -114,6 +124,8 @@ impl Gateway {
             store,
             bulk,
             forwards: Arc::new(forwards),
+            retention,
+            snapshots: Arc::new(Snapshots::new(dir.layout().snapshots(), settings)),
         });
         let http = observe::Server::bind(parts.config.listen.http, parts.clone()).await?;
         let mut gateway = Self {
@@ -133,6 +145,8 @@ impl Gateway {
         let serving = serving.serve(listeners, gateway.stop_signal());
         gateway.servers.spawn(serving);
         gateway.serve_links(links);
+        gateway.take_snapshots();
+        gateway.retain_logs();
         info!(
             site = %gateway.parts.config.site,
             link = %gateway.link_address(),
@@ -215,6 +229,28 @@ impl Gateway {
         });
     }
 
+    fn retain_logs(&mut self) {
+        let (retention, grid) = (self.parts.retention.clone(), self.parts.grid.clone());
+        let stop = self.stop_signal();
+        self.servers.spawn(async move {
+            tokio::select! {
+                () = retention.run(grid) => {}
+                () = stop => {}
+            }
+        });
+    }
+
+    fn take_snapshots(&mut self) {
+        let (snapshots, grid) = (self.parts.snapshots.clone(), self.parts.grid.clone());
+        let stop = self.stop_signal();
+        self.servers.spawn(async move {
+            tokio::select! {
+                () = snapshots.run(grid) => {}
+                () = stop => {}
+            }
+        });
+    }
+
     /// Done when the gateway stops.
     fn stop_signal(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut stopping = self.stopping.subscribe();
@@ -231,20 +267,21 @@ impl Gateway {
             bulk: parts.bulk.clone(),
             forwards: parts.forwards.clone(),
             floors: Arc::new(Floors::new(parts.grid.clone(), links.len())),
+            neighbours: Arc::new(Neighbours::new(parts.config.grid.relay)),
         };
         let (clock, grid) = (parts.peers.clock.clone(), parts.grid.clone());
-        let epochs = grid.subscribe();
+        let flushes = grid.subscribe_flushes();
         let stop = self.stop_signal();
         self.servers.spawn(async move {
             tokio::select! {
-                () = clock.run(grid, epochs) => {}
+                () = clock.run(grid, flushes) => {}
                 () = stop => {}
             }
         });
         for ((handle, events), link) in links.into_iter().zip(&parts.peers.links) {
-            let progress = link.progress.clone();
+            let kept = (link.progress.clone(), link.comparer.clone());
             self.links
-                .spawn(replicate::run(rooms.clone(), handle, events, progress));
+                .spawn(replicate::run(rooms.clone(), handle, events, kept));
         }
     }
 }

@@ -8,12 +8,15 @@ use parking_lot::RwLock;
 use strait_dedup::Store;
 use strait_transport::{LinkHandle, Phase, PublicKey};
 
+use super::retention::Retention;
+use super::snapshots::Snapshots;
 use crate::bulk::Bulk;
 use crate::config::Config;
 use crate::datadir::Incarnation;
 use crate::forward::Forwards;
 use crate::grid::Grid;
-use crate::replicate::{EpochClock, Kind, Progress};
+use crate::replicate::compare::Comparer;
+use crate::replicate::{FlushClock, Kind, Progress};
 use crate::resp::InfoSource;
 
 /// One peer's link and how far its replication has come.
@@ -21,12 +24,14 @@ use crate::resp::InfoSource;
 pub(super) struct Link {
     pub(super) handle: LinkHandle,
     pub(super) progress: Arc<Progress>,
+    pub(super) comparer: Arc<Comparer>,
 }
 
 impl Link {
-    fn new(handle: LinkHandle) -> Self {
+    fn new(handle: LinkHandle, compare_every: Option<Duration>) -> Self {
         Self {
             handle,
+            comparer: Arc::new(Comparer::new(compare_every)),
             progress: Arc::default(),
         }
     }
@@ -45,6 +50,8 @@ pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) bulk: Arc<Bulk>,
     pub(super) forwards: Arc<Forwards>,
+    pub(super) retention: Arc<Retention>,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) peers: Arc<Peers>,
 }
 
@@ -52,13 +59,16 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) links: Vec<Link>,
-    pub(super) clock: Arc<EpochClock>,
+    pub(super) clock: Arc<FlushClock>,
 }
 
 impl Peers {
-    pub(super) fn new(links: impl Iterator<Item = LinkHandle>) -> Self {
+    pub(super) fn new(
+        links: impl Iterator<Item = LinkHandle>,
+        compare_every: Option<Duration>,
+    ) -> Self {
         Self {
-            links: links.map(Link::new).collect(),
+            links: links.map(|link| Link::new(link, compare_every)).collect(),
             clock: Arc::default(),
         }
     }
@@ -88,7 +98,7 @@ impl InfoSource for Peers {
 impl Parts {
     /// Waits until every peer that can be reached holds all that is flushed.
     pub(super) async fn peers_hold_all(&self) {
-        let durable = *self.grid.subscribe().borrow();
+        let durable = *self.grid.subscribe_flushes().borrow();
         let behind = |link: &&Link| {
             link.handle.status().phase == Phase::Up && link.progress.figures().acked < durable
         };

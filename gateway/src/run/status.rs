@@ -2,15 +2,22 @@
 
 use std::time::{Instant, SystemTime};
 
+use futures_util::future::BoxFuture;
+
 use super::parts::{Link, Parts};
 use crate::observe::{
-    GatewayReport, HistoryReport, LinkReport, Status, StatusSource, StreamReport,
+    CompareReport, GatewayReport, HistoryReport, LinkReport, Status, StatusSource, StreamReport,
 };
+use crate::replicate::compare::{CompareError, Comparison};
 use crate::replicate::{Kind, ProgressFigures};
 
 impl StatusSource for Parts {
     fn status(&self) -> Status {
+        let grid = self.grid.stats();
         Status {
+            full_in_s: self
+                .retention
+                .full_in_s(grid.memory_bytes, grid.memory_bytes_max),
             gateway: self.gateway_report(),
             not_ready: self.not_ready(),
             links: self
@@ -19,7 +26,8 @@ impl StatusSource for Parts {
                 .iter()
                 .map(|link| self.link_report(link))
                 .collect(),
-            grid: self.grid.stats(),
+            grid,
+            snapshots: self.snapshots.report(),
             history: self.history_report(),
             bulk: self.bulk.figures(),
             forwards: self.forwards.report(),
@@ -28,6 +36,18 @@ impl StatusSource for Parts {
 
     fn digest(&self) -> String {
         self.grid.digest().to_string()
+    }
+
+    fn compare(&self, peer: String) -> BoxFuture<'static, Result<Comparison, CompareError>> {
+        let mut links = self.peers.links.iter();
+        let link = links.find(|link| link.handle.site().as_ref() == peer);
+        let comparer = link.map(|link| link.comparer.clone());
+        Box::pin(async move {
+            match comparer {
+                Some(comparer) => comparer.compare(&peer).await,
+                None => Err(CompareError::NotLinked(peer)),
+            }
+        })
     }
 }
 
@@ -59,6 +79,13 @@ impl Parts {
         let figures = link.progress.figures();
         let streams = Kind::ALL.map(|kind| self.stream_report(kind, &figures));
         report.streams = streams.into();
+        report.heard_all = figures.heard_all;
+        let (rounds, failed, last) = link.comparer.figures();
+        report.compared = CompareReport {
+            rounds,
+            failed,
+            last,
+        };
         report
     }
 

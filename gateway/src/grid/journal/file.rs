@@ -180,6 +180,6 @@ fn open_file(dir: &Path, generation: Generation) -> io::Result<(File, u64)> {
 }
 
 /// Makes sure that files which were made or removed in `dir` stay so.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(in crate::grid) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,8 +1,8 @@
 //! The journal: files of records, each framed and checked. Drawn in `docs/STORE.md`.
 
 mod file;
-mod frame;
+pub(super) mod frame;
 mod read;
 
-pub(super) use file::{Generation, Journal};
+pub(super) use file::{Generation, Journal, sync_dir};
 pub(super) use read::{Found, JournalReader};

@@ -55,6 +55,10 @@ impl JournalReader {
         })
     }
 
+    pub(in crate::grid) fn generation(&self) -> Generation {
+        self.generation
+    }
+
     /// Length of the file.
     pub(in crate::grid) fn len(&self) -> u64 {
         self.len

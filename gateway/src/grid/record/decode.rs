@@ -4,10 +4,12 @@ use strait_transport::SiteName;
 
 use super::super::arena::NAME_BYTES_MAX;
 use super::super::clock::HLC_MAX;
-use super::super::counter::{Cleared, Component};
+use super::super::counter::{Cleared, Component, OriginId};
+use super::super::merge::Numbers;
 use super::super::origins::{ORIGINS_MAX, SITES_MAX};
 use super::super::varint::{Malformed, Reader, put, put_bytes};
 use super::super::{Epoch, Origin, RECORD_BYTES_MAX};
+use super::{CounterRows, Part};
 
 /// Components that one counter may have in a record.
 pub(in crate::grid) const PARTS_MAX: usize = ORIGINS_MAX;
@@ -70,6 +72,26 @@ impl CounterUpdates {
     /// What one of the rows says besides, if anything.
     pub(in crate::grid) fn more(&self, row: &CounterUpdate) -> Option<&MoreUpdate> {
         self.more.get(row.more?)
+    }
+
+    /// The same, to be encoded again; `numbers` are what its names are here.
+    pub(in crate::grid) fn into_rows(
+        self,
+        numbers: &Numbers,
+    ) -> (CounterRows, Vec<(OriginId, Epoch)>) {
+        let mut rows = CounterRows::default();
+        for row in &self.rows {
+            let parts = self.parts(row).iter().map(|(origin, component)| Part {
+                origin: numbers.origin(*origin),
+                component: *component,
+            });
+            let presence = (row.hlc, numbers.site(row.site), row.present);
+            let extra = self.more(row).map(|more| numbers.extra(more));
+            rows.push(self.key(row), presence, parts, extra.as_ref());
+        }
+        let complete = self.complete.iter();
+        let complete = complete.map(|(origin, epoch)| (numbers.origin(*origin), *epoch));
+        (rows, complete.collect())
     }
 
     /// Components of one of the rows, each with its origin's place.
@@ -334,9 +356,9 @@ impl<'a> Columns<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::counter::{Deadline, Extra, OriginId, SiteId};
+    use super::super::super::counter::{Deadline, Extra, SiteId};
     use super::super::super::origins::Origins;
-    use super::super::{CounterRows, Kind, Part, kind_of};
+    use super::super::{Kind, kind_of};
     use super::*;
 
     type Sample = (

@@ -88,6 +88,11 @@ impl CounterRows {
         self.text.extend_from_slice(field.unwrap_or_default());
     }
 
+    /// How many there are.
+    pub(in crate::grid) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// An upper bound of the encoded length, heads apart.
     pub(in crate::grid) fn bytes_max(&self) -> usize {
         self.text.len()

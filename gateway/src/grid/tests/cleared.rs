@@ -93,7 +93,7 @@ impl Place {
     /// `records` of the site numbered `origin`, which knew `theirs` when it sent them.
     fn hear(&mut self, origin: usize, records: &[Bytes], theirs: &Known) {
         for record in records {
-            self.grid.apply(record.clone()).unwrap();
+            self.grid.apply(&peer(), record.clone()).unwrap();
         }
         let own = theirs.events.iter().filter(|(id, _)| id.0 == origin);
         self.known.events.extend(own);

@@ -1,8 +1,11 @@
 //! The grid as a whole: two of them that exchange records, and one that comes back from disk.
 
 mod cleared;
+mod conflicts;
 mod model;
 mod packed;
+mod retention;
+mod sites;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,11 @@ fn config(site: &str, dir: Option<PathBuf>) -> GridConfig {
 
 fn grid(site: &str) -> Arc<Grid> {
     Arc::new(Grid::open(config(site, None)).unwrap().0)
+}
+
+/// Whoever sent a record.
+fn peer() -> SiteName {
+    "south".parse().unwrap()
 }
 
 fn payload(value: u8) -> Vec<u8> {
@@ -106,12 +114,13 @@ fn run(grid: &Grid, step: &Step) -> Vec<Bytes> {
 }
 
 fn flush(grid: &Grid) -> Vec<Bytes> {
-    let before = grid.positions().watermark(&grid.origin());
-    let epoch = grid.flush().unwrap();
-    if epoch == before {
+    let before = *grid.subscribe_flushes().borrow();
+    grid.flush().unwrap();
+    let number = *grid.subscribe_flushes().borrow();
+    if number == before {
         return Vec::new();
     }
-    let flushed = grid.flushed(epoch).unwrap();
+    let flushed = grid.flushed(number).unwrap();
     flushed
         .logs
         .iter()
@@ -129,13 +138,13 @@ fn catch_up(from: &Arc<Grid>, to: &Arc<Grid>) {
     let have = to.positions();
     let mut scan = from.scan_counters(have.clone());
     while let Some(record) = scan.next(usize::MAX).unwrap() {
-        to.apply(record).unwrap();
+        to.apply(&peer(), record).unwrap();
     }
     for (log, _) in from.logs() {
         let mut held = have.log(&log);
         while let Some((record, reached)) = from.log_after(&log, held, 300) {
             assert_ne!(reached, held, "a stretch of {log} that leads nowhere");
-            to.apply(record).unwrap();
+            to.apply(&peer(), record).unwrap();
             held = reached;
         }
     }
@@ -163,7 +172,7 @@ proptest! {
                 let place = (random >> 32) as usize % queue.len();
                 let record = queue[place].clone();
                 if !is_log(&record) {
-                    there.apply(record).unwrap();
+                    there.apply(&peer(), record).unwrap();
                 }
             }
         }
@@ -178,7 +187,7 @@ proptest! {
                 let logs: Vec<_> = queue.iter().filter(|r| is_log(r)).cloned().collect();
                 let counters = queue.iter().rev().filter(|r| !is_log(r)).cloned();
                 for record in counters.chain(logs.clone()).chain(logs) {
-                    there.apply(record).unwrap();
+                    there.apply(&peer(), record).unwrap();
                 }
             }
         }
@@ -243,18 +252,18 @@ fn a_gap_in_a_log_is_refused_and_says_where_to_go_on() {
     append(&east, "clicks", 2);
     let second = flush(&east);
     let record = second.iter().find(|record| is_log(record)).unwrap();
-    let Err(ApplyError::Gap { log, have }) = west.apply(record.clone()) else {
+    let Err(ApplyError::Gap { log, have }) = west.apply(&peer(), record.clone()) else {
         panic!("the gap went unseen");
     };
     assert_eq!(have, LogPosition::default());
     while let Some((record, reached)) = east.log_after(&log, have, usize::MAX) {
-        west.apply(record).unwrap();
+        west.apply(&peer(), record).unwrap();
         if reached == east.positions().log(&log) {
             break;
         }
     }
     for record in first.iter().chain(&second) {
-        west.apply(record.clone()).unwrap();
+        west.apply(&peer(), record.clone()).unwrap();
     }
     west.flush().unwrap();
     assert_eq!(east.digest(), west.digest());
@@ -425,7 +434,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
     assert!(refused.unwrap_err().to_string().starts_with("MISCONF"));
     let record = CounterRecord::of(b"hits", 5);
     assert!(matches!(
-        grid.apply(record.clone()),
+        grid.apply(&peer(), record.clone()),
         Err(ApplyError::Refused(_))
     ));
     assert_eq!(
@@ -439,7 +448,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
     let epoch = grid.flush().unwrap();
     assert!(epoch > durable);
     assert_eq!(grid.lock().add(b"hits", 1), Ok(3));
-    grid.apply(record).unwrap();
+    grid.apply(&peer(), record).unwrap();
     let digest = grid.digest();
     drop(grid);
     let (grid, recovery) = Grid::open(config).unwrap();

@@ -16,7 +16,7 @@ impl Direction {
             let packed = from.pack(&mut self.sent, &record);
             bytes += packed.len();
             for record in to.unpack(&mut self.heard, packed).unwrap() {
-                to.apply(record).unwrap();
+                to.apply(&peer(), record).unwrap();
             }
         }
         bytes
@@ -38,8 +38,8 @@ impl Direction {
             }
         }
         // The scan's own flush holds what it left out.
-        for epoch in scan.epoch().0 + 1..=from.subscribe().borrow().0 {
-            let flushed = from.flushed(Epoch(epoch)).unwrap();
+        for number in scan.complete_to().0.0 + 1..=from.subscribe_flushes().borrow().0 {
+            let flushed = from.flushed(FlushNumber(number)).unwrap();
             let records = flushed.logs.iter().chain(&flushed.counters);
             self.carry(from, to, records.cloned().collect());
         }

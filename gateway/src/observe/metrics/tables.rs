@@ -6,6 +6,7 @@ use crate::forward::ForwardReport;
 use crate::observe::link::{ClassReport, LinkPhase, LinkReport, StreamReport};
 use crate::observe::process::ProcessFigures;
 use crate::observe::status::Status;
+use crate::replicate::compare::Comparison;
 
 fn some(value: impl Into<Value>) -> Option<Value> {
     Some(value.into())
@@ -104,6 +105,52 @@ pub(super) const STATUS: &[Metric<Status>] = &[
         |s| some(s.grid.own_from_peers_total),
     ),
     gauge(
+        "strait_grid_full_seconds",
+        "Time until the grid's memory is full, if it goes on growing like this",
+        |s| s.full_in_s.map(Value::from),
+    ),
+    gauge(
+        "strait_grid_held_bytes",
+        "Trimmed log entries that are kept because a peer lacks them",
+        |s| some(s.grid.held_bytes),
+    ),
+    counter(
+        "strait_grid_shed_bytes",
+        "Bytes of such entries that were let go because memory was full",
+        |s| some(s.grid.shed_bytes_total),
+    ),
+    counter(
+        "strait_grid_differences",
+        "Counters that comparing with peers showed to be lost or damaged",
+        |s| some(s.grid.differences_total),
+    ),
+    counter(
+        "strait_grid_conflicts",
+        "Sums of peers that contradict what is held here",
+        |s| some(s.grid.conflicts_total),
+    ),
+    gauge(
+        "strait_snapshots",
+        "Snapshots of the counters that are kept",
+        |s| some(s.snapshots.kept),
+    ),
+    gauge("strait_snapshots_bytes", "Size of the snapshots", |s| {
+        some(s.snapshots.bytes)
+    }),
+    gauge(
+        "strait_snapshot_last_timestamp_seconds",
+        "When the last snapshot was begun",
+        |s| s.snapshots.last_time_s.map(Value::from),
+    ),
+    counter("strait_snapshots_taken", "Snapshots taken", |s| {
+        some(s.snapshots.taken)
+    }),
+    counter(
+        "strait_snapshots_failed",
+        "Attempts at a snapshot that failed",
+        |s| some(s.snapshots.failed),
+    ),
+    gauge(
         "strait_history_chunks",
         "Content chunks in the index",
         |s| some(s.history.chunks),
@@ -175,6 +222,31 @@ pub(super) const STATUS: &[Metric<Status>] = &[
 ];
 
 pub(super) const LINK: &[Metric<LinkReport>] = &[
+    gauge(
+        "strait_link_heard_all",
+        "1 when all that the peer held as the session began is here",
+        |l| some(l.heard_all),
+    ),
+    counter(
+        "strait_compare_rounds",
+        "Comparisons with the peer that this site asked for",
+        |l| some(l.compared.rounds),
+    ),
+    counter(
+        "strait_compare_failed",
+        "Comparisons that did not come to an end",
+        |l| some(l.compared.failed),
+    ),
+    gauge(
+        "strait_compare_ranges_differing",
+        "Ranges of counters that differed in the last comparison",
+        |l| last_compared(l, |last| last.ranges_differing),
+    ),
+    gauge(
+        "strait_compare_logs_differing",
+        "Logs that differed in the last comparison: must stay 0",
+        |l| last_compared(l, |last| last.logs_differing.len() as u64),
+    ),
     gauge("strait_link_up", "1 if the link is connected", |l| {
         some(l.phase == LinkPhase::Replicating)
     }),
@@ -249,6 +321,11 @@ pub(super) const TRANSPORT: &[Metric<bool>] = &[gauge(
     "1 for what carries the link, 0 for the other",
     |is_now| some(*is_now),
 )];
+
+/// What the last comparison over a link found.
+fn last_compared(link: &LinkReport, figure: fn(&Comparison) -> u64) -> Option<Value> {
+    link.compared.last.as_ref().map(|last| figure(last).into())
+}
 
 pub(super) const PHASE: &[Metric<bool>] = &[gauge(
     "strait_link_phase",

@@ -4,12 +4,29 @@ use super::super::glob;
 use super::super::parse::Args;
 use super::super::reply::Replies;
 use super::keys::{ScanArgs, VISITS_MAX};
-use super::{Context, Next, Outcome, integer};
+use super::{CommandError, Context, Next, Outcome, fail, integer};
 
 pub(super) fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let by = integer(args.get(3))?;
     let value = context.state.add_field(args.get(1), args.get(2), by)?;
     context.replies.integer(value);
+    Ok(Next::Go)
+}
+
+/// Values are whole numbers, as those of `SET`.
+pub(super) fn hset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if !args.len().is_multiple_of(2) {
+        return fail("ERR wrong number of arguments for 'hset' command");
+    }
+    let places = (2..args.len()).step_by(2);
+    let pair = |place| Ok((args.get(place), integer(args.get(place + 1))?));
+    // All of them are numbers, or nothing is set.
+    let pairs: Vec<_> = places.map(pair).collect::<Result<_, CommandError>>()?;
+    let mut new = 0;
+    for (field, value) in pairs {
+        new += u64::from(context.state.set_field(args.get(1), field, value)?);
+    }
+    context.replies.count(new);
     Ok(Next::Go)
 }
 

@@ -88,6 +88,7 @@ const ROWS: &[Row] = &[
     ("hlen", 2, READ, ONE, hashes::hlen),
     ("hmget", -3, READ, ONE, hashes::hmget),
     ("hscan", -3, SCAN, ONE, hashes::hscan),
+    ("hset", -4, WRITE, ONE, hashes::hset),
     ("hvals", 2, SCAN, ONE, hashes::hvals),
     ("incr", 2, WRITE, ONE, counters::incr),
     ("incrby", 3, WRITE, ONE, counters::incrby),

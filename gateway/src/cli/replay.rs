@@ -1,0 +1,104 @@
+//! `strait replay --from SITE`: a rebuilt site gets its counters and logs back; watched, and
+//! proved in the end.
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::output::say;
+use super::{Globals, status, verify_grid};
+use crate::observe::{LinkPhase, LinkReport, Status, seconds};
+use crate::replicate::compare::Comparison;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The peer that has everything
+    #[arg(long, value_name = "SITE")]
+    from: String,
+    /// How long to wait for a link that is down
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// How often the gateway is asked how far it is.
+const EVERY: Duration = Duration::from_millis(200);
+/// Comparisons until what was on its way has arrived.
+const COMPARISONS: usize = 5;
+
+pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let address = status::http_of(globals)?;
+    wait_for_all(address, &args)?;
+    for _ in 0..COMPARISONS {
+        let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, &args.from)?)?;
+        if found.is_clean() {
+            let status = ask(address)?;
+            return say(format!(
+                "{} holds what {} holds: {} keys, {} log entries, after {}; {} ranges of counters \
+                 and {} logs compared by digest\n",
+                status.gateway.site,
+                args.from,
+                status.grid.keys,
+                status.grid.entries,
+                seconds(begun.elapsed().as_secs_f64()),
+                found.ranges,
+                found.logs,
+            ));
+        }
+        if !found.logs_differing.is_empty() {
+            let logs = found.logs_differing.join(", ");
+            bail!("the sites hold different entries of logs: {logs}");
+        }
+    }
+    bail!("the sites still differ: run `strait verify {}`", args.from)
+}
+
+/// Waits until everything that the peer held is here, and shows how far it is.
+fn wait_for_all(address: SocketAddr, args: &Args) -> anyhow::Result<()> {
+    let shown = !args.quiet && io::stderr().is_terminal();
+    let mut heard = Instant::now();
+    loop {
+        let status = ask(address)?;
+        let link = status.links.iter().find(|link| link.peer == args.from);
+        let link = link.with_context(|| format!("{} is no peer of this site", args.from))?;
+        if link.phase == LinkPhase::Replicating {
+            heard = Instant::now();
+        }
+        if shown {
+            eprint!("\r{}   ", progress(&status, link));
+        }
+        if link.heard_all {
+            if shown {
+                eprintln!();
+            }
+            return Ok(());
+        }
+        if heard.elapsed() > Duration::from_secs(args.wait) {
+            let why = link.last_error.as_deref().unwrap_or("no answer");
+            bail!("the link to {} is down: {why}", args.from);
+        }
+        sleep(EVERY);
+    }
+}
+
+fn progress(status: &Status, link: &LinkReport) -> String {
+    let records: u64 = link
+        .streams
+        .iter()
+        .map(|stream| stream.applied_records)
+        .sum();
+    format!(
+        "{} of {}: {records} records, {} keys, {} log entries",
+        link.phase, link.peer, status.grid.keys, status.grid.entries
+    )
+}
+
+fn ask(address: SocketAddr) -> anyhow::Result<Status> {
+    Ok(serde_json::from_str(&status::ask(address)?)?)
+}

@@ -1,0 +1,322 @@
+//! Comparing two grids range by range: where they differ, and what each holds there.
+//!
+//! Counters fall into ranges by a hash of their name. A range's fingerprint is a sum of hashes,
+//! so it does not depend on the order, and one pass over the grid gives all of them.
+
+use bytes::Bytes;
+
+use super::counter::{Component, OriginId};
+use super::keyspace::CounterRef;
+use super::merge::Numbers;
+use super::record::{CounterRows, CounterUpdate, CounterUpdates, Kind, decode_counters, kind_of};
+use super::scan::{CounterCursor, Have, Show};
+use super::state::State;
+use super::{Applied, ApplyError, EntryId, Grid, LogName, RECORD_BYTES_MAX};
+
+/// Counters hashed under the lock at a time.
+const SLICE: usize = 1024;
+/// Entries of a log behind one mark.
+const ENTRIES_PER_MARK: usize = 4096;
+/// Entries of a log hashed under the lock at a time.
+const LOG_SLICE: usize = 1024;
+
+/// Number of ranges that counters are compared in.
+pub const RANGES: usize = 1 << 16;
+
+/// One fingerprint for each range of counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprints(pub Vec<u128>);
+
+/// A set of ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranges(Vec<u64>);
+
+impl Ranges {
+    fn contains(&self, range: u16) -> bool {
+        self.0[usize::from(range) / 64] >> (range % 64) & 1 == 1
+    }
+}
+
+impl FromIterator<u16> for Ranges {
+    fn from_iter<T: IntoIterator<Item = u16>>(ranges: T) -> Self {
+        let mut words = vec![0; RANGES / 64];
+        for range in ranges {
+            words[usize::from(range) / 64] |= 1 << (range % 64);
+        }
+        Self(words)
+    }
+}
+
+/// A counter of which a site lost what it says it holds, or of which two sites tell different
+/// sums of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Key, and field of a hash, escaped.
+    pub name: String,
+    /// Whose component it is.
+    pub origin: String,
+    /// Version and sum here.
+    pub ours: (u64, i64),
+    /// Version and sum at the peer.
+    pub theirs: (u64, i64),
+}
+
+/// Walks over the counters of some ranges.
+#[derive(Debug)]
+pub struct RangeScan {
+    ranges: Ranges,
+    cursor: CounterCursor,
+    ended: bool,
+}
+
+impl RangeScan {
+    pub fn new(ranges: Ranges) -> Self {
+        Self {
+            ranges,
+            cursor: CounterCursor::default(),
+            ended: false,
+        }
+    }
+}
+
+/// What a log holds up to an id, since the mark before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogMark {
+    pub to: EntryId,
+    pub fingerprint: u128,
+}
+
+/// The range of a counter.
+fn range_of((key, field): (&[u8], Option<&[u8]>)) -> u16 {
+    let key = crc32c::crc32c(key);
+    let both = field.map_or(key, |field| crc32c::crc32c_append(key, field));
+    (both >> 16) as u16
+}
+
+impl State {
+    fn fingerprint_slice(
+        &self,
+        mut at: Option<CounterRef>,
+        sums: &mut [u128],
+    ) -> Option<CounterRef> {
+        for _ in 0..SLICE {
+            let next = self.keys.following(at)?;
+            at = Some(next);
+            if let Some(item) = self.counter_item(next) {
+                let sum = &mut sums[usize::from(range_of(self.keys.key_of(next)))];
+                *sum = sum.wrapping_add(short(&item));
+            }
+        }
+        at
+    }
+
+    /// Whether a peer's component shows that something is wrong: we say that we hold everything
+    /// of its origin up to its version, and hold something else.
+    fn differs(&self, origin: OriginId, ours: Component, theirs: Component) -> bool {
+        let watermark = match origin {
+            OriginId::OWN => self.durable_epoch,
+            other => self
+                .durable_watermarks
+                .get(&other)
+                .copied()
+                .unwrap_or_default(),
+        };
+        let lost = theirs.version > ours.version && theirs.version <= watermark.0;
+        lost || (theirs.version == ours.version && theirs.sum != ours.sum && ours.version > 0)
+    }
+
+    fn differences_of(
+        &self,
+        updates: &CounterUpdates,
+        row: &CounterUpdate,
+        numbers: &Numbers,
+        found: &mut Vec<Difference>,
+    ) {
+        let (key, field) = updates.key(row);
+        let at = self.find_counter(key, field);
+        for (place, theirs) in updates.parts(row) {
+            let origin = numbers.origin(*place);
+            let ours = match (at, origin) {
+                (None, _) => Component::default(),
+                (Some(at), OriginId::OWN) => self.settled_own(at, *theirs),
+                (Some(at), other) => self.keys.other(at, other),
+            };
+            if self.differs(origin, ours, *theirs) {
+                found.push(Difference {
+                    name: shown(key, field),
+                    origin: self.origins.origin(origin).to_string(),
+                    ours: (ours.version, ours.sum),
+                    theirs: (theirs.version, theirs.sum),
+                });
+            }
+        }
+    }
+
+    /// Our own component; while its sum runs ahead of its version, what the peer says of it.
+    fn settled_own(&self, at: CounterRef, theirs: Component) -> Component {
+        let counter = self.keys.counter(at);
+        match counter.has(super::counter::flag::DIRTY) {
+            true if theirs.version <= counter.own.version => theirs,
+            _ => counter.own,
+        }
+    }
+
+    fn find_counter(&self, key: &[u8], field: Option<&[u8]>) -> Option<CounterRef> {
+        let place = self.keys.find(key)?;
+        match field {
+            None => Some(CounterRef::key(place)),
+            Some(field) => {
+                let field = self.keys.find_field(place, field)?;
+                Some(CounterRef::field(place, field))
+            }
+        }
+    }
+}
+
+fn shown(key: &[u8], field: Option<&[u8]>) -> String {
+    match field {
+        None => key.escape_ascii().to_string(),
+        Some(field) => format!("{} {}", key.escape_ascii(), field.escape_ascii()),
+    }
+}
+
+fn short(item: &blake3::Hasher) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&item.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(bytes)
+}
+
+impl Grid {
+    /// The fingerprint of each range. Reads all counters: not for tokio's threads.
+    pub fn fingerprints(&self) -> Fingerprints {
+        let (mut sums, mut at) = (vec![0; RANGES], None);
+        loop {
+            at = self.lock().fingerprint_slice(at, &mut sums);
+            if at.is_none() {
+                return Fingerprints(sums);
+            }
+        }
+    }
+
+    /// The next record of what is durable here in the ranges of `scan`; none at the end.
+    pub fn next_of_ranges(&self, scan: &mut RangeScan) -> Option<Bytes> {
+        let bytes_max = RECORD_BYTES_MAX / 2;
+        let mut rows = CounterRows::default();
+        while !scan.ended && rows.bytes_max() < bytes_max {
+            let wanted = (&Have::default(), Show::Durable);
+            let in_ranges = |name: (&[u8], Option<&[u8]>)| scan.ranges.contains(range_of(name));
+            let state = self.lock();
+            scan.ended =
+                !state.scan_slice_where(&mut scan.cursor, wanted, &mut rows, bytes_max, in_ranges);
+        }
+        if rows.len() == 0 {
+            return None;
+        }
+        let origins = self.lock().origins.clone();
+        rows.encode(&origins, &[]).pop()
+    }
+
+    /// Merges what the peer `from` holds in ranges that differ. Says what of it shows that
+    /// something was lost or damaged; what was only on its way is none of that.
+    ///
+    /// What was lost here comes back with this. Where a sum of ours is contradicted, the counter
+    /// is written anew with the next flush, under a version above both: the origin's word counts.
+    pub fn apply_compared(
+        &self,
+        from: &strait_transport::SiteName,
+        record: Bytes,
+    ) -> Result<(Applied, Vec<Difference>), ApplyError> {
+        let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
+        let (kind, body) = kind_of(&record).map_err(malformed)?;
+        if kind != Kind::Counters {
+            return Err(ApplyError::Malformed("no record of counters"));
+        }
+        let mut updates = decode_counters(body).map_err(malformed)?;
+        // Parts of a comparison promise no completeness.
+        updates.complete.clear();
+        let full = |_| ApplyError::Refused("too many origins or names".to_owned());
+        let mut found = Vec::new();
+        let numbers = self.lock().intern(&updates).map_err(full)?;
+        for rows in updates.rows.chunks(SLICE) {
+            let state = self.lock();
+            for row in rows {
+                state.differences_of(&updates, row, &numbers, &mut found);
+            }
+        }
+        let applied = self.apply(from, record)?;
+        self.lock().tally.differences += found.len() as u64;
+        Ok((applied, found))
+    }
+
+    /// Marks along what is durable of `log`, and the id that the first begins after.
+    pub fn log_marks(&self, log: &LogName) -> Option<(EntryId, Vec<LogMark>)> {
+        let (start, last) = {
+            let state = self.lock();
+            let log = &state.logs[state.log_ids.get(log)?.0];
+            (log.durable.trimmed_to, log.durable.last)
+        };
+        let (mut marks, mut after) = (Vec::new(), start);
+        while let Some(mark) = self.log_mark(log, after, last, ENTRIES_PER_MARK) {
+            after = mark.to;
+            marks.push(mark);
+        }
+        Some((start, marks))
+    }
+
+    /// The id after which `log` differs here from what a peer marked, if it does. What only one
+    /// of the two still has, or has already, is not compared.
+    pub fn compare_log(&self, log: &LogName, start: EntryId, marks: &[LogMark]) -> Option<EntryId> {
+        let mut after = start;
+        for mark in marks {
+            let (trimmed_to, last) = {
+                let state = self.lock();
+                let log = &state.logs[state.log_ids.get(log)?.0];
+                (log.durable.trimmed_to, log.durable.last)
+            };
+            if mark.to > last {
+                return None;
+            }
+            if after >= trimmed_to {
+                let ours = self.log_mark(log, after, mark.to, usize::MAX);
+                if ours.is_none_or(|ours| ours != *mark) {
+                    return Some(after);
+                }
+            }
+            after = mark.to;
+        }
+        None
+    }
+
+    /// Hashes at most `count` entries above `after` and up to `to`; none if there are none.
+    fn log_mark(
+        &self,
+        log: &LogName,
+        mut after: EntryId,
+        to: EntryId,
+        count: usize,
+    ) -> Option<LogMark> {
+        let (mut item, mut taken) = (blake3::Hasher::new(), 0);
+        loop {
+            let state = self.lock();
+            let log = &state.logs[state.log_ids.get(log)?.0];
+            let room = LOG_SLICE.min(count - taken);
+            let mut here = 0;
+            for (id, payload) in log.range(after.next()?, to).take(room) {
+                item.update(&id.ms.to_le_bytes());
+                item.update(&id.seq.to_le_bytes());
+                super::digest::with_length(&mut item, payload);
+                after = id;
+                here += 1;
+            }
+            taken += here;
+            if here < room || taken == count {
+                let fingerprint = short(&item);
+                let mark = LogMark {
+                    to: after,
+                    fingerprint,
+                };
+                return (taken > 0).then_some(mark);
+            }
+        }
+    }
+}

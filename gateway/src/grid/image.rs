@@ -1,0 +1,101 @@
+//! A grid that is only looked at: from its journal or from a snapshot, with no gateway.
+
+use std::io;
+use std::path::Path;
+
+use strait_transport::SiteName;
+
+use super::counter::{SiteId, flag};
+use super::keyspace::CounterRef;
+use super::record::{decode_counters, kind_of};
+use super::snapshot::{SnapshotError, SnapshotReader};
+use super::state::{Kind, State, shown_name};
+use super::{EntryId, GridOpenError, Origin, Recovery, recovery};
+
+/// What clients would see, at rest.
+#[derive(Debug)]
+pub struct Image {
+    state: State,
+}
+
+impl Image {
+    /// What the journal in `dir` holds, of a gateway that may be running: up to its last flush.
+    /// Changes nothing there.
+    pub fn of_journal(dir: &Path, site: &SiteName) -> Result<(Self, Recovery), GridOpenError> {
+        let mut image = Self::empty(site);
+        let recovery = recovery::look(dir, &mut image.state)?;
+        Ok((image, recovery))
+    }
+
+    /// The counters that the snapshot at `path` holds.
+    pub fn of_snapshot(path: &Path, site: &SiteName) -> Result<Self, SnapshotError> {
+        let mut image = Self::empty(site);
+        let state = &mut image.state;
+        let mut reader = SnapshotReader::open(path)?;
+        while let Some(record) = reader.next()? {
+            let unreadable = || reader.damaged("a record cannot be read");
+            let (_, body) = kind_of(&record).map_err(|_| unreadable())?;
+            let updates = decode_counters(body).map_err(|_| unreadable())?;
+            let numbers = state.intern(&updates).map_err(|_| unreadable())?;
+            for row in &updates.rows {
+                let merged = state.merge_row(&updates, row, &numbers);
+                merged.map_err(|_| unreadable())?;
+            }
+        }
+        Ok(image)
+    }
+
+    fn empty(site: &SiteName) -> Self {
+        // Nobody's incarnation: whatever is merged is somebody else's, and sums up all the same.
+        let own = Origin {
+            site: site.clone(),
+            incarnation: 0,
+        };
+        Self {
+            state: State::new(own, usize::MAX, false),
+        }
+    }
+
+    /// Every counter that clients see: key, field of a hash, value.
+    pub fn counters(
+        &self,
+        mut found: impl FnMut(&[u8], Option<&[u8]>, i64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let keys = &self.state.keys;
+        let mut at = keys.following(None);
+        while let Some(place) = at {
+            if keys.counter(place).has(flag::PRESENT) && !self.is_hidden(place) {
+                let (key, field) = keys.key_of(place);
+                found(key, field, keys.sum(place))?;
+            }
+            at = keys.following(Some(place));
+        }
+        Ok(())
+    }
+
+    /// A hash behind a counter of the same name.
+    fn is_hidden(&self, at: CounterRef) -> bool {
+        at.is_field() && self.state.kind_at(at.name) != Some(Kind::Hash)
+    }
+
+    /// Every entry of every log up to `until_ms`, log by log: the name that clients know the log
+    /// by here, its id, and fields and values for [`values_of`](super::values_of).
+    pub fn entries(
+        &self,
+        until_ms: u64,
+        mut found: impl FnMut(&[u8], EntryId, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let own = self.state.origins.site(SiteId::OWN);
+        let until = EntryId {
+            ms: until_ms,
+            seq: u64::MAX,
+        };
+        for log in self.state.logs.iter().filter(|log| log.exists()) {
+            let name = shown_name(&log.name, log.name.site == *own);
+            for (id, payload) in log.range(EntryId::MIN, until) {
+                found(&name, id, payload)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,401 @@
+//! Three and four sites in one thread: links that come and go, crashes, full disks, clocks that
+//! step. Whatever happens, all sites end up with what the model says, and with the same digest.
+//!
+//! A failure names its seed; `STRAIT_SIM_SEEDS=N` runs so many, `STRAIT_SIM_SEED=N` that one.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::*;
+
+/// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// What one site's clients did: how much is on its disk for certain, how much may be.
+#[derive(Default)]
+struct Model {
+    durable: i64,
+    possible: i64,
+    lines_durable: usize,
+    lines: Vec<EntryId>,
+}
+
+struct Site {
+    config: GridConfig,
+    grid: Arc<Grid>,
+    model: Model,
+    clock_ms: u64,
+    _dir: tempfile::TempDir,
+}
+
+impl Site {
+    fn new(name: &str) -> Self {
+        // Where there is one, a folder in memory: its fsyncs cost nothing.
+        let dir = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let config = config(name, Some(dir.path().to_owned()));
+        Self {
+            grid: Arc::new(Grid::open(config.clone()).unwrap().0),
+            config,
+            model: Model::default(),
+            clock_ms: 10_000_000,
+            _dir: dir,
+        }
+    }
+
+    fn name(&self) -> &SiteName {
+        &self.config.site
+    }
+
+    fn key(&self) -> Vec<u8> {
+        format!("hits:{}", self.name()).into_bytes()
+    }
+
+    fn write(&mut self) {
+        self.clock_ms += 7;
+        let mut state = self.grid.lock();
+        if state.add(&self.key(), 1).is_ok() {
+            self.model.possible += 1;
+        }
+        drop(state.add(b"shared", 1));
+        let value = self.model.lines.len() as u8;
+        let id = state.append(
+            b"log",
+            NewId::Auto,
+            &payload(value),
+            (true, None),
+            self.clock_ms,
+        );
+        if let Ok(Some(id)) = id {
+            let last = self.model.lines.last();
+            assert!(last.is_none_or(|last| *last < id), "ids go back");
+            self.model.lines.push(id);
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.grid.flush().is_ok() {
+            self.model.durable = self.model.possible;
+            self.model.lines_durable = self.model.lines.len();
+        }
+    }
+
+    /// Ends without warning and starts again: what was not on disk is gone.
+    fn crash(&mut self) {
+        self.grid = Arc::new(Grid::open(self.config.clone()).unwrap().0);
+        let found = self.grid.lock().get(&self.key()).unwrap().unwrap_or(0);
+        let possible = self.model.durable..=self.model.possible;
+        assert!(possible.contains(&found), "{found} of {possible:?} found");
+        (self.model.durable, self.model.possible) = (found, found);
+        let lines = lines(&self.grid, b"log");
+        assert!(lines.len() >= self.model.lines_durable, "entries are gone");
+        assert!(
+            self.model.lines.starts_with(&lines),
+            "other entries than before"
+        );
+        self.model.lines_durable = lines.len();
+        self.model.lines = lines;
+    }
+
+    fn break_disk(&mut self, broken: bool) {
+        self.grid.writer.lock().break_disk(broken);
+    }
+}
+
+fn lines(grid: &Grid, key: &[u8]) -> Vec<EntryId> {
+    let state = grid.lock();
+    match state.kind(key) {
+        Some(Kind::Log(id)) => {
+            let range = state.log(id).range(EntryId::MIN, EntryId::MAX);
+            range.map(|(id, _)| id).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// One direction of a link: what [`replicate`](crate::replicate) does, a step at a time.
+struct Link {
+    from: usize,
+    to: usize,
+    up: bool,
+    /// None: it has to catch up.
+    shipped: Option<FlushNumber>,
+    linked: BTreeSet<SiteName>,
+    under_way: VecDeque<Bytes>,
+}
+
+struct World {
+    random: Random,
+    sites: Vec<Site>,
+    links: Vec<Link>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let shapes: [&[(usize, usize)]; 4] = [
+            &[(0, 1), (0, 2), (1, 2)],
+            &[(0, 1), (0, 2)],
+            &[(0, 1), (0, 2), (1, 3), (2, 3)],
+            &[(0, 1), (1, 2), (2, 3)],
+        ];
+        let shape = shapes[random.below(shapes.len())];
+        let count = shape.iter().map(|(_, to)| to + 1).max().unwrap();
+        let names = ["east", "west", "north", "south"];
+        let both = shape.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]);
+        let links = both.map(|(from, to)| Link {
+            from,
+            to,
+            up: false,
+            shipped: None,
+            linked: BTreeSet::new(),
+            under_way: VecDeque::new(),
+        });
+        Self {
+            random,
+            sites: names[..count].iter().map(|name| Site::new(name)).collect(),
+            links: links.collect(),
+        }
+    }
+
+    /// Sets both directions between two sites up or down.
+    fn set_up(&mut self, place: usize, up: bool) {
+        let pair = BTreeSet::from([self.links[place].from, self.links[place].to]);
+        for link in &mut self.links {
+            if BTreeSet::from([link.from, link.to]) == pair && link.up != up {
+                link.up = up;
+                link.shipped = None;
+                link.under_way.clear();
+            }
+        }
+        self.tell_neighbours();
+    }
+
+    /// Each site says to whom it has links; one that lost a link asks for what it would have
+    /// carried.
+    fn tell_neighbours(&mut self) {
+        let ups: Vec<_> = self.links.iter().filter(|link| link.up).collect();
+        let known = |site: usize, but: usize| -> BTreeSet<SiteName> {
+            let froms = ups
+                .iter()
+                .filter(|link| link.to == site && link.from != but);
+            froms
+                .map(|link| self.sites[link.from].name().clone())
+                .collect()
+        };
+        let told: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| known(link.to, link.from))
+            .collect();
+        for (link, told) in self.links.iter_mut().zip(told) {
+            if !link.linked.is_subset(&told) {
+                link.shipped = None;
+            }
+            link.linked = told;
+        }
+    }
+
+    /// Hands over what is durable at the sender.
+    fn ship(&mut self, place: usize) {
+        let link = &mut self.links[place];
+        if !link.up {
+            return;
+        }
+        let (from, to) = (&self.sites[link.from], &self.sites[link.to]);
+        let durable = *from.grid.subscribe_flushes().borrow();
+        let Some(mut shipped) = link.shipped else {
+            let have = to.grid.positions();
+            let mut scan = from.grid.scan_counters(have.clone());
+            let mut records = Vec::new();
+            loop {
+                match scan.next(usize::MAX) {
+                    Ok(Some(record)) => records.push(record),
+                    Ok(None) => break,
+                    // A full disk: later.
+                    Err(_) => return,
+                }
+            }
+            link.under_way.extend(records);
+            for (log, until) in from.grid.logs() {
+                let mut held = have.log(&log);
+                while !held.covers(&until) {
+                    let Some((record, reached)) = from.grid.log_after(&log, held, 200) else {
+                        break;
+                    };
+                    link.under_way.push_back(record);
+                    held = reached;
+                }
+            }
+            link.shipped = Some(scan.complete_to().0);
+            return;
+        };
+        while shipped < durable {
+            let Some(flushed) = from.grid.flushed(shipped.next()) else {
+                link.shipped = None;
+                return;
+            };
+            shipped = shipped.next();
+            link.under_way
+                .extend(flushed.counters.iter().chain(&flushed.logs).cloned());
+            for relayed in &flushed.relayed {
+                link.under_way
+                    .extend(from.grid.relay(relayed, to.name(), &link.linked));
+            }
+        }
+        link.shipped = Some(shipped);
+    }
+
+    /// Delivers some of what is under way.
+    fn deliver(&mut self, place: usize, count: usize) {
+        let link = &mut self.links[place];
+        let (from, to) = (&self.sites[link.from], &self.sites[link.to]);
+        for _ in 0..count {
+            let Some(record) = link.under_way.pop_front() else {
+                return;
+            };
+            match to.grid.apply(from.name(), record.clone()) {
+                Ok(_) => {}
+                Err(ApplyError::Gap { .. }) => link.shipped = None,
+                Err(ApplyError::Refused(_)) => {
+                    link.under_way.push_front(record);
+                    return;
+                }
+                Err(error @ ApplyError::Malformed(_)) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let (site, link) = (
+            self.random.below(self.sites.len()),
+            self.random.below(self.links.len()),
+        );
+        match self.random.below(20) {
+            0..=6 => self.sites[site].write(),
+            7..=9 => self.sites[site].flush(),
+            10..=12 => self.ship(link),
+            13..=15 => {
+                let count = 1 + self.random.below(8);
+                self.deliver(link, count);
+            }
+            16 => {
+                let up = self.random.below(3) > 0;
+                self.set_up(link, up);
+            }
+            17 => {
+                // An hour back, or forth.
+                let clock = &mut self.sites[site].clock_ms;
+                *clock = match self.random.one_in(2) {
+                    true => clock.saturating_sub(3_600_000),
+                    false => *clock + 3_600_000,
+                };
+            }
+            18 if self.random.one_in(2) => self.crash(site),
+            18 => {}
+            _ => {
+                let broken = self.random.one_in(3);
+                self.sites[site].break_disk(broken);
+            }
+        }
+    }
+
+    fn crash(&mut self, site: usize) {
+        self.sites[site].crash();
+        for link in &mut self.links {
+            if link.from == site || link.to == site {
+                link.shipped = None;
+                link.under_way.clear();
+            }
+        }
+    }
+
+    /// Everything works again: until nothing is under way any more.
+    fn settle(&mut self) {
+        for site in &mut self.sites {
+            site.break_disk(false);
+            site.flush();
+        }
+        for place in 0..self.links.len() {
+            self.set_up(place, true);
+        }
+        for _ in 0..100 {
+            for place in 0..self.links.len() {
+                self.ship(place);
+                self.deliver(place, usize::MAX);
+            }
+            for site in &mut self.sites {
+                site.flush();
+            }
+        }
+        let quiet = self.links.iter().all(|link| link.under_way.is_empty());
+        assert!(quiet, "records go round and round");
+    }
+
+    fn check(&self) {
+        let digest = self.sites[0].grid.digest();
+        for site in &self.sites {
+            assert_eq!(site.grid.digest(), digest, "{} differs", site.name());
+            for origin in &self.sites {
+                let value = site.grid.lock().get(&origin.key()).unwrap().unwrap_or(0);
+                assert_eq!(
+                    value,
+                    origin.model.possible,
+                    "{} at {}",
+                    origin.name(),
+                    site.name()
+                );
+                let own = origin.name() == site.name();
+                let prefix = if own {
+                    String::new()
+                } else {
+                    format!("{}.", origin.name())
+                };
+                let log = lines(&site.grid, format!("{prefix}log").as_bytes());
+                assert_eq!(log, origin.model.lines, "{prefix}log at {}", site.name());
+            }
+            assert_eq!(site.grid.stats().conflicts_total, 0);
+        }
+    }
+}
+
+fn run_seed(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..150 {
+        world.step();
+    }
+    world.settle();
+    world.check();
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn sites_agree_with_the_model_whatever_happens() {
+    if let Some(seed) = number("STRAIT_SIM_SEED") {
+        return run_seed(seed);
+    }
+    for seed in 0..number("STRAIT_SIM_SEEDS").unwrap_or(300) {
+        let outcome = std::panic::catch_unwind(|| run_seed(seed));
+        assert!(outcome.is_ok(), "STRAIT_SIM_SEED={seed} shows it again");
+    }
+}

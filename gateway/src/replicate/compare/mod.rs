@@ -1,0 +1,258 @@
+//! Comparing what two sites hold, range by range, on schedule and on demand.
+//!
+//! Replication sends what changed; this finds what should be there and is not: a component that
+//! a damaged disk lost, a sum that went wrong in memory. One site asks with fingerprints of its
+//! ranges of counters and of its logs; the other answers with what differs; both then tell each
+//! other all they hold there. Records merge as always, so whatever is found is mended by that.
+
+mod answer;
+mod ask;
+mod message;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use strait_transport::{LinkHandle, Received, SendError, SiteName};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use crate::grid::{Applied, ApplyError, Difference, Fingerprints, Grid};
+use crate::streams::StreamOpen;
+use message::{Fingerprint, GROUP, Message};
+
+/// How long the other side may take for one answer: it reads its whole grid for the first.
+const ANSWER_WAIT: Duration = Duration::from_secs(300);
+/// Differences that are named one by one.
+const NAMED_MAX: usize = 100;
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The other site.
+    pub peer: String,
+    /// Ranges of counters, all of them.
+    pub ranges: u64,
+    /// Those with different fingerprints: damage, or changes on their way.
+    pub ranges_differing: u64,
+    /// Those of which both sides then told each other everything; the others' turn comes next.
+    pub ranges_exchanged: u64,
+    /// Counters that were lost or damaged here, and are as the peer has them now.
+    pub mended_here: u64,
+    /// Counters that were lost or damaged at the peer, and are mended there.
+    pub mended_there: u64,
+    /// Logs that were compared.
+    pub logs: u64,
+    /// Logs of which the two sites hold different entries, and after which id.
+    pub logs_differing: Vec<String>,
+    /// What was mended here: counter, origin, version and sum of both sites.
+    pub named: Vec<String>,
+    pub took_ms: u64,
+}
+
+impl Comparison {
+    /// Nothing was lost, damaged or left out.
+    pub fn is_clean(&self) -> bool {
+        self.mended_here + self.mended_there == 0
+            && self.logs_differing.is_empty()
+            && self.ranges_exchanged == self.ranges_differing
+    }
+}
+
+/// Why there is no comparison.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompareError {
+    #[error("the link to {0} is not up")]
+    NotLinked(String),
+    #[error("{0} does not answer: it may be of another release")]
+    NoAnswer(String),
+    #[error("the link broke meanwhile")]
+    Broken,
+}
+
+impl From<SendError> for CompareError {
+    fn from(_: SendError) -> Self {
+        Self::Broken
+    }
+}
+
+type Demand = oneshot::Sender<Result<Comparison, CompareError>>;
+
+/// The comparisons over one link, kept across its sessions.
+#[derive(Debug)]
+pub struct Comparer {
+    /// Between two by schedule; none: only on demand.
+    every: Option<Duration>,
+    demands: Mutex<Option<mpsc::Sender<Demand>>>,
+    rounds: AtomicU64,
+    failed: AtomicU64,
+    last: Mutex<Option<Comparison>>,
+}
+
+impl Comparer {
+    pub fn new(every: Option<Duration>) -> Self {
+        Self {
+            every,
+            demands: Mutex::default(),
+            rounds: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            last: Mutex::default(),
+        }
+    }
+
+    /// Compares now.
+    pub async fn compare(&self, peer: &str) -> Result<Comparison, CompareError> {
+        let not_linked = || CompareError::NotLinked(peer.to_owned());
+        let (answer, answered) = oneshot::channel();
+        let demands = self.demands.lock().clone().ok_or_else(not_linked)?;
+        demands.send(answer).await.map_err(|_| not_linked())?;
+        answered.await.map_err(|_| CompareError::Broken)?
+    }
+
+    /// How often it was compared, how often that failed, and what came out last.
+    pub fn figures(&self) -> (u64, u64, Option<Comparison>) {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        (
+            read(&self.rounds),
+            read(&self.failed),
+            self.last.lock().clone(),
+        )
+    }
+
+    fn note(&self, outcome: &Result<Comparison, CompareError>) {
+        match outcome {
+            Ok(comparison) => {
+                self.rounds.fetch_add(1, Ordering::Relaxed);
+                *self.last.lock() = Some(comparison.clone());
+            }
+            Err(_) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Both roles in one session; they end when this is dropped.
+pub(super) struct Roles {
+    asks: mpsc::UnboundedSender<Received>,
+    answers: mpsc::UnboundedSender<Received>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Roles {
+    pub(super) fn start(grid: &Arc<Grid>, link: &LinkHandle, comparer: &Arc<Comparer>) -> Self {
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (answers, answered) = mpsc::unbounded_channel();
+        let (demands, demanded) = mpsc::channel(4);
+        *comparer.demands.lock() = Some(demands);
+        let answering = answer::run(grid.clone(), link.clone(), Inbox(asked));
+        let asking = ask::run(
+            grid.clone(),
+            link.clone(),
+            comparer.clone(),
+            (Inbox(answered), demanded),
+        );
+        Self {
+            asks,
+            answers,
+            tasks: [tokio::spawn(answering), tokio::spawn(asking)],
+        }
+    }
+
+    /// Takes a batch of one of the two streams.
+    pub(super) fn handle(&self, open: &StreamOpen, received: Received) {
+        let asks = *open == StreamOpen::CompareAsk;
+        let to = if asks { &self.asks } else { &self.answers };
+        // Gone only when the session is about to be.
+        drop(to.send(received));
+    }
+}
+
+impl Drop for Roles {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// What the peer sends on one of the streams.
+struct Inbox(mpsc::UnboundedReceiver<Received>);
+
+impl Inbox {
+    /// The next message, acknowledged as it is taken: so what waits here is bounded by the link.
+    /// Batches that cannot be read are left out.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            let received = self.0.recv().await?;
+            let message = Message::decode(&received.bytes);
+            received.ack();
+            match message {
+                Ok(message) => return Some(message),
+                Err(error) => warn!(%error, "batch put aside"),
+            }
+        }
+    }
+}
+
+/// Sums over groups of ranges.
+fn groups(fingerprints: &Fingerprints) -> Vec<Fingerprint> {
+    let groups = fingerprints.0.chunks(GROUP);
+    let sums = groups.map(|group| {
+        group
+            .iter()
+            .fold(0, |sum: u128, one| sum.wrapping_add(*one))
+    });
+    sums.map(u128::to_le_bytes).collect()
+}
+
+fn group(fingerprints: &Fingerprints, group: u8) -> impl Iterator<Item = Fingerprint> {
+    let start = usize::from(group) * GROUP;
+    let ranges = fingerprints.0[start..start + GROUP].iter();
+    ranges.map(|range| range.to_le_bytes())
+}
+
+fn told(difference: &Difference) -> String {
+    let Difference {
+        name,
+        origin,
+        ours,
+        theirs,
+    } = difference;
+    format!(
+        "{name} of {origin}: version {} sum {} here, version {} sum {} there",
+        ours.0, ours.1, theirs.0, theirs.1
+    )
+}
+
+/// Runs what takes long away from tokio's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CompareError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| CompareError::Broken)
+}
+
+/// Tells the log what a record of a comparison showed.
+fn note(
+    peer: &SiteName,
+    applied: Result<(Applied, Vec<Difference>), ApplyError>,
+) -> Vec<Difference> {
+    match applied {
+        Ok((_, found)) => {
+            for difference in &found {
+                // A counter's name is a customer's.
+                debug!(%peer, difference = told(difference), "a difference between the sites");
+            }
+            found
+        }
+        Err(error) => {
+            warn!(%peer, %error, "what a comparison brought was not merged");
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What went wrong below all checks is found by comparing, named and mended.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use redis::Commands;
+use strait_tests::{Edit, Site, edit_journal, eventually, eventually_equal_digests, pair_of_sites};
+
+/// Counts under a key of its own, in a flush of its own.
+fn count(site: &Site, key: &str, by: i64) {
+    let mut redis = site.redis();
+    let () = redis.incr(key, by).unwrap();
+    let () = redis::cmd("WAITAOF")
+        .arg(1)
+        .arg(0)
+        .arg(5000)
+        .query(&mut redis)
+        .unwrap_or(());
+    std::thread::sleep(std::time::Duration::from_millis(120));
+}
+
+fn get(site: &Site, key: &str) -> Option<i64> {
+    site.redis().get(key).unwrap()
+}
+
+fn linked(site: &Site) {
+    eventually("the link is up", 20, || {
+        (site.status()?["links"][0]["phase"] == "replicating").then_some(())
+    });
+}
+
+fn total(site: &Site, metric: &str) -> u64 {
+    let (_, text) = strait_tests::get(site.http, "/metrics").unwrap();
+    let line = text.lines().find(|line| line.starts_with(metric)).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_a_journal_lost_without_a_trace_is_found_named_and_mended() {
+    let (mut east, west, _cable) = pair_of_sites();
+    for key in ["before:key", "lost:key", "after:key"] {
+        count(&east, key, 7);
+    }
+    count(&west, "west:key", 9);
+    eventually_equal_digests(&east, &west, 30);
+    east.stop();
+    assert_eq!(edit_journal(&east.data(), b"lost:key", Edit::Remove), 1);
+    assert_eq!(edit_journal(&east.data(), b"west:key", Edit::Remove), 1);
+    count(&west, "meanwhile", 1);
+    east.start();
+    eventually("what is new comes by itself", 20, || {
+        get(&east, "meanwhile")
+    });
+    assert_eq!(
+        get(&east, "lost:key"),
+        None,
+        "nothing else says that it is missing"
+    );
+
+    let verify = east.strait(&["verify", "west"]);
+    let said = String::from_utf8_lossy(&verify.stdout);
+    assert!(
+        !verify.status.success(),
+        "it was not as it should be: {said}"
+    );
+    assert!(said.contains("mended here: lost:key of east#"), "{said}");
+    assert_eq!(get(&east, "lost:key"), Some(7));
+    eventually_equal_digests(&east, &west, 20);
+    assert!(
+        east.log_text()
+            .contains("counters were lost or damaged and are mended")
+    );
+    assert!(total(&east, "strait_grid_differences_total") >= 1);
+    let again = east.must(&["verify", "west", "--json"]);
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again["mended_here"], 0);
+    // And it stays: the journal holds it again.
+    east.kill();
+    east.start();
+    assert_eq!(get(&east, "lost:key"), Some(7));
+}
+
+#[test]
+fn a_sum_that_went_wrong_at_a_peer_is_put_right_by_its_origin() {
+    let (east, mut west, _cable) = pair_of_sites();
+    count(&east, "bent:key", 5);
+    count(&east, "after:key", 1);
+    eventually_equal_digests(&east, &west, 30);
+    west.stop();
+    assert_eq!(
+        edit_journal(&west.data(), b"bent:key", Edit::LastByte(20)),
+        1
+    );
+    west.start();
+    linked(&west);
+    assert_eq!(get(&west, "bent:key"), Some(10), "the journal says so");
+    let verify = west.strait(&["verify", "east"]);
+    let said = String::from_utf8_lossy(&verify.stdout);
+    assert!(!verify.status.success(), "{said}");
+    eventually("west counts as east does", 20, || {
+        (get(&west, "bent:key") == Some(5)).then_some(())
+    });
+    eventually_equal_digests(&east, &west, 20);
+    assert_eq!(get(&east, "bent:key"), Some(5));
+    assert!(total(&east, "strait_grid_conflicts_total") >= 1);
+}
+
+#[test]
+fn a_flipped_bit_in_the_journal_heals_from_the_peer_by_itself() {
+    let (mut east, west, _cable) = pair_of_sites();
+    for key in ["before:key", "lost:key", "after:key"] {
+        count(&east, key, 7);
+    }
+    count(&west, "west:key", 9);
+    eventually_equal_digests(&east, &west, 30);
+    // A flipped bit at the very end cannot be told from a write that was cut short.
+    count(&east, "last:key", 1);
+    eventually_equal_digests(&east, &west, 30);
+    east.stop();
+    assert_eq!(edit_journal(&east.data(), b"lost:key", Edit::FlipBit), 1);
+    assert_eq!(edit_journal(&east.data(), b"west:key", Edit::FlipBit), 1);
+    east.start();
+    assert!(east.log_text().contains("put aside"), "it is named");
+    eventually_equal_digests(&east, &west, 30);
+    assert_eq!(
+        (get(&east, "lost:key"), get(&east, "west:key")),
+        (Some(7), Some(9))
+    );
+    let quarantine = east.data().join("grid/quarantine");
+    assert!(std::fs::read_dir(quarantine).unwrap().count() > 0);
+    // The damage is not read a second time.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    east.kill();
+    let log = east.log_text().len();
+    east.start();
+    assert!(!east.log_text()[log..].contains("put aside"));
+}
