@@ -29,13 +29,30 @@ fn rotate(site: &Site, peer: &Site) {
     });
 }
 
+/// Ends the writers, also when a step fails.
+struct Writing<'a>(&'a AtomicBool);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn keys_are_exchanged_while_both_sites_write() {
     let (mut east, west, _cable) = pair_of_sites();
     let first_key = east.status().unwrap()["gateway"]["key"].clone();
     assert!(!east.strait(&["key", "rotate"]).status.success());
     let (done, written) = (AtomicBool::new(false), AtomicI64::new(0));
+    eventually("both ends have the link up", 20, || {
+        let up = |site: &Site| {
+            site.link_status()
+                .is_some_and(|link| link["phase"] == "replicating")
+        };
+        (up(&east) && up(&west)).then_some(())
+    });
     std::thread::scope(|scope| {
+        let writing = Writing(&done);
         for site in [&east, &west] {
             scope.spawn(|| {
                 let mut redis = site.redis();
@@ -47,7 +64,7 @@ fn keys_are_exchanged_while_both_sites_write() {
         }
         rotate(&east, &west);
         rotate(&west, &east);
-        done.store(true, Ordering::Relaxed);
+        drop(writing);
     });
     eventually_equal_digests(&east, &west, 20);
     let n: i64 = west.redis().get("n").unwrap();

@@ -208,7 +208,7 @@ mod tests {
     fn recovered_is_when_the_rate_is_back_for_good() {
         let mut slices = vec![100_000; 60];
         slices.extend([0; 30]);
-        slices.extend([90_000, 10_000, 20_000, 50_000]);
+        slices.extend([90_000, 10_000, 20_000, 60_000]);
         slices.extend([100_000; 96]);
         let received = Received {
             slices,
