@@ -86,10 +86,7 @@ fn a_sum_that_went_wrong_at_a_peer_is_put_right_by_its_origin() {
     count(&east, "after:key", 1);
     eventually_equal_digests(&east, &west, 30);
     west.stop();
-    assert_eq!(
-        edit_journal(&west.data(), b"bent:key", Edit::LastByte(20)),
-        1
-    );
+    assert_eq!(edit_journal(&west.data(), b"bent:key", Edit::Sum(20)), 1);
     west.start();
     linked(&west);
     assert_eq!(get(&west, "bent:key"), Some(10), "the journal says so");

@@ -12,8 +12,8 @@ const FRAME_BYTES: usize = 12;
 pub enum Edit {
     /// It is gone without a trace, and what follows moves up.
     Remove,
-    /// Its last byte is another one: of the last counter's sum.
-    LastByte(u8),
+    /// The last counter's sum ends in another byte.
+    Sum(u8),
     /// One bit is flipped, and the check says so.
     FlipBit,
 }
@@ -39,17 +39,19 @@ pub fn edit_journal(data: &Path, text: &[u8], edit: Edit) -> usize {
         if hit && edit == Edit::Remove {
             continue;
         }
-        if let Edit::LastByte(byte) = edit
+        if let Edit::Sum(byte) = edit
             && hit
         {
-            record[len - 1] = byte;
+            // The column of sums ends before the length of the column of extras, which is empty.
+            assert_eq!(record[len - 1], 0, "no counter has extras");
+            record[len - 2] = byte;
         }
         let offset = (new.len() as u64).to_le_bytes();
         let place = [generation, &offset, &(len as u32).to_le_bytes()].concat();
         let check = match edit {
             // What an earlier flip left stays wrong.
             Edit::FlipBit => old_check,
-            Edit::Remove | Edit::LastByte(_) => {
+            Edit::Remove | Edit::Sum(_) => {
                 crc32c::crc32c_append(crc32c::crc32c(&place), &record).to_le_bytes()
             }
         };
