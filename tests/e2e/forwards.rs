@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strait_tests::{Cable, Site, eventually, free_tcp_port};
+use strait_tests::{Cable, Site, eventually, free_port};
 
 /// East forwards `listen` to a server behind west.
 struct Forwarded {
@@ -25,7 +25,7 @@ impl Forwarded {
         let cable = Cable::to(west.link);
         east.pair_with(&west, Some(cable.address()));
         west.pair_with(&east, None);
-        let listen = free_tcp_port();
+        let listen = free_port();
         east.configure(&format!(
             "[[forward]]\nlisten = \"{listen}\"\npeer = \"west\"\ntarget = \"{target}\"\n{more}\n"
         ));
@@ -276,7 +276,7 @@ fn a_break_is_silence_and_kill_9_is_a_reset() {
 fn while_the_peer_is_away_connections_go_straight_or_are_refused() {
     let target = server(echo);
     let mut site = Forwarded::to(target, "bypass = \"direct\"\npatience_s = 2");
-    let refusing = free_tcp_port();
+    let refusing = free_port();
     site.east.stop();
     site.east.configure(&format!(
         "[[forward]]\nlisten = \"{refusing}\"\npeer = \"west\"\ntarget = \"{target}\"\npatience_s = 2\n"

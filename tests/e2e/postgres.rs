@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use strait_tests::postgres::{POSTGRES_USER, Postgres, query, reachable_binary, tool};
-use strait_tests::{Cable, Site, eventually, free_tcp_port};
+use strait_tests::{Cable, Site, eventually, free_port};
 
 /// Two sites; PostgreSQL's user may use east's gateway.
 fn sites_for_postgres() -> (Site, Site, Cable) {
@@ -115,7 +115,7 @@ fn psql_pg_dump_and_a_standby_go_through_a_forward() {
     let cable = Cable::to(west.link);
     east.pair_with(&west, Some(cable.address()));
     west.pair_with(&east, None);
-    let listen = free_tcp_port();
+    let listen = free_port();
     east.configure(&format!(
         "[[forward]]\nlisten = \"{listen}\"\npeer = \"west\"\ntarget = \"127.0.0.1:{}\"\n",
         server.port

@@ -12,7 +12,7 @@ pub use http::get;
 pub use journal::{Edit, edit_journal};
 pub use lab::{Lab, Side};
 use site::binary;
-pub use site::{Exit, Site, free_tcp_port, signal};
+pub use site::{Exit, Site, free_port, signal};
 pub use strait::demo::wan::{Wan, WanConfig};
 pub use wait::{eventually, eventually_all_equal, eventually_equal_digests};
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::{eventually, free_tcp_port, signal};
+use crate::{eventually, free_port, signal};
 
 /// The user that the server runs as when the tests run as root, which it refuses.
 pub const POSTGRES_USER: &str = "postgres";
@@ -29,7 +29,7 @@ impl Postgres {
             must(Command::new("chown").arg(POSTGRES_USER).arg(home.path()));
         }
         Self {
-            port: free_tcp_port().port(),
+            port: free_port().port(),
             home,
             process: None,
         }

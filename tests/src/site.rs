@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
 
@@ -37,12 +38,7 @@ pub struct Site {
 impl Site {
     /// Makes a site with ports of its own on loopback.
     pub fn new(name: &str) -> Self {
-        Self::make(
-            name,
-            free_link_port(),
-            [free_tcp_port(), free_tcp_port()],
-            None,
-        )
+        Self::make(name, free_port(), [free_port(), free_port()], None)
     }
 
     /// Makes a site at one end of a lab's cable.
@@ -320,18 +316,16 @@ pub fn signal(process: &Child, name: &str) {
     assert!(status.success(), "kill -{name} works");
 }
 
-/// A TCP port on loopback that nobody listens on.
-pub fn free_tcp_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-}
-
-/// Free for UDP and for TCP.
-fn free_link_port() -> SocketAddr {
+/// A port on loopback that nobody uses, neither UDP nor TCP. It lies below those that the kernel gives
+/// to outgoing connections, so that it is still free after a restart.
+pub fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16;
     loop {
-        let address = free_tcp_port();
-        if UdpSocket::bind(address).is_ok() {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + first.wrapping_mul(61).wrapping_add(step) % 20_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }

@@ -1,3 +1,5 @@
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
 use bytes::Bytes;
 use strait_transport::{Class, LinkEvent, SendError};
 use tokio::time::timeout;
@@ -44,7 +46,7 @@ async fn either_end_may_be_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_may_dial() {
     let (east, west) = (Site::new("east"), Site::new("west"));
-    let addresses = [free_address(), free_address()];
+    let addresses = free_addresses();
     for _ in 0..5 {
         let mut runs = [
             east.start_at(addresses[0], &west, Some(addresses[1])).await,
@@ -62,7 +64,16 @@ async fn both_may_dial() {
     }
 }
 
-fn free_address() -> std::net::SocketAddr {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
+/// Two, free for UDP and TCP and below the ports that the kernel gives to outgoing connections of other
+/// tests, so that they are still free after a restart.
+fn free_addresses() -> [SocketAddr; 2] {
+    let first = std::process::id() % 10_000;
+    let mut addresses = (0..20_000).map(|step| {
+        let port = 12_000 + (first + step) % 20_000;
+        SocketAddr::from(([127, 0, 0, 1], port as u16))
+    });
+    let free = |address: &SocketAddr| {
+        UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+    };
+    [addresses.find(free).unwrap(), addresses.find(free).unwrap()]
 }
