@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_rustls::TlsStream;
 
 use super::explain;
 use crate::class::Class;
@@ -62,26 +60,24 @@ struct Gauges {
 impl TcpConnection {
     /// Takes over a connection whose handshake is done.
     pub(super) fn start(
-        stream: impl Into<TlsStream<TcpStream>>,
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
         address: SocketAddr,
         key: Option<PublicKey>,
     ) -> Line {
-        let (out, outgoing) = lanes(1);
+        let (out, mut outgoing) = lanes(1);
         let (inward, mut incoming) = lanes(WAITING_MAX);
         let (close, closing) = watch::channel(None);
         let (end, ended) = watch::channel(None);
         let gauges = Arc::new(Gauges::new());
-        let (reader, writer) = split(stream.into());
+        let (reader, writer) = split(stream);
         let (pongs, to_answer) = mpsc::channel(1);
-        let read = read(reader, inward, pongs, Arc::clone(&gauges));
-        let write = write(writer, outgoing, to_answer, closing, Arc::clone(&gauges));
+        let counts = Arc::clone(&gauges);
         tokio::spawn(async move {
-            // Most of it is done when the other half ends.
-            let why = tokio::select! {
-                why = read => why,
-                why = write => why,
-            };
-            end.send_replace(Some(why));
+            let read = read(reader, &inward, pongs, &counts);
+            let write = write(writer, &mut outgoing, to_answer, closing, &counts);
+            end.send_replace(Some(either(read, write).await));
+            // Who uses the lanes finds out only now: asked for the reason, there is one.
+            drop((inward, outgoing));
         });
         let messages = incoming.remove(0);
         let send = TcpSink(out[index(None)].clone());
@@ -193,11 +189,29 @@ fn lanes(capacity: usize) -> ([mpsc::Sender<Bytes>; LANES], Vec<TcpSource>) {
     (senders, receivers)
 }
 
+/// Until either half ends.
+async fn either(
+    read: impl Future<Output = Ended>,
+    write: impl Future<Output = Result<(), String>>,
+) -> Ended {
+    tokio::pin!(read);
+    tokio::select! {
+        why = &mut read => why,
+        written = write => match written {
+            Ok(()) => Ended::because("closed"),
+            // Where nothing can be written any more, the peer's goodbye may wait to be read.
+            Err(reason) => timeout(GOODBYE_MAX, read)
+                .await
+                .unwrap_or_else(|_| Ended::because(reason)),
+        },
+    }
+}
+
 async fn read(
     mut stream: impl AsyncRead + Unpin,
-    lanes: [mpsc::Sender<Bytes>; LANES],
+    lanes: &[mpsc::Sender<Bytes>; LANES],
     pongs: mpsc::Sender<Bytes>,
-    gauges: Arc<Gauges>,
+    gauges: &Gauges,
 ) -> Ended {
     let mut buffer = BytesMut::new();
     loop {
@@ -265,24 +279,15 @@ impl Gauges {
 
 async fn write(
     mut stream: impl AsyncWrite + Unpin,
-    lanes: Vec<TcpSource>,
+    lanes: &mut [TcpSource],
     mut pongs: mpsc::Receiver<Bytes>,
     mut close: watch::Receiver<Option<(Goodbye, String)>>,
-    gauges: Arc<Gauges>,
-) -> Ended {
+    gauges: &Gauges,
+) -> Result<(), String> {
     let mut pings = interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let [
-        Some(mut messages),
-        Some(mut control),
-        Some(mut interactive),
-        Some(mut bulk),
-    ] = ({
-        let mut lanes = lanes.into_iter();
-        [(); LANES].map(|()| lanes.next())
-    })
-    else {
-        return Ended::because("a lane is missing");
+    let [messages, control, interactive, bulk] = lanes else {
+        return Err("a lane is missing".into());
     };
     let mut record = Vec::with_capacity(HEADER_BYTES + RECORD_BYTES_MAX);
     loop {
@@ -290,7 +295,8 @@ async fn write(
             biased;
             closed = close.changed() => {
                 let goodbye = closed.ok().and_then(|()| close.borrow().clone());
-                return take_leave(&mut stream, goodbye).await;
+                take_leave(&mut stream, goodbye).await;
+                return Ok(());
             }
             _ = pings.tick() => {
                 let now = gauges.now_us().to_le_bytes();
@@ -311,9 +317,7 @@ async fn write(
                 stream.write_all(&record).await?;
                 stream.flush().await
             };
-            if let Err(error) = written.await {
-                return Ended::because(explain(&error));
-            }
+            written.await.map_err(|error| explain(&error))?;
             let sent = record.len() as u64;
             gauges.sent_bytes.fetch_add(sent, Ordering::Relaxed);
         }
@@ -321,10 +325,7 @@ async fn write(
 }
 
 /// Tells the peer why, if there is a reason, and closes.
-async fn take_leave(
-    stream: &mut (impl AsyncWrite + Unpin),
-    goodbye: Option<(Goodbye, String)>,
-) -> Ended {
+async fn take_leave(stream: &mut (impl AsyncWrite + Unpin), goodbye: Option<(Goodbye, String)>) {
     let leave = async {
         if let Some((goodbye, reason)) = &goodbye {
             let reason = &reason.as_bytes()[..reason.len().min(200)];
@@ -338,5 +339,43 @@ async fn take_leave(
     };
     // It is told or it is not: the peer notices by itself, too.
     drop(timeout(GOODBYE_MAX, leave).await);
-    Ended::because("closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    const ADDRESS: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+    /// Whoever sees a stream end asks why: by then the answer is there.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn how_it_ended_is_known_before_its_streams_end() {
+        for _ in 0..2000 {
+            let (near, far) = duplex(1 << 10);
+            let mut near = TcpConnection::start(near, ADDRESS, None);
+            let far = TcpConnection::start(far, ADDRESS, None);
+            far.connection.close(Goodbye::Replaced, "enough");
+            while near.recv.more(&mut BytesMut::new()).await == Ok(true) {}
+            let ended = near.connection.ended();
+            assert!(ended.is_some_and(|ended| ended.replaced));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_is_heard_though_nothing_can_be_written() {
+        for _ in 0..50 {
+            let (near, mut far) = duplex(1 << 10);
+            let goodbye = Some((Goodbye::Replaced, "enough".to_owned()));
+            take_leave(&mut far, goodbye).await;
+            drop(far);
+            let mut near = TcpConnection::start(near, ADDRESS, None);
+            let message = Bytes::from_static(b"to nobody");
+            near.send.write(&mut [message]).await.unwrap();
+            let ended = near.connection.closed().await;
+            assert!(ended.replaced, "{ended:?}");
+        }
+    }
 }
