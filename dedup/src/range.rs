@@ -36,6 +36,16 @@ impl Default for Model {
     }
 }
 
+/// The adaptive state of one kind of symbol, of which there are `N`: a power of 2.
+#[derive(Clone, Debug)]
+pub struct Symbols<const N: usize>([u16; N]);
+
+impl<const N: usize> Default for Symbols<N> {
+    fn default() -> Self {
+        Self([EVEN; N])
+    }
+}
+
 /// Either end of the coder, so that one description of a number serves both.
 trait Coder {
     /// Codes one bit; a decoder ignores what it is given and returns what it reads.
@@ -108,6 +118,11 @@ impl Writer {
     /// Appends `number`, which must be below 2⁶³.
     pub fn number(&mut self, model: &mut Model, number: u64) {
         code_number(self, model, number);
+    }
+
+    /// Appends `symbol`, which must be below `N`.
+    pub fn symbol<const N: usize>(&mut self, symbols: &mut Symbols<N>, symbol: u8) {
+        code_tree(self, &mut symbols.0, N.ilog2(), u64::from(symbol));
     }
 
     /// The bytes.
@@ -203,11 +218,24 @@ impl<'a> NumberReader<'a> {
     /// Once the bytes have long ended; soon after their end it may still give numbers.
     pub fn number(&mut self, model: &mut Model) -> Result<u64, EndsEarly> {
         let number = code_number(self, model, 0);
+        self.check().map(|()| number)
+    }
+
+    /// The next symbol, below `N`, which is at most 256.
+    ///
+    /// # Errors
+    /// As [`Self::number`].
+    pub fn symbol<const N: usize>(&mut self, symbols: &mut Symbols<N>) -> Result<u8, EndsEarly> {
+        let symbol = code_tree(self, &mut symbols.0, N.ilog2(), 0);
+        self.check().map(|()| symbol as u8)
+    }
+
+    fn check(&self) -> Result<(), EndsEarly> {
         // A writer leaves out at most the zeros of its last five bytes, and those of its stream.
         if self.past > 64 {
             Err(EndsEarly)
         } else {
-            Ok(number)
+            Ok(())
         }
     }
 
@@ -274,6 +302,21 @@ mod tests {
             let (mut reader, mut model) = (NumberReader::new(&bytes), Model::default());
             for number in &numbers {
                 prop_assert_eq!(reader.number(&mut model), Ok(*number));
+            }
+        }
+
+        #[test]
+        fn symbols_come_back_between_numbers(symbols in prop::collection::vec(0u8..8, 0..300)) {
+            let (mut writer, mut model, mut few) = (Writer::new(), Model::default(), Symbols::<8>::default());
+            for symbol in &symbols {
+                writer.symbol(&mut few, *symbol);
+                writer.number(&mut model, u64::from(*symbol) << 40);
+            }
+            let bytes = writer.finish();
+            let (mut reader, mut model, mut few) = (NumberReader::new(&bytes), Model::default(), Symbols::<8>::default());
+            for symbol in &symbols {
+                prop_assert_eq!(reader.symbol(&mut few), Ok(*symbol));
+                prop_assert_eq!(reader.number(&mut model), Ok(u64::from(*symbol) << 40));
             }
         }
 

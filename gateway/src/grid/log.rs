@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::blocks::Blocks;
-use super::record::{LogSection, SectionBuilder};
+use super::record::{LogHead, LogSection, SectionBuilder};
 use super::{EntryId, LogName, LogPosition};
 
 /// How `XTRIM` and `XADD` bound a log.
@@ -243,14 +243,14 @@ impl Log {
 
     /// Whether a stretch leaves out entries between ours and its own.
     pub(super) fn has_gap_before(&self, section: &LogSection<'_>) -> bool {
-        section.prev > self.position.last && section.prev > section.trimmed_to
+        section.head.prev > self.position.last && section.head.prev > section.head.trimmed_to
     }
 
     /// Merges a stretch that has no gap before it; how many entries were new.
     pub(super) fn merge(&mut self, section: &LogSection<'_>) -> u64 {
         let mut new = 0;
-        if section.prev > self.position.last {
-            self.freed_to = section.prev;
+        if section.head.prev > self.position.last {
+            self.freed_to = section.head.prev;
         }
         for (id, payload) in &section.entries {
             if *id > self.position.last {
@@ -258,13 +258,13 @@ impl Log {
                 new += 1;
             }
         }
-        if section.revision > self.position.revision {
-            self.position.revision = section.revision;
+        if section.head.revision > self.position.revision {
+            self.position.revision = section.head.revision;
         }
-        if section.trimmed_to > self.position.last {
-            self.position.last = section.trimmed_to;
+        if section.head.trimmed_to > self.position.last {
+            self.position.last = section.head.trimmed_to;
         }
-        self.hide_to(section.trimmed_to);
+        self.hide_to(section.head.trimmed_to);
         new
     }
 
@@ -301,8 +301,19 @@ impl Log {
         ))
     }
 
-    fn section(&self, prev: EntryId, meta: (EntryId, u64), bytes_max: usize) -> SectionBuilder {
-        SectionBuilder::new(&self.name, prev, meta, bytes_max)
+    fn section(
+        &self,
+        prev: EntryId,
+        (trimmed_to, revision): (EntryId, u64),
+        bytes_max: usize,
+    ) -> SectionBuilder {
+        let head = LogHead {
+            log: self.name.clone(),
+            prev,
+            trimmed_to,
+            revision,
+        };
+        SectionBuilder::new(&head, bytes_max)
     }
 
     fn last_section(

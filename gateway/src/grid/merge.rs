@@ -223,7 +223,7 @@ impl State {
         &mut self,
         section: &LogSection<'_>,
     ) -> Result<Result<u64, Gap>, TooMany> {
-        let id = self.find_or_create_log(&section.log).ok_or(TooMany)?;
+        let id = self.find_or_create_log(&section.head.log).ok_or(TooMany)?;
         let log = &self.logs[id.0];
         if log.has_gap_before(section) {
             return Ok(Err(Gap {

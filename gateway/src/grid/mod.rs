@@ -2,8 +2,8 @@
 //!
 //! It knows what its data means and how two copies of it merge; it knows no network. What it
 //! hands to a peer, what it takes from one and what its own journal holds are the same:
-//! records (which a link packs, see [`SentKeys`]). Merging a record is idempotent, so records may be repeated and, for counters,
-//! reordered.
+//! records (which a link packs, see [`Sent`]). Merging a record is idempotent, so records may be repeated
+//! and, for counters, reordered.
 //!
 //! Local writes change memory at once. A *flush* (every [`GridConfig::flush_interval`]) gives all
 //! that changed since the last one a version, the [`Epoch`], writes it to the journal, and only
@@ -60,7 +60,7 @@ pub use ids::{
     EntryId, Epoch, FlushNumber, LogName, LogPosition, Origin, ParseEntryIdError, Ticket,
 };
 pub use image::Image;
-pub use packed::{HeardKeys, SentKeys, UnpackError};
+pub use packed::{Heard, Sent, UnpackError};
 pub use positions::{Positions, PositionsError};
 pub use recovery::Recovery;
 pub use relay::Relayed;

@@ -184,7 +184,7 @@ impl<'a> Replay<'a> {
 
     fn record(&mut self, record: &Bytes) -> Result<(), &'static str> {
         match kind_of(record).map_err(|error| error.0)? {
-            (Kind::Packed, _) => return Err("is in the form of a link"),
+            (Kind::PackedCounters | Kind::PackedLog, _) => return Err("is in the form of a link"),
             (Kind::Counters, body) => {
                 let updates = decode_counters(body).map_err(|error| error.0)?;
                 let numbers = self

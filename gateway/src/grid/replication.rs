@@ -227,7 +227,9 @@ impl Grid {
         let merged = match kind {
             Kind::Counters => self.apply_counters(body)?,
             Kind::Log => self.apply_section(&decode_log(body).map_err(malformed)?)?,
-            Kind::Packed => return Err(ApplyError::Malformed("it is packed")),
+            Kind::PackedCounters | Kind::PackedLog => {
+                return Err(ApplyError::Malformed("it is packed"));
+            }
         };
         let mut state = self.state.lock();
         state.tally.applied += 1;
@@ -287,18 +289,18 @@ impl Grid {
     fn apply_section(&self, section: &LogSection<'_>) -> Result<Merged, ApplyError> {
         let full = |_| ApplyError::Refused("too many sites or names".to_owned());
         let mut state = self.state.lock();
-        let before = state.log_position(&section.log);
+        let before = state.log_position(&section.head.log);
         let merged = state.merge_section(section).map_err(full)?;
         let entries = merged.map_err(|gap| {
             state.tally.gaps += 1;
             ApplyError::Gap {
-                log: section.log.clone(),
+                log: section.head.log.clone(),
                 have: gap.have,
             }
         })?;
         Ok(Merged {
-            news: state.log_position(&section.log) != before,
-            sites: BTreeSet::from([section.log.site.clone()]),
+            news: state.log_position(&section.head.log) != before,
+            sites: BTreeSet::from([section.head.log.site.clone()]),
             counters: 0,
             entries,
         })

@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 
 use super::message::Message;
 use super::progress::{Kind, Progress};
-use crate::grid::{Applied, ApplyError, Grid, HeardKeys, Positions, Ticket, UnpackError};
+use crate::grid::{Applied, ApplyError, Grid, Heard, Positions, Ticket, UnpackError};
 
 /// Pieces of positions that a peer may send in one list, 1 MiB each.
 const PIECES_MAX: usize = 64;
@@ -54,7 +54,7 @@ pub(super) fn start(
         progress,
         signals,
         pending,
-        keys: HeardKeys::default(),
+        heard: Heard::default(),
         theirs: Positions::default(),
         pieces: 0,
     };
@@ -81,7 +81,7 @@ struct Applier {
     signals: mpsc::UnboundedSender<Signal>,
     pending: mpsc::UnboundedSender<Pending>,
     /// What the peer said in this session.
-    keys: HeardKeys,
+    heard: Heard,
     /// Pieces of the peer's positions so far.
     theirs: Positions,
     pieces: usize,
@@ -163,7 +163,7 @@ impl Applier {
     /// to begin anew, once.
     fn unpack(&mut self, packed: Bytes) -> Vec<Bytes> {
         loop {
-            match self.grid.unpack(&mut self.keys, packed.clone()) {
+            match self.grid.unpack(&mut self.heard, packed.clone()) {
                 Ok(records) => return records,
                 Err(error @ UnpackError::Refused) if !self.pending.is_closed() => {
                     warn!(%error, "the peer's records wait");

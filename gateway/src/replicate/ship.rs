@@ -19,7 +19,7 @@ use super::progress::{Kind, Progress};
 use super::receive::Signal;
 use crate::grid::{
     EntryId, Epoch, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX,
-    Relayed, SentKeys,
+    Relayed, Sent,
 };
 use crate::streams::StreamOpen;
 
@@ -72,7 +72,7 @@ struct Shipper {
     linked: BTreeSet<SiteName>,
     packer: RecordPacker,
     /// What the peer was told since it last said what it holds.
-    keys: SentKeys,
+    sent: Sent,
     /// Batches that complete a flush, until they are acknowledged.
     unacked: VecDeque<(Seq, Mark)>,
     floor: Floor,
@@ -118,7 +118,7 @@ impl Shipper {
             progress,
             signals,
             packer: RecordPacker::default(),
-            keys: SentKeys::default(),
+            sent: Sent::default(),
             unacked: VecDeque::new(),
             floor: Floor {
                 next: None,
@@ -194,7 +194,7 @@ impl Shipper {
     /// complete with it.
     async fn catch_up(&mut self, theirs: Positions) -> Result<FlushNumber, SendError> {
         self.progress.catching_up(true);
-        self.keys = SentKeys::default();
+        self.sent = Sent::default();
         let mark = self.scan_counters(&theirs).await?;
         for (log, position) in self.grid.logs() {
             self.catch_up_log(&log, theirs.log(&log), position).await?;
@@ -333,11 +333,11 @@ impl Shipper {
     async fn push(&mut self, kind: Kind, record: &Bytes) -> Result<(), SendError> {
         self.progress.record_sent(kind);
         let (grid, record) = (self.grid.clone(), record.clone());
-        let mut keys = std::mem::take(&mut self.keys);
+        let mut sent = std::mem::take(&mut self.sent);
         let packed;
-        (self.keys, packed) = blocking(move || {
-            let packed = grid.pack(&mut keys, &record);
-            (keys, packed)
+        (self.sent, packed) = blocking(move || {
+            let packed = grid.pack(&mut sent, &record);
+            (sent, packed)
         })
         .await?;
         if let Some(batch) = self.packer.push(&packed) {

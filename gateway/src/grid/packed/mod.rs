@@ -1,44 +1,108 @@
-//! Records of counters in the short form that one session of a link sends: a key that was
-//! mentioned before goes as its number, a sum as the difference to the one said before, and all
-//! numbers under a range coder. Drawn in `docs/WIRE.md`, section "Packed counters".
+//! Records in the short form that one session of a link sends. What both ends know of what was
+//! said before (keys, sums, words) goes as a number, and numbers go under a range coder.
 //!
-//! Both ends number keys in the order of their first mention and keep, by number, the sum that
-//! was said last. None of that outlives the session, or the next exchange of positions: a packed
-//! record is turned back into one that stands alone before anything else sees it.
+//! None of that outlives the session, or the next exchange of positions: a packed record is turned
+//! back into one that stands alone before anything else sees it.
 
-mod pack;
-mod read;
-mod unpack;
+mod counters;
+mod entries;
 
+use bytes::Bytes;
 use strait_dedup::range::{EndsEarly, Model, NumberReader, Writer};
 
-pub use pack::SentKeys;
-pub use unpack::{HeardKeys, UnpackError};
+use super::Grid;
+use super::merge::TooMany;
+use super::record::{Kind, Malformed, kind_of};
+use counters::{HeardKeys, SentKeys};
+use entries::{HeardEntries, SentEntries};
 
-/// Keys that one session numbers, each way: 12 bytes each at the sender, 16 at the receiver.
-/// Those that come later go by name each time.
-const NUMBERED_MAX: usize = 16 << 20;
-/// Bit of the first byte after the head: the numbers start over before this record.
+/// Bit of the first byte after the head: what was said before this record does not count.
 const STARTS_OVER: u8 = 1;
 
-/// The statistics of each kind of number in one record.
+/// What the peer was told in this session.
 #[derive(Debug, Default)]
-struct Models {
-    gap: Model,
-    shared: Model,
-    tail: Model,
-    middle: Model,
-    field: Model,
-    presence: Model,
-    clock: Signed,
-    count: Model,
-    origin: Model,
-    version: Signed,
-    sum: Signed,
-    clearings: Model,
-    half_epoch: Signed,
-    cleared: Signed,
-    deadline: Model,
+pub struct Sent {
+    keys: SentKeys,
+    entries: SentEntries,
+}
+
+/// What the peer said in this session; none of what has not begun, or could not be read.
+#[derive(Debug, Default)]
+pub struct Heard {
+    keys: Option<HeardKeys>,
+    entries: Option<HeardEntries>,
+}
+
+/// Why a packed record was not turned back.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The peer's fault. Until its numbers start over nothing that is packed can be read.
+    #[error("the peer sent a packed record that cannot be read: {0}")]
+    Malformed(&'static str),
+    /// It follows one that could not be read.
+    #[error("the peer's key numbers are lost")]
+    Lost,
+    /// Our own fault: too many names. Try again later.
+    #[error("no room for more origins or names")]
+    Refused,
+}
+
+impl From<Malformed> for UnpackError {
+    fn from(error: Malformed) -> Self {
+        Self::Malformed(error.0)
+    }
+}
+
+impl From<EndsEarly> for UnpackError {
+    fn from(_: EndsEarly) -> Self {
+        Self::Malformed("numbers that end early")
+    }
+}
+
+impl From<TooMany> for UnpackError {
+    fn from(_: TooMany) -> Self {
+        Self::Refused
+    }
+}
+
+impl Grid {
+    /// The form in which `record` goes to a peer that was sent all that `sent` knows of, and in
+    /// the same order. Not for tokio's threads.
+    pub fn pack(&self, sent: &mut Sent, record: &Bytes) -> Bytes {
+        let packed = match kind_of(record) {
+            Ok((Kind::Counters, body)) => self.pack_counters(&mut sent.keys, body),
+            Ok((Kind::Log, body)) => sent.entries.pack(body),
+            Ok((Kind::PackedCounters | Kind::PackedLog, _)) | Err(_) => None,
+        };
+        // One of ours is never unreadable; the peer would refuse it by name.
+        packed.unwrap_or_else(|| record.clone())
+    }
+
+    /// The records, each of which stands alone, that a peer has sent as `packed`, after all that
+    /// `heard` knows of. What is not packed comes back as it is. Not for tokio's threads.
+    ///
+    /// # Errors
+    /// [`UnpackError`]; after `Malformed` everything is until the peer starts over.
+    pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Bytes>, UnpackError> {
+        let (kind, body) = kind_of(&packed)?;
+        let read = match kind {
+            Kind::Counters | Kind::Log => return Ok(vec![packed]),
+            Kind::PackedCounters => self.unpack_counters(&mut heard.keys, body),
+            Kind::PackedLog => entries::unpack(&mut heard.entries, body).map(|log| vec![log]),
+        };
+        if let Err(UnpackError::Malformed(_)) = read {
+            *heard = Heard::default();
+        }
+        read
+    }
+}
+
+/// What was heard before a record with these `flags`.
+fn begun<T: Default>(heard: &mut Option<T>, flags: u8) -> Result<&mut T, UnpackError> {
+    if flags & STARTS_OVER != 0 {
+        *heard = Some(T::default());
+    }
+    heard.as_mut().ok_or(UnpackError::Lost)
 }
 
 /// The statistics of signed differences.

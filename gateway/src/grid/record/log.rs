@@ -13,9 +13,9 @@ const HEAD_BYTES_MAX: usize = 2 + 35 + 3 + NAME_BYTES_MAX + 7 * 10 + 2 * 10;
 /// Most bytes for the id of one entry.
 const ID_BYTES_MAX: usize = 20;
 
-/// A decoded stretch of a log.
+/// What a stretch of a log says of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::grid) struct LogSection<'a> {
+pub(in crate::grid) struct LogHead {
     pub(in crate::grid) log: LogName,
     /// Id of the entry before the first one here: whoever has not got that has a gap.
     pub(in crate::grid) prev: EntryId,
@@ -23,6 +23,41 @@ pub(in crate::grid) struct LogSection<'a> {
     pub(in crate::grid) trimmed_to: EntryId,
     /// See [`LogPosition::revision`](super::super::LogPosition::revision).
     pub(in crate::grid) revision: u64,
+}
+
+impl LogHead {
+    /// Appends all of it.
+    pub(in crate::grid) fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.log.site.as_ref().as_bytes());
+        put_bytes(out, &self.log.name);
+        for id in [self.prev, self.trimmed_to] {
+            put(out, id.ms);
+            put(out, id.seq);
+        }
+        put(out, self.revision);
+    }
+
+    /// Reads what [`Self::put`] wrote.
+    pub(in crate::grid) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let site = site_name(reader.bytes()?)?;
+        let name = reader.bytes()?;
+        if name.len() > NAME_BYTES_MAX {
+            return Err(Malformed("a log's name too long"));
+        }
+        let name = name.into();
+        Ok(Self {
+            log: LogName { site, name },
+            prev: read_id(reader)?,
+            trimmed_to: read_id(reader)?,
+            revision: reader.varint()?,
+        })
+    }
+}
+
+/// A decoded stretch of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::grid) struct LogSection<'a> {
+    pub(in crate::grid) head: LogHead,
     /// Ids, rising, and the fields and values as [`values_of`] reads them.
     pub(in crate::grid) entries: Vec<(EntryId, &'a [u8])>,
 }
@@ -39,28 +74,16 @@ pub(in crate::grid) struct SectionBuilder {
 }
 
 impl SectionBuilder {
-    /// `prev`, `trimmed_to` and `revision` are those of [`LogSection`]. The record will have at
-    /// most `bytes_max` bytes, or one entry.
-    pub(in crate::grid) fn new(
-        log: &LogName,
-        prev: EntryId,
-        (trimmed_to, revision): (EntryId, u64),
-        bytes_max: usize,
-    ) -> Self {
+    /// The record will have at most `bytes_max` bytes, or one entry.
+    pub(in crate::grid) fn new(log: &LogHead, bytes_max: usize) -> Self {
         let mut head = vec![VERSION, KIND_LOG];
-        put_bytes(&mut head, log.site.as_ref().as_bytes());
-        put_bytes(&mut head, &log.name);
-        for id in [prev, trimmed_to] {
-            put(&mut head, id.ms);
-            put(&mut head, id.seq);
-        }
-        put(&mut head, revision);
+        log.put(&mut head);
         Self {
             head,
             ids: Vec::new(),
             payloads: Vec::new(),
             count: 0,
-            last: prev,
+            last: log.prev,
             bytes_max: bytes_max.min(RECORD_BYTES_MAX),
         }
     }
@@ -71,20 +94,23 @@ impl SectionBuilder {
         if self.count > 0 && taken + ID_BYTES_MAX + 5 + payload.len() > self.bytes_max {
             return false;
         }
-        let ms = id.ms.wrapping_sub(self.last.ms);
+        self.add(id, payload);
+        true
+    }
+
+    /// Adds the next entry, room or not.
+    pub(in crate::grid) fn add(&mut self, id: EntryId, payload: &[u8]) {
+        let (ms, seq) = id.step_from(self.last);
         put(&mut self.ids, ms);
-        put(
-            &mut self.ids,
-            if ms == 0 {
-                id.seq.wrapping_sub(self.last.seq)
-            } else {
-                id.seq
-            },
-        );
+        put(&mut self.ids, seq);
         put_bytes(&mut self.payloads, payload);
         self.last = id;
         self.count += 1;
-        true
+    }
+
+    /// Bytes of the entries so far.
+    pub(in crate::grid) fn len(&self) -> usize {
+        self.ids.len() + self.payloads.len()
     }
 
     /// Id of the last entry added; `prev` if there is none.
@@ -104,22 +130,14 @@ impl SectionBuilder {
 /// Decodes a record of a log; `body` is what follows its head.
 pub(in crate::grid) fn decode_log(body: &[u8]) -> Result<LogSection<'_>, Malformed> {
     let mut reader = Reader::new(body);
-    let site = site_name(reader.bytes()?)?;
-    let name = reader.bytes()?;
-    if name.len() > NAME_BYTES_MAX {
-        return Err(Malformed("a log's name too long"));
-    }
-    let name = name.into();
-    let prev = read_id(&mut reader)?;
-    let trimmed_to = read_id(&mut reader)?;
-    let revision = reader.varint()?;
+    let head = LogHead::read(&mut reader)?;
     let count = reader.bounded(body.len())?;
     let mut ids = Reader::new(reader.bytes()?);
     let mut payloads = Reader::new(reader.bytes()?);
     let mut entries = Vec::with_capacity(count.min(ids.remaining()));
-    let mut last = prev;
+    let mut last = head.prev;
     for _ in 0..count {
-        last = next_id(&mut ids, last)?;
+        last = last.step(ids.varint()?, ids.varint()?)?;
         let payload = payloads.bytes()?;
         check_payload(payload)?;
         entries.push((last, payload));
@@ -127,13 +145,7 @@ pub(in crate::grid) fn decode_log(body: &[u8]) -> Result<LogSection<'_>, Malform
     if !(reader.is_empty() && ids.is_empty() && payloads.is_empty()) {
         return Err(Malformed("bytes after the last entry"));
     }
-    Ok(LogSection {
-        log: LogName { site, name },
-        prev,
-        trimmed_to,
-        revision,
-        entries,
-    })
+    Ok(LogSection { head, entries })
 }
 
 fn read_id(reader: &mut Reader<'_>) -> Result<EntryId, Malformed> {
@@ -141,17 +153,26 @@ fn read_id(reader: &mut Reader<'_>) -> Result<EntryId, Malformed> {
     Ok(EntryId { ms, seq })
 }
 
-fn next_id(ids: &mut Reader<'_>, last: EntryId) -> Result<EntryId, Malformed> {
-    let (ms, seq) = (ids.varint()?, ids.varint()?);
-    let id = if ms == 0 {
-        last.seq
-            .checked_add(seq)
-            .map(|seq| EntryId { ms: last.ms, seq })
-    } else {
-        last.ms.checked_add(ms).map(|ms| EntryId { ms, seq })
-    };
-    id.filter(|id| *id > last)
-        .ok_or(Malformed("ids that do not rise"))
+impl EntryId {
+    /// What a record says of an id after that of the entry before: milliseconds more, and the
+    /// sequence, or how much more that is if the milliseconds are the same.
+    pub(in crate::grid) fn step_from(self, before: Self) -> (u64, u64) {
+        let ms = self.ms.wrapping_sub(before.ms);
+        let base = if ms == 0 { before.seq } else { 0 };
+        (ms, self.seq.wrapping_sub(base))
+    }
+
+    /// The id after `self` of which a record says this.
+    pub(in crate::grid) fn step(self, ms: u64, seq: u64) -> Result<Self, Malformed> {
+        let id = if ms == 0 {
+            let seq = self.seq.checked_add(seq);
+            seq.map(|seq| Self { ms: self.ms, seq })
+        } else {
+            self.ms.checked_add(ms).map(|ms| Self { ms, seq })
+        };
+        id.filter(|id| *id > self)
+            .ok_or(Malformed("ids that do not rise"))
+    }
 }
 
 /// Checks that [`values_of`] will read all of `payload`.
@@ -190,10 +211,16 @@ mod tests {
     use super::super::{Kind, kind_of};
     use super::*;
 
-    fn name() -> LogName {
-        LogName {
+    fn head(prev: EntryId, revision: u64) -> LogHead {
+        let log = LogName {
             site: "east".parse().unwrap(),
             name: b"clicks"[..].into(),
+        };
+        LogHead {
+            log,
+            prev,
+            trimmed_to: EntryId::MAX,
+            revision,
         }
     }
 
@@ -205,7 +232,7 @@ mod tests {
             revision: u64,
         ) {
             let prev = EntryId { ms: prev.0, seq: prev.1 };
-            let mut builder = SectionBuilder::new(&name(), prev, (EntryId::MAX, revision), 1 << 20);
+            let mut builder = SectionBuilder::new(&head(prev, revision), 1 << 20);
             let (mut id, mut entries) = (prev, Vec::new());
             for (ms, seq, value) in steps {
                 let seq = if ms == 0 { id.seq + seq + 1 } else { seq };
@@ -225,8 +252,7 @@ mod tests {
             let section = decode_log(body).unwrap();
             let expected: Vec<_> = entries.iter().map(|(id, p)| (*id, &p[..])).collect();
             prop_assert_eq!(section.entries, expected);
-            prop_assert_eq!((section.log, section.prev), (name(), prev));
-            prop_assert_eq!((section.trimmed_to, section.revision), (EntryId::MAX, revision));
+            prop_assert_eq!(section.head, head(prev, revision));
         }
 
         #[test]

@@ -11,22 +11,24 @@ pub(super) use decode::{
     version,
 };
 pub(super) use encode::{CounterRows, Part};
-pub(super) use log::{LogSection, SectionBuilder, decode_log};
+pub(super) use log::{LogHead, LogSection, SectionBuilder, decode_log};
 pub(crate) use log::{pack_values, values_of};
 
 /// First byte of every record.
 pub(super) const VERSION: u8 = 2;
 const KIND_COUNTERS: u8 = 1;
 const KIND_LOG: u8 = 2;
-/// On a link only; see [`packed`](super::packed).
-pub(super) const KIND_PACKED: u8 = 3;
+/// These on a link only; see [`packed`](super::packed).
+pub(super) const KIND_PACKED_COUNTERS: u8 = 3;
+pub(super) const KIND_PACKED_LOG: u8 = 4;
 
 /// What a record holds, by its first two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counters,
     Log,
-    Packed,
+    PackedCounters,
+    PackedLog,
 }
 
 /// Reads the head of a record; the rest is what follows.
@@ -37,7 +39,8 @@ pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
     match record {
         [VERSION, KIND_COUNTERS, rest @ ..] => Ok((Kind::Counters, rest)),
         [VERSION, KIND_LOG, rest @ ..] => Ok((Kind::Log, rest)),
-        [VERSION, KIND_PACKED, rest @ ..] => Ok((Kind::Packed, rest)),
+        [VERSION, KIND_PACKED_COUNTERS, rest @ ..] => Ok((Kind::PackedCounters, rest)),
+        [VERSION, KIND_PACKED_LOG, rest @ ..] => Ok((Kind::PackedLog, rest)),
         [VERSION, ..] => Err(Malformed("unknown kind of record")),
         _ => Err(Malformed("unknown version of records")),
     }

@@ -5,8 +5,8 @@ use super::*;
 /// One direction of a session.
 #[derive(Default)]
 struct Direction {
-    sent: SentKeys,
-    heard: HeardKeys,
+    sent: Sent,
+    heard: Heard,
 }
 
 impl Direction {
@@ -24,7 +24,7 @@ impl Direction {
 
     /// The peer tells its positions, and is sent all that it lacks.
     fn catch_up(&mut self, from: &Arc<Grid>, to: &Arc<Grid>) {
-        self.sent = SentKeys::default();
+        self.sent = Sent::default();
         let have = to.positions();
         let mut scan = from.scan_counters(have.clone());
         while let Some(record) = scan.next(usize::MAX).unwrap() {
@@ -148,4 +148,90 @@ fn keys_that_were_mentioned_cost_little() {
     );
     let again = way.carry(&east, &west, write(5));
     assert!(again < 4000 * 6, "{again} bytes for 4,000 of them");
+}
+
+/// Entries of one log as one record for each flush.
+fn append(site: &Grid, entries: impl IntoIterator<Item = Vec<u8>>) -> Vec<Bytes> {
+    for payload in entries {
+        let id = NewId::Auto;
+        let added = site
+            .lock()
+            .append(b"access", id, &payload, (true, None), 1000);
+        added.unwrap().unwrap();
+    }
+    flush(site)
+}
+
+fn line(text: &str) -> Vec<u8> {
+    pack_values([&b"line"[..], text.as_bytes()].into_iter())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Entries of few forms and words, and of any bytes.
+    #[test]
+    fn entries_come_out_as_they_went_in(
+        flushes in proptest::collection::vec(
+            proptest::collection::vec(
+                prop_oneof![
+                    "[ab]{1,2} [0-9]{1,20} \"(x|y|[a-z]{60,70})\"( 1[0-9]{3})?".prop_map(|text| line(&text)),
+                    any::<(Vec<u8>, Vec<u8>)>().prop_map(|(field, value)| {
+                        pack_values([&field[..], &value].into_iter())
+                    }),
+                ],
+                1..20,
+            ),
+            1..8,
+        ),
+    ) {
+        let (east, west) = (grid("east"), grid("west"));
+        let mut way = Direction::default();
+        for entries in flushes {
+            let records = append(&east, entries);
+            way.carry(&east, &west, records);
+        }
+        to_disk(&[east.clone(), west.clone()]);
+        prop_assert_eq!(east.digest(), west.digest());
+    }
+}
+
+#[test]
+fn entries_of_a_form_that_was_mentioned_cost_what_is_new_in_them() {
+    let (east, west) = (grid("east"), grid("west"));
+    let mut way = Direction::default();
+    let mut write = |from: u64| {
+        let lines = (from..from + 2000).map(|n| {
+            let (client, path) = (n * 7919 % 50, n * 104_729 % 200);
+            line(&format!(
+                "10.0.0.{client} - - [21/Nov/2026:10:00:00 +0000] \"GET /item-{path:05} HTTP/1.1\" \
+                 200 512 \"-\" \"Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0\""
+            ))
+        });
+        way.carry(&east, &west, append(&east, lines))
+    };
+    write(0);
+    let bytes = write(2000);
+    assert!(bytes < 2000 * 4, "{bytes} bytes for 2000 lines");
+}
+
+#[test]
+fn more_forms_and_words_than_have_numbers_are_carried() {
+    let (east, west) = (grid("east"), grid("west"));
+    let mut way = Direction::default();
+    for round in 0..3 {
+        // Each twice in a row, so that it gets a number.
+        let lines = (0..40_000_u32).map(|n| {
+            let n = n / 2;
+            let form = format!("{n:010b}").replace('0', " ").replace('1', ";");
+            line(&format!(
+                "w{round}x{n}{}z v{n}y{round}",
+                &form[..9.min(form.len())]
+            ))
+        });
+        let records = append(&east, lines);
+        way.carry(&east, &west, records);
+    }
+    to_disk(&[east.clone(), west.clone()]);
+    assert_eq!(east.digest(), west.digest());
 }

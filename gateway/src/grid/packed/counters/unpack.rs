@@ -1,83 +1,34 @@
 //! The receiving end. Nothing that the peer says is believed.
 
-use super::super::counter::Component;
-use super::super::keyspace::CounterRef;
-use super::super::merge::{Numbers, TooMany};
-use super::super::record::{CounterRows, CounterUpdates, Kind, Malformed, Part, kind_of};
-use super::super::state::State;
-use super::super::varint::Reader;
-use super::super::{Grid, MERGE_SLICE, RECORD_BYTES_MAX};
+use super::super::super::counter::Component;
+use super::super::super::keyspace::CounterRef;
+use super::super::super::merge::{Numbers, TooMany};
+use super::super::super::record::{CounterRows, CounterUpdates, Part};
+use super::super::super::state::State;
+use super::super::super::varint::Reader;
+use super::super::super::{Grid, MERGE_SLICE, RECORD_BYTES_MAX};
+use super::super::{UnpackError, begun};
+use super::NUMBERED_MAX;
 use super::read::{Key, ROWS_MAX, Row, RowReader, Rows};
-use super::{NUMBERED_MAX, STARTS_OVER};
 use bytes::Bytes;
 
 /// What the peer said in this session, by number.
 #[derive(Debug, Default)]
-pub struct HeardKeys {
+pub(in super::super) struct HeardKeys {
     keys: Vec<(CounterRef, i64)>,
-    /// A record could not be read, so ours may not be the peer's numbers any more.
-    lost: bool,
-}
-
-/// Why a packed record was not turned back.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// The peer's fault. Until its numbers start over nothing that is packed can be read.
-    #[error("the peer sent a packed record that cannot be read: {0}")]
-    Malformed(&'static str),
-    /// It follows one that could not be read.
-    #[error("the peer's key numbers are lost")]
-    Lost,
-    /// Our own fault: too many names. Try again later.
-    #[error("no room for more origins or names")]
-    Refused,
-}
-
-impl From<Malformed> for UnpackError {
-    fn from(error: Malformed) -> Self {
-        Self::Malformed(error.0)
-    }
-}
-
-impl From<strait_dedup::range::EndsEarly> for UnpackError {
-    fn from(_: strait_dedup::range::EndsEarly) -> Self {
-        Self::Malformed("numbers that end early")
-    }
-}
-
-impl From<TooMany> for UnpackError {
-    fn from(_: TooMany) -> Self {
-        Self::Refused
-    }
 }
 
 impl Grid {
-    /// The records, each of which stands alone, that a peer has sent as `packed`, after all that
-    /// `keys` knows of. What is not packed comes back as it is. Not for tokio's threads.
-    pub fn unpack(&self, keys: &mut HeardKeys, packed: Bytes) -> Result<Vec<Bytes>, UnpackError> {
-        let (kind, body) = kind_of(&packed)?;
-        if kind != Kind::Packed {
-            return Ok(vec![packed]);
-        }
-        let read = self.unpack_counters(keys, body);
-        if let Err(UnpackError::Malformed(_)) = read {
-            keys.lost = true;
-        }
-        read
-    }
-
-    fn unpack_counters(
+    /// The records, each of which stands alone, that a peer has sent as `body`, after all that
+    /// `heard` knows of.
+    pub(in super::super) fn unpack_counters(
         &self,
-        keys: &mut HeardKeys,
+        heard: &mut Option<HeardKeys>,
         body: &[u8],
     ) -> Result<Vec<Bytes>, UnpackError> {
         let mut reader = Reader::new(body);
         let head = CounterUpdates::read_head(&mut reader)?;
-        if reader.byte()? & STARTS_OVER != 0 {
-            *keys = HeardKeys::default();
-        } else if keys.lost {
-            return Err(UnpackError::Lost);
-        }
+        let keys = begun(heard, reader.byte()?)?;
         if reader.varint()? != keys.keys.len() as u64 {
             return Err(UnpackError::Malformed("key numbers that are not ours"));
         }

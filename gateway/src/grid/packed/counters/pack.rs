@@ -4,18 +4,19 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use strait_dedup::range::Writer;
 
-use super::super::keyspace::CounterRef;
-use super::super::record::{
-    CounterUpdate, CounterUpdates, KIND_PACKED, Kind, MoreUpdate, VERSION, decode_counters, kind_of,
+use super::super::super::keyspace::CounterRef;
+use super::super::super::record::{
+    CounterUpdate, CounterUpdates, KIND_PACKED_COUNTERS, MoreUpdate, VERSION, decode_counters,
 };
-use super::super::state::State;
-use super::super::varint::{put, put_bytes};
-use super::super::{Grid, MERGE_SLICE};
-use super::{Models, NUMBERED_MAX, STARTS_OVER};
+use super::super::super::state::State;
+use super::super::super::varint::{put, put_bytes};
+use super::super::super::{Grid, MERGE_SLICE};
+use super::super::STARTS_OVER;
+use super::{Models, NUMBERED_MAX};
 
 /// What the peer was told in this session, by number.
 #[derive(Debug, Default)]
-pub struct SentKeys {
+pub(in super::super) struct SentKeys {
     /// By a key's place, its number and 1; 0: not mentioned.
     keys: Vec<u32>,
     fields: HashMap<CounterRef, u32>,
@@ -58,16 +59,14 @@ impl SentKeys {
 }
 
 impl Grid {
-    /// The form in which `record` goes to a peer that was sent all that `keys` knows of, and in
-    /// the same order. Not for tokio's threads.
-    pub fn pack(&self, keys: &mut SentKeys, record: &Bytes) -> Bytes {
-        let Ok((Kind::Counters, body)) = kind_of(record) else {
-            return record.clone();
-        };
-        let Ok(updates) = decode_counters(body) else {
-            // Never one of ours; the peer will refuse it by name.
-            return record.clone();
-        };
+    /// The form in which the record with this `body` goes to a peer that was sent all that `keys`
+    /// knows of, and in the same order; none if it cannot be read.
+    pub(in super::super) fn pack_counters(
+        &self,
+        keys: &mut SentKeys,
+        body: &[u8],
+    ) -> Option<Bytes> {
+        let updates = decode_counters(body).ok()?;
         let places = self.places_of(&updates);
         let mut known = Vec::new();
         let mut new = Vec::new();
@@ -79,7 +78,7 @@ impl Grid {
         }
         known.sort_unstable_by_key(|(number, _)| *number);
 
-        let mut out = vec![VERSION, KIND_PACKED];
+        let mut out = vec![VERSION, KIND_PACKED_COUNTERS];
         updates.put_head(&mut out);
         out.push(if keys.begun { 0 } else { STARTS_OVER });
         keys.begun = true;
@@ -99,7 +98,7 @@ impl Grid {
         }
         put_bytes(&mut out, &rows.numbers.finish());
         out.extend_from_slice(&rows.text);
-        out.into()
+        Some(out.into())
     }
 
     /// Where the counters of a record are kept here.

@@ -4,13 +4,16 @@ use std::ops::Range;
 
 use strait_dedup::range::NumberReader;
 
-use super::super::RECORD_BYTES_MAX;
-use super::super::arena::NAME_BYTES_MAX;
-use super::super::clock::HLC_MAX;
-use super::super::counter::{Cleared, Component};
-use super::super::record::{CounterUpdates, MoreUpdate, PARTS_MAX, half_epoch, place, version};
-use super::super::varint::Reader;
-use super::{Models, UnpackError};
+use super::super::super::RECORD_BYTES_MAX;
+use super::super::super::arena::NAME_BYTES_MAX;
+use super::super::super::clock::HLC_MAX;
+use super::super::super::counter::{Cleared, Component};
+use super::super::super::record::{
+    CounterUpdates, MoreUpdate, PARTS_MAX, half_epoch, place, version,
+};
+use super::super::super::varint::Reader;
+use super::super::UnpackError;
+use super::Models;
 
 /// Rows and components of one record: it has room for no more when it stands alone.
 pub(super) const ROWS_MAX: usize = RECORD_BYTES_MAX / ROW_BYTES_MIN;

@@ -1,0 +1,39 @@
+//! Records of counters: a key that was mentioned before goes as its number, a sum as the difference
+//! to the one said before. Drawn in `docs/WIRE.md`, section "Packed counters".
+//!
+//! Both ends number keys in the order of their first mention and keep, by number, the sum that
+//! was said last.
+
+mod pack;
+mod read;
+mod unpack;
+
+use strait_dedup::range::Model;
+
+use super::Signed;
+
+pub(super) use pack::SentKeys;
+pub(super) use unpack::HeardKeys;
+
+/// Keys that one session numbers, each way: 12 bytes each at the sender, 16 at the receiver.
+/// Those that come later go by name each time.
+const NUMBERED_MAX: usize = 16 << 20;
+/// The statistics of each kind of number in one record.
+#[derive(Debug, Default)]
+struct Models {
+    gap: Model,
+    shared: Model,
+    tail: Model,
+    middle: Model,
+    field: Model,
+    presence: Model,
+    clock: Signed,
+    count: Model,
+    origin: Model,
+    version: Signed,
+    sum: Signed,
+    clearings: Model,
+    half_epoch: Signed,
+    cleared: Signed,
+    deadline: Model,
+}
