@@ -48,6 +48,11 @@ pub(super) struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
+    /// Arguments that lie in `bytes` at these places.
+    pub(super) fn new(bytes: &'a [u8], ranges: &'a [(usize, usize)]) -> Self {
+        Self { bytes, ranges }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ranges.len()
     }
@@ -96,11 +101,7 @@ impl Parser {
 
     /// The arguments of the command last found in `buffer`.
     pub(super) fn args<'a>(&'a self, buffer: &'a [u8]) -> Args<'a> {
-        let bytes = self.inline.as_deref().unwrap_or(buffer);
-        Args {
-            bytes,
-            ranges: &self.ranges,
-        }
+        Args::new(self.inline.as_deref().unwrap_or(buffer), &self.ranges)
     }
 
     fn array(&mut self, buffer: &[u8], authenticated: bool) -> Result<Parsed, ProtocolError> {

@@ -1,7 +1,7 @@
 //! Counters under keys of their own.
 
 use super::super::parse::Args;
-use super::{Context, NOT_INTEGER, Next, Outcome, SYNTAX, expiry, fail, integer};
+use super::{Context, NOT_INTEGER, Next, Outcome, SYNTAX, expiry, fail, integer, wrong_number};
 use crate::grid::SetIf;
 
 fn add(context: &mut Context<'_>, args: Args<'_>, by: i64) -> Outcome {
@@ -54,6 +54,38 @@ pub(super) fn setnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         .state
         .set(args.get(1), value, SetIf::Absent, false)?;
     context.replies.count(u64::from(outcome.done));
+    Ok(Next::Go)
+}
+
+/// What `SET key value GET` does, by its older name.
+pub(super) fn getset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, value) = (args.get(1), integer(args.get(2))?);
+    let outcome = context.state.set(key, value, SetIf::Always, true)?;
+    context.state.set_deadline(key, 0)?;
+    match outcome.old {
+        Some(old) => context.replies.bulk_integer(old),
+        None => context.replies.null(),
+    }
+    Ok(Next::Go)
+}
+
+/// `MSET key value [key value …]`: all of them, or none where one is no integer or no counter.
+pub(super) fn mset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len().is_multiple_of(2) {
+        return Err(wrong_number("mset"));
+    }
+    let pairs = || args.from(1).step_by(2).zip(args.from(2).step_by(2));
+    for (key, value) in pairs() {
+        context.state.get(key)?;
+        integer(value)?;
+    }
+    for (key, value) in pairs() {
+        context
+            .state
+            .set(key, integer(value)?, SetIf::Always, false)?;
+        context.state.set_deadline(key, 0)?;
+    }
+    context.replies.ok();
     Ok(Next::Go)
 }
 

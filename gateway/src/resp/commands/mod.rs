@@ -8,6 +8,7 @@ mod keys;
 mod logs;
 mod read;
 mod table;
+mod transaction;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::reply::Replies;
 use super::server::Shared;
 use crate::grid::{OpError, State};
 use table::Command;
+use transaction::Queue;
 
 /// Everything that a command may touch. The grid's lock is held.
 pub(super) struct Context<'a> {
@@ -42,6 +44,8 @@ pub(super) struct Session {
     pub(super) promised: Durability,
     /// The command found last: pipelines repeat themselves.
     last: Option<&'static Command>,
+    /// Between `MULTI` and `EXEC`.
+    queue: Option<Box<Queue>>,
 }
 
 impl Session {
@@ -51,6 +55,7 @@ impl Session {
             authenticated,
             promised: Durability::Memory,
             last: None,
+            queue: None,
         }
     }
 }
@@ -102,29 +107,43 @@ fn integer(text: &[u8]) -> Result<i64, CommandError> {
     parse_i64(text).ok_or(NOT_INTEGER)
 }
 
-/// Carries out one command.
+/// Carries out one command, or queues it.
 pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
     if args.len() == 0 {
         return Next::Go;
     }
-    let before = context.replies.bytes.len();
-    match find(context.session, args).and_then(|command| {
-        if !context.session.authenticated && !command.before_auth {
-            return fail("NOAUTH Authentication required.");
+    let found = find(context.session, args).and_then(|command| {
+        match context.session.authenticated || command.before_auth {
+            true => Ok(command),
+            false => fail("NOAUTH Authentication required."),
         }
-        if !context.server.config.durability.is_memory_only() && command.is_write() {
-            promise(context, command, args);
+    });
+    let queue = context.session.queue.as_deref_mut();
+    match (found, queue) {
+        (Ok(command), Some(queue)) if !command.in_transaction => {
+            queue.push(command, args, context.replies);
+            Next::Go
         }
-        (command.run)(context, args)
-    }) {
-        Ok(next) => next,
-        Err(error) => {
-            // Whatever the command had begun to reply.
-            context.replies.bytes.truncate(before);
+        (Ok(command), _) => carry_out(context, command, args),
+        (Err(error), queue) => {
+            queue.map(Queue::spoil);
             context.replies.error(&error.to_string());
             Next::Go
         }
     }
+}
+
+fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Next {
+    if !context.server.config.durability.is_memory_only() && command.is_write() {
+        promise(context, command, args);
+    }
+    let before = context.replies.bytes.len();
+    (command.run)(context, args).unwrap_or_else(|error| {
+        // Whatever the command had begun to reply.
+        context.replies.bytes.truncate(before);
+        context.replies.error(&error.to_string());
+        Next::Go
+    })
 }
 
 /// Notes what the keys of a write are promised; the strongest counts for the whole pipeline.

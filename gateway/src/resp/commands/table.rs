@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::super::parse::Args;
-use super::{Context, Outcome, connection, counters, expiry, hashes, keys, logs, read};
+use super::{
+    Context, Outcome, connection, counters, expiry, hashes, keys, logs, read, transaction,
+};
 
 /// The Redis whose behaviour is followed.
 pub(in crate::resp) const REDIS_VERSION: &str = "7.0.15";
@@ -20,6 +22,8 @@ pub(super) struct Command {
     pub(super) keys: (i32, i32, i32),
     /// Allowed before `AUTH`.
     pub(super) before_auth: bool,
+    /// Carried out between `MULTI` and `EXEC` too; others are queued there.
+    pub(super) in_transaction: bool,
     pub(super) run: fn(&mut Context<'_>, Args<'_>) -> Outcome,
 }
 
@@ -71,13 +75,16 @@ const ROWS: &[Row] = &[
     ("decr", 2, WRITE, ONE, counters::decr),
     ("decrby", 3, WRITE, ONE, counters::decrby),
     ("del", -2, DELETE, ALL, keys::del),
+    ("discard", 1, OTHER, NONE, transaction::discard),
     ("echo", 2, OTHER, NONE, connection::echo),
+    ("exec", 1, OTHER, NONE, transaction::exec),
     ("exists", -2, READ, ALL, keys::exists),
     ("expire", -3, EXPIRE, ONE, expiry::expire),
     ("expireat", -3, EXPIRE, ONE, expiry::expireat),
     ("expiretime", 2, READ, ONE, expiry::expiretime),
     ("get", 2, READ, ONE, counters::get),
     ("getdel", 2, EXPIRE, ONE, counters::getdel),
+    ("getset", 3, WRITE, ONE, counters::getset),
     ("hdel", -3, EXPIRE, ONE, hashes::hdel),
     ("hello", -1, OTHER, NONE, connection::hello),
     ("hexists", 3, READ, ONE, hashes::hexists),
@@ -94,6 +101,8 @@ const ROWS: &[Row] = &[
     ("incrby", 3, WRITE, ONE, counters::incrby),
     ("info", -1, OTHER, NONE, connection::info),
     ("mget", -2, READ, ALL, counters::mget),
+    ("mset", -3, WRITE, (1, -1, 2), counters::mset),
+    ("multi", 1, OTHER, NONE, transaction::multi),
     ("persist", 2, EXPIRE, ONE, expiry::persist),
     ("pexpire", -3, EXPIRE, ONE, expiry::pexpire),
     ("pexpireat", -3, EXPIRE, ONE, expiry::pexpireat),
@@ -124,6 +133,7 @@ const ROWS: &[Row] = &[
 static TABLE: LazyLock<HashMap<&'static [u8], Command>> = LazyLock::new(|| {
     let command = |(name, arity, flags, keys, run): Row| {
         let before_auth = ["auth", "hello", "quit", "reset"].contains(&name);
+        let in_transaction = ["multi", "exec", "discard", "quit", "reset"].contains(&name);
         (
             name.as_bytes(),
             Command {
@@ -132,6 +142,7 @@ static TABLE: LazyLock<HashMap<&'static [u8], Command>> = LazyLock::new(|| {
                 flags,
                 keys,
                 before_auth,
+                in_transaction,
                 run,
             },
         )

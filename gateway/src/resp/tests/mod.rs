@@ -118,6 +118,14 @@ async fn a_redis_client_works() -> redis::RedisResult<()> {
             range.ids[0].map["path"],
             redis::Value::BulkString(b"/".to_vec())
         );
+        let (sum, all): (i64, Vec<i64>) = redis::pipe()
+            .atomic()
+            .incr("hits", 1)
+            .cmd("HVALS")
+            .arg("by")
+            .query_async(&mut client)
+            .await?;
+        assert_eq!((sum, all), (6, vec![2]));
         let mut keys = client.scan::<String>().await?;
         let mut count = 0;
         while let Some(key) = keys.next_item().await {
@@ -176,6 +184,29 @@ async fn pipelines_inline_commands_and_errors() {
         )
         .await;
     assert!(client.closed().await);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_transaction_is_limited() {
+    let site = Site::start(None).await;
+    let mut client = site.client().await;
+    client
+        .expect("MULTI\r\nINCR a\r\n", "+OK\r\n+QUEUED\r\n")
+        .await;
+    let long = format!(
+        "*2\r\n$4\r\nECHO\r\n$1048576\r\n{}\r\n",
+        "x".repeat(1 << 20)
+    );
+    for _ in 0..15 {
+        client.expect(&long, "+QUEUED\r\n").await;
+    }
+    let refused = "-ERR the transaction is longer than 16777216 bytes\r\n";
+    client.expect(&long, refused).await;
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+    client
+        .expect("EXEC\r\nGET a\r\n", &format!("{aborted}$-1\r\n"))
+        .await;
     site.stop().await;
 }
 
@@ -298,6 +329,12 @@ async fn durable_writes_are_on_disk_when_the_reply_is_there() {
     let flusher = Flusher::spawn(site.grid.clone()).unwrap();
     let mut client = site.client().await;
     client.expect("INCR a\r\nINCR a\r\n", ":1\r\n:2\r\n").await;
+    client
+        .expect(
+            "MULTI\r\nINCR a\r\nEXEC\r\n",
+            "+OK\r\n+QUEUED\r\n*1\r\n:3\r\n",
+        )
+        .await;
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
@@ -326,5 +363,5 @@ async fn durable_writes_are_on_disk_when_the_reply_is_there() {
         keep_trimmed_for_peers: false,
     };
     let (grid, _) = Grid::open(config).unwrap();
-    assert_eq!(grid.lock().get(b"a"), Ok(Some(2)));
+    assert_eq!(grid.lock().get(b"a"), Ok(Some(3)));
 }

@@ -1,0 +1,105 @@
+//! `MULTI` … `EXEC`: commands that are carried out together, no other client's between them.
+
+use super::super::parse::Args;
+use super::super::reply::Replies;
+use super::{Command, Context, Later, Next, Outcome, carry_out, fail};
+
+/// What a transaction may hold, its bookkeeping included: other clients wait while it runs.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Once the replies of a transaction are this long, nothing more is read in it.
+const REPLY_BYTES_MAX: usize = 64 << 20;
+
+/// Commands that wait for `EXEC`.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Each command, and where its arguments end among `ranges`.
+    commands: Vec<(&'static Command, usize)>,
+    /// Where the arguments lie in `bytes`.
+    ranges: Vec<(usize, usize)>,
+    bytes: Vec<u8>,
+    /// A command was refused: none of the others will be carried out.
+    is_spoilt: bool,
+}
+
+impl Queue {
+    /// Takes a copy of a command and says so.
+    pub(super) fn push(
+        &mut self,
+        command: &'static Command,
+        args: Args<'_>,
+        replies: &mut Replies,
+    ) {
+        let bytes: usize = args.from(0).map(<[u8]>::len).sum();
+        let held = self.bytes.len()
+            + size_of_val(self.ranges.as_slice())
+            + size_of_val(self.commands.as_slice());
+        if held + bytes + args.len() * size_of::<(usize, usize)>() > QUEUE_BYTES_MAX {
+            self.spoil();
+            return replies.error("ERR the transaction is longer than 16777216 bytes");
+        }
+        for arg in args.from(0) {
+            let from = self.bytes.len();
+            self.bytes.extend_from_slice(arg);
+            self.ranges.push((from, self.bytes.len()));
+        }
+        self.commands.push((command, self.ranges.len()));
+        replies.simple("QUEUED");
+    }
+
+    /// A command was refused.
+    pub(super) fn spoil(&mut self) {
+        *self = Self {
+            is_spoilt: true,
+            ..Self::default()
+        };
+    }
+}
+
+pub(super) fn multi(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    if context.session.queue.is_some() {
+        return fail("ERR MULTI calls can not be nested");
+    }
+    context.session.queue = Some(Box::default());
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
+pub(super) fn discard(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    if context.session.queue.take().is_none() {
+        return fail("ERR DISCARD without MULTI");
+    }
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
+pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let Some(queue) = context.session.queue.take() else {
+        return fail("ERR EXEC without MULTI");
+    };
+    if queue.is_spoilt {
+        return fail("EXECABORT Transaction discarded because of previous errors.");
+    }
+    context.replies.array(queue.commands.len());
+    let (mut from, start) = (0, context.replies.bytes.len());
+    for (command, to) in queue.commands {
+        let args = Args::new(&queue.bytes, &queue.ranges[from..to]);
+        from = to;
+        if !command.is_write() && context.replies.bytes.len() - start > REPLY_BYTES_MAX {
+            context
+                .replies
+                .error("ERR the transaction's replies are longer than 67108864 bytes");
+            continue;
+        }
+        match carry_out(context, command, args) {
+            Next::Go | Next::Close => {}
+            // Nobody waits while others wait for him.
+            Next::Later(Later::Read(_)) => context.replies.null_array(),
+            Next::Later(Later::Info(_) | Later::Wait { .. }) => {
+                context
+                    .replies
+                    .error("ERR Command not allowed inside a transaction");
+            }
+        }
+    }
+    Ok(Next::Go)
+}
