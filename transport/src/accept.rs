@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::ids::SiteName;
 use crate::line::{Goodbye, Line};
 use crate::link::{self, Caller};
-use crate::quic::{self, QuicConnection};
+use crate::quic;
 use crate::refusals::Refusals;
 use crate::tcp::Acceptor;
 use crate::tls::Keyring;
@@ -89,12 +89,7 @@ impl Door {
 
     async fn answer_quic(self, incoming: Incoming) -> Result<(), Refused> {
         let address = incoming.remote_address();
-        let handshake = async {
-            let connecting = incoming.accept().map_err(|error| quic::explain(&error))?;
-            let connection = connecting.await.map_err(|error| quic::explain(&error))?;
-            QuicConnection::new(connection, None).answered().await
-        };
-        self.answer(address, handshake).await
+        self.answer(address, quic::answer(incoming)).await
     }
 
     async fn answer_tcp(
@@ -103,21 +98,24 @@ impl Door {
         address: SocketAddr,
         acceptor: Acceptor,
     ) -> Result<(), Refused> {
-        let handshake = async { acceptor.answer(stream, address).await };
+        let handshake = async { acceptor.answer(stream, address).await.map(Some) };
         self.answer(address, handshake).await
     }
 
-    /// Hands a caller with a pinned key to its link.
+    /// Hands a caller with a pinned key to its link. `None`: it has taken its call back.
     async fn answer(
         self,
         address: SocketAddr,
-        handshake: impl Future<Output = Result<Line, String>>,
+        handshake: impl Future<Output = Result<Option<Line>, String>>,
     ) -> Result<(), Refused> {
         let refused = |reason: String| (address, reason);
         let line = timeout(HANDSHAKE_MAX, handshake).await;
         let line = line
             .map_err(|_| refused("the handshake took too long".into()))?
             .map_err(refused)?;
+        let Some(line) = line else {
+            return Ok(());
+        };
         let key = line.connection.key();
         let site = key.and_then(|key| self.ring.site_of(&key));
         let Some(link) = site.and_then(|site| self.callers.get(&site)) else {
@@ -162,6 +160,22 @@ mod tests {
         tokio::spawn(door.open(endpoint, listener, acceptor));
         tokio::spawn(async move { while calls.recv().await.is_some() {} });
         (address, Keyring::new(&east, pins(&west, "west")).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_taken_back_is_no_refusal() {
+        let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let ring = |own: &Identity| Keyring::new(own, BTreeMap::new()).unwrap();
+        let (endpoint, _) = quic::listen(([127, 0, 0, 1], 0).into(), &ring(&west)).unwrap();
+        let (address, ring) = (endpoint.local_addr().unwrap(), ring(&east));
+        let dial = tokio::spawn(async move {
+            let west = "west".parse().unwrap();
+            quic::dial(address, &west, &ring, Purpose::Bulk).await
+        });
+        let incoming = endpoint.accept().await.unwrap();
+        dial.abort();
+        assert!(dial.await.unwrap_err().is_cancelled());
+        assert!(quic::answer(incoming).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::establish::{EstablishError, Pair};
+use super::establish::{EstablishError, Pair, broken_off};
 use crate::config::PeerConfig;
 use crate::line::Purpose;
 use crate::status::Transport;
@@ -22,43 +22,60 @@ const ADDRESSES_MAX: usize = 8;
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long QUIC is tried alone.
 const TCP_AFTER: Duration = Duration::from_secs(1);
+/// How much longer QUIC may take than TCP: a link that heals is found by whichever happens to
+/// knock first.
+const QUIC_GRACE: Duration = Duration::from_millis(500);
+/// Between the beginnings of repeated dials of one address.
+const AGAIN: Duration = Duration::from_millis(400);
+
+/// How hard an address is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    Once,
+    /// Over and over, while the dials before still wait: QUIC repeats a first packet ever less
+    /// often, and a link that heals is to be found at once.
+    Repeated,
+}
 
 /// Dials over `transport`, or over QUIC and, if nobody answers for a second, TCP too: the first
-/// that comes through wins.
+/// that comes through wins, QUIC even if it is a little later.
 pub(super) async fn dial(
     peer: &PeerConfig,
     ring: &Keyring,
     transport: Option<Transport>,
+    effort: Effort,
 ) -> Result<Pair, EstablishError> {
     if let Some(transport) = transport {
-        return race_addresses(peer, ring, transport).await;
+        return race_addresses(peer, ring, transport, effort).await;
     }
-    let quic = race_addresses(peer, ring, Transport::Quic);
+    let quic = race_addresses(peer, ring, Transport::Quic, effort);
     tokio::pin!(quic);
     tokio::select! {
         // Even a refusal is an answer: UDP gets through.
         answer = &mut quic => return answer,
         () = sleep(TCP_AFTER) => {}
     }
-    let tcp = race_addresses(peer, ring, Transport::Tcp);
+    let tcp = race_addresses(peer, ring, Transport::Tcp, effort);
     tokio::pin!(tcp);
-    let (quic, tcp) = tokio::select! {
-        answer = &mut quic => match answer {
-            Ok(pair) => return Ok(pair),
-            Err(quic) => (quic, tcp.await),
-        },
-        answer = &mut tcp => match answer {
-            Ok(pair) => return Ok(pair),
-            Err(tcp) => match quic.await {
-                Ok(pair) => return Ok(pair),
-                Err(quic) => (quic, Err(tcp)),
+    let mut over_tcp = None;
+    loop {
+        tokio::select! {
+            answer = &mut quic => return answer.map_err(|quic| match over_tcp {
+                None => quic,
+                Some(tcp) => EstablishError::Both {
+                    quic: Box::new(quic),
+                    tcp: Box::new(tcp),
+                },
+            }),
+            answer = &mut tcp, if over_tcp.is_none() => match answer {
+                Ok(pair) => {
+                    let quic = timeout(QUIC_GRACE, quic).await;
+                    return Ok(quic.ok().and_then(Result::ok).unwrap_or(pair));
+                }
+                Err(error) => over_tcp = Some(error),
             },
-        },
-    };
-    tcp.map_err(|tcp| EstablishError::Both {
-        quic: Box::new(quic),
-        tcp: Box::new(tcp),
-    })
+        }
+    }
 }
 
 /// Each of the peer's addresses, one after the other has begun.
@@ -66,14 +83,23 @@ async fn race_addresses(
     peer: &PeerConfig,
     ring: &Keyring,
     transport: Transport,
+    effort: Effort,
 ) -> Result<Pair, EstablishError> {
     let addresses = peer.addresses.iter().take(ADDRESSES_MAX).cloned();
     let attempts = addresses.map(|address| {
         let (peer, ring) = (peer.clone(), ring.clone());
         async move {
             let resolved = resolve(&address).await?.into_iter();
-            race(resolved.map(|address| dial_one(peer.clone(), ring.clone(), address, transport)))
-                .await
+            let dial = |address| {
+                let attempt = Attempt {
+                    peer: peer.clone(),
+                    ring: ring.clone(),
+                    address,
+                    transport,
+                };
+                attempt.make(effort)
+            };
+            race(resolved.map(dial)).await
         }
     });
     race(attempts).await
@@ -93,10 +119,9 @@ where
     }
     let mut failed = EstablishError::NoAddress;
     while let Some(ended) = running.join_next().await {
-        match ended {
-            Ok(Ok(pair)) => return Ok(pair),
-            Ok(Err(error)) => failed = error,
-            Err(error) => failed = EstablishError::BrokenOff(error.to_string()),
+        match ended.unwrap_or_else(|error| Err(broken_off(error))) {
+            Ok(pair) => return Ok(pair),
+            Err(error) => failed = error,
         }
     }
     Err(failed)
@@ -113,19 +138,88 @@ async fn resolve(address: &str) -> Result<Vec<SocketAddr>, EstablishError> {
     Ok(found.take(ADDRESSES_MAX).collect())
 }
 
-async fn dial_one(
+/// A dial of one address.
+#[derive(Clone)]
+struct Attempt {
     peer: PeerConfig,
     ring: Keyring,
     address: SocketAddr,
     transport: Transport,
-) -> Result<Pair, EstablishError> {
-    let line = async |purpose| match transport {
-        Transport::Quic => quic::dial(address, &peer.site, &ring, purpose).await,
-        Transport::Tcp => tcp::dial(address, &peer.site, &ring).await,
-    };
-    let both = async { tokio::try_join!(line(Purpose::Control), line(Purpose::Bulk)) };
-    let lines = timeout(DIAL_MAX, both).await;
-    let lines = lines.unwrap_or_else(|_| Err("no answer".to_owned()));
-    let (control, bulk) = lines.map_err(|reason| EstablishError::Dial { address, reason })?;
-    Ok(Pair { control, bulk })
+}
+
+impl Attempt {
+    /// The first answer, be it a refusal or the first dial's time out, ends the others.
+    async fn make(self, effort: Effort) -> Result<Pair, EstablishError> {
+        let mut running = JoinSet::new();
+        loop {
+            running.spawn(self.clone().dial());
+            tokio::select! {
+                Some(answer) = running.join_next() => {
+                    return answer.unwrap_or_else(|error| Err(broken_off(error)));
+                }
+                () = sleep(AGAIN), if effort == Effort::Repeated => {}
+            }
+        }
+    }
+
+    async fn dial(self) -> Result<Pair, EstablishError> {
+        let Self {
+            peer,
+            ring,
+            address,
+            transport,
+        } = self;
+        let line = async |purpose| match transport {
+            Transport::Quic => quic::dial(address, &peer.site, &ring, purpose).await,
+            Transport::Tcp => tcp::dial(address, &peer.site, &ring).await,
+        };
+        let both = async { tokio::try_join!(line(Purpose::Control), line(Purpose::Bulk)) };
+        let lines = timeout(DIAL_MAX, both).await;
+        let lines = lines.unwrap_or_else(|_| Err("no answer".to_owned()));
+        let (control, bulk) = lines.map_err(|reason| EstablishError::Dial { address, reason })?;
+        Ok(Pair { control, bulk })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::identity::Identity;
+
+    /// From how many sockets an address is dialed that never answers, two for each dial.
+    async fn sockets(effort: Effort) -> usize {
+        let mute = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let own = Identity::generate().unwrap();
+        let ring = Keyring::new(&own, BTreeMap::new()).unwrap();
+        let key = Identity::generate().unwrap().public_key();
+        let peer = PeerConfig {
+            addresses: vec![mute.local_addr().unwrap().to_string()],
+            ..PeerConfig::new("west".parse().unwrap(), key)
+        };
+        let mut heard = BTreeSet::new();
+        let hear = async {
+            loop {
+                let (_, from) = mute.recv_from(&mut [0; 2048]).await.unwrap();
+                heard.insert(from);
+            }
+        };
+        tokio::select! {
+            dialed = dial(&peer, &ring, Some(Transport::Quic), effort) => {
+                assert!(dialed.is_err());
+            }
+            () = hear => {}
+        }
+        heard.len()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_missed_is_dialed_over_and_over() {
+        let (once, repeated) = tokio::join!(sockets(Effort::Once), sockets(Effort::Repeated));
+        assert_eq!(once, 2);
+        assert!(repeated >= 6, "{repeated}");
+    }
 }

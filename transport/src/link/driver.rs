@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Own;
 use super::backoff::Backoff;
@@ -14,7 +14,7 @@ use super::callers::{Callers, Greeting};
 use super::carry::{End, Generated};
 use super::core::Generation;
 use super::decoder::DecoderJob;
-use super::dial::dial;
+use super::dial::{Effort, dial};
 use super::establish::{self, Caller, EstablishError, Pair, broken_off};
 use super::events::PeerInfo;
 use super::scout::Scout;
@@ -26,8 +26,8 @@ use crate::wire::hello::{CODEC_HELLO_BYTES_MAX, Hello, PairToken, Prefix};
 
 /// A connection that lasted this long was of use: dial again at once.
 const USEFUL: Duration = Duration::from_secs(5);
-/// How long our own dial may go on after the peer's has come in.
-const DIAL_GRACE: Duration = Duration::from_millis(500);
+/// A peer that was there no longer ago is dialed over and over; one that stays away, now and then.
+const MISSED: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -36,6 +36,8 @@ pub(super) struct Driver {
     decoder: mpsc::Sender<DecoderJob>,
     callers: Callers,
     scout: Scout,
+    /// When the peer was last there.
+    seen: Option<Instant>,
     /// Outlives connections: a new one starts no new burst.
     shaper: Arc<Shaper>,
 }
@@ -70,6 +72,7 @@ impl Driver {
             decoder,
             callers: Callers::new(callers),
             scout: Scout::new(),
+            seen: None,
             shaper: Arc::new(shaper),
         }
     }
@@ -157,12 +160,15 @@ impl Driver {
     async fn begin(&mut self, wait: Duration) -> Result<Begin, EstablishError> {
         let peer = self.link.settings();
         let ring = self.own.ring.clone();
-        let yields = self.yields();
+        let effort = match self.seen.is_some_and(|seen| seen.elapsed() < MISSED) {
+            true => Effort::Repeated,
+            false => Effort::Once,
+        };
         let dial = async move {
             sleep(wait).await;
             match peer.addresses.is_empty() {
                 true => std::future::pending().await,
-                false => dial(&peer, &ring, peer.transport).await,
+                false => dial(&peer, &ring, peer.transport, effort).await,
             }
         };
         tokio::pin!(dial);
@@ -171,13 +177,8 @@ impl Driver {
             () = self.link.command.notified() => Ok(Begin::Command),
             // What was read anew counts at once.
             () = self.link.renew.notified() => Ok(Begin::Command),
-            greeting = self.callers.next_hello() => {
-                // Both dialed: the one that should go first does.
-                if !yields && let Ok(Ok(pair)) = timeout(DIAL_GRACE, dial).await {
-                    return Ok(Begin::Dialed(Box::new(pair)));
-                }
-                Ok(Begin::Called(greeting))
-            }
+            // Of our own dial the peer has heard nothing yet that it could hold against this.
+            greeting = self.callers.next_hello() => Ok(Begin::Called(greeting)),
         }
     }
 
@@ -273,7 +274,9 @@ impl Driver {
             scout: &mut self.scout,
             shaper: &mut self.shaper,
         };
-        generated.run(pair).await
+        let end = generated.run(pair).await;
+        self.seen = Some(Instant::now());
+        end
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::backoff::Backoff;
-use super::dial::dial;
+use super::dial::{Effort, dial};
 use super::establish::{self, EstablishError, Pair};
 use super::pair::RunningPair;
 use super::shared::Shared;
@@ -151,7 +151,7 @@ impl Search<'_> {
             Wish::Quic => Some(Transport::Quic),
             Wish::Rescue => Some(Transport::Tcp),
         };
-        let pair = dial(&peer, &self.ring, over).await?;
+        let pair = dial(&peer, &self.ring, over, Effort::Once).await?;
         if wish == Wish::Rescue {
             let dead = self.answered.borrow().elapsed() > SILENCE;
             return Ok(dead.then(|| Found::Instead(Box::new(pair))));

@@ -55,22 +55,24 @@ impl QuicConnection {
     /// The dialer opens the stream for messages.
     pub(crate) async fn dialed(self) -> Result<Line, String> {
         let streams = self.connection.open_bi().await;
-        self.line(streams.map_err(|error| explain(&error))?)
+        let streams = streams.map_err(|error| explain(&error))?;
+        Ok(self.line(streams))
     }
 
     /// The listener accepts it.
-    pub(crate) async fn answered(self) -> Result<Line, String> {
-        let streams = self.connection.accept_bi().await;
-        self.line(streams.map_err(|error| explain(&error))?)
+    pub(super) async fn answered(self) -> Result<Line, ConnectionError> {
+        let streams = self.connection.accept_bi().await?;
+        Ok(self.line(streams))
     }
 
-    fn line(self, (send, recv): (SendStream, RecvStream)) -> Result<Line, String> {
-        send.set_priority(MESSAGES_PRIORITY).map_err(closed)?;
-        Ok(Line {
+    fn line(self, (send, recv): (SendStream, RecvStream)) -> Line {
+        // It fails if the stream has ended, which whoever uses it finds out.
+        drop(send.set_priority(MESSAGES_PRIORITY));
+        Line {
             connection: Connection::Quic(self),
             send: Sink::Quic(QuicSink(send)),
             recv: Source::quic(QuicSource(recv)),
-        })
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -207,6 +209,22 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
         | ConnectionError::Reset
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => error.to_string(),
+    }
+}
+
+/// Whether the peer has hung up by itself; in a handshake quinn does so without a reason.
+pub(super) fn is_hung_up(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::ApplicationClosed(_) => true,
+        ConnectionError::ConnectionClosed(close) => {
+            close.error_code == TransportErrorCode::APPLICATION_ERROR
+        }
+        ConnectionError::TimedOut
+        | ConnectionError::TransportError(_)
+        | ConnectionError::VersionMismatch
+        | ConnectionError::Reset
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => false,
     }
 }
 

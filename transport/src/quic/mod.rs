@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, MtuDiscoveryConfig, Runtime,
-    TokioRuntime, TransportConfig,
+    AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig,
+    Runtime, TokioRuntime, TransportConfig,
 };
 
-pub(crate) use self::connection::{QuicConnection, QuicSink, QuicSource, explain};
+use self::connection::explain;
+pub(crate) use self::connection::{QuicConnection, QuicSink, QuicSource};
 use crate::congestion::StraitFactory;
 use crate::ids::SiteName;
 use crate::line::{IDLE_MAX, Line, Purpose};
@@ -127,6 +128,20 @@ pub(crate) fn let_go(endpoint: &Endpoint) {
         if let Err(error) = any.and_then(|socket| endpoint.rebind(socket)) {
             tracing::debug!(%error, "cannot free the port early");
         }
+    }
+}
+
+/// Completes the handshake of one who dials us. `None`: it has taken its call back, as one does
+/// who came through from another socket.
+pub(crate) async fn answer(incoming: Incoming) -> Result<Option<Line>, String> {
+    let handshake = async {
+        let connection = incoming.accept()?.await?;
+        QuicConnection::new(connection, None).answered().await
+    };
+    match handshake.await {
+        Ok(line) => Ok(Some(line)),
+        Err(error) if connection::is_hung_up(&error) => Ok(None),
+        Err(error) => Err(explain(&error)),
     }
 }
 
