@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quinn::{AsyncUdpSocket, Endpoint};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::accept::Door;
@@ -48,6 +48,7 @@ impl Node {
         config: NodeConfig,
         mut codec: impl FnMut(&PeerConfig) -> (Box<dyn Encode>, Box<dyn Decode>),
     ) -> Result<(Self, Vec<(LinkHandle, LinkEvents)>), BindError> {
+        warm_up().await;
         let tls = |error: rustls::Error| BindError::Tls(error.to_string());
         let pinned = pin(&config.identity, &config.peers)?;
         let ring = Keyring::new(&config.identity, pinned).map_err(tls)?;
@@ -161,6 +162,15 @@ impl Node {
         if timeout(CLOSE_MAX, stopped).await.is_err() {
             tracing::warn!("a link took too long to stop and was left behind");
         }
+    }
+}
+
+/// Gathers the randomness that keys are made of. The first time takes a tenth of a second, which
+/// would otherwise be that of the first who dials us.
+async fn warm_up() {
+    let drawn = spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0; 1])).await;
+    if !matches!(drawn, Ok(Ok(()))) {
+        tracing::debug!("no random numbers yet");
     }
 }
 

@@ -40,6 +40,18 @@ impl Strait {
         &self.readings
     }
 
+    /// What was told to us since.
+    fn heed_prospect(&mut self) {
+        let link_bytes_s = self.readings.link_bytes_s.swap(0, Ordering::Relaxed);
+        if link_bytes_s > 0 {
+            self.model.set_link_rate(link_bytes_s as f64);
+        }
+        let known_bytes_s = self.readings.known_bytes_s.swap(0, Ordering::Relaxed);
+        if known_bytes_s > 0 {
+            self.model.set_known_rate(known_bytes_s as f64);
+        }
+    }
+
     fn cubic(&mut self, now: Instant) -> Option<&mut dyn Controller> {
         if self.cubic.is_none() && self.readings.is_cubic.load(Ordering::Relaxed) {
             let factory = Arc::new(CubicConfig::default());
@@ -56,7 +68,10 @@ impl Controller for Strait {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         match self.cubic(now) {
             Some(cubic) => cubic.on_sent(now, bytes, last_packet_number),
-            None => self.model.handle_sent(now),
+            None => {
+                self.heed_prospect();
+                self.model.handle_sent(now);
+            }
         }
     }
 
@@ -90,14 +105,7 @@ impl Controller for Strait {
             cubic.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
             return;
         }
-        let link_bytes_s = self.readings.link_bytes_s.load(Ordering::Relaxed);
-        if link_bytes_s > 0 {
-            self.model.set_link_rate(link_bytes_s as f64);
-        }
-        let known_bytes_s = self.readings.known_bytes_s.swap(0, Ordering::Relaxed);
-        if known_bytes_s > 0 {
-            self.model.set_known_rate(known_bytes_s as f64);
-        }
+        self.heed_prospect();
         let before = self.model.phase_name();
         self.model.handle_acks_end(now, in_flight, app_limited);
         let phase = self.model.phase_name();

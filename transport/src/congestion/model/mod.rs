@@ -25,6 +25,9 @@ use self::startup::Standing;
 /// More than the 10 datagrams of RFC 9002: a gateway's peer is known to expect data, and the
 /// sender paces from the first packet on.
 pub(super) const INITIAL_WINDOW_BYTES: u64 = 64 << 10;
+/// Once the round trip is known: a long link holds much, and at this rate a slow one gets no queue
+/// worth mention.
+const INITIAL_BYTES_S: f64 = 1.25e6;
 const WINDOW_DATAGRAMS_MIN: u64 = 4;
 const WINDOW_BYTES_MAX: u64 = 256 << 20;
 
@@ -118,8 +121,8 @@ pub(super) struct Model {
     rtt_min: Option<(Duration, Instant)>,
     /// The link's rate, where it is configured.
     link_bytes_s: Option<f64>,
-    /// And as the connection before left it; until it is used.
-    known_bytes_s: Option<f64>,
+    /// The rate to start at; until it is used.
+    start_bytes_s: Option<f64>,
     /// The window that is kept up against others' queue, and for how many rounds now.
     held_bytes: Option<f64>,
     held_rounds: u32,
@@ -142,7 +145,7 @@ impl Model {
             window_bytes: INITIAL_WINDOW_BYTES as f64,
             rtt_min: None,
             link_bytes_s: None,
-            known_bytes_s: None,
+            start_bytes_s: Some(INITIAL_BYTES_S),
             held_bytes: None,
             held_rounds: 0,
             restraint: 1.0,
@@ -169,10 +172,12 @@ impl Model {
 
     pub(super) fn set_link_rate(&mut self, bytes_s: f64) {
         self.link_bytes_s = Some(bytes_s);
+        self.update_window();
     }
 
     pub(super) fn set_known_rate(&mut self, bytes_s: f64) {
-        self.known_bytes_s = Some(bytes_s);
+        self.start_bytes_s = Some(KNOWN_PART * bytes_s);
+        self.update_window();
     }
 
     pub(super) fn set_mtu(&mut self, datagram_bytes: u16) {
@@ -247,6 +252,7 @@ impl Model {
         *self = Self {
             datagram_bytes: self.datagram_bytes,
             link_bytes_s: self.link_bytes_s,
+            start_bytes_s: None,
             ..Self::new(1200)
         };
     }
@@ -308,11 +314,10 @@ impl Model {
         // Shaped to less than its rate, a link needs no window that finds its limit.
         let limit = |rate: f64| rate * (rtt_min + SLACK).as_secs_f64();
         let limit = self.link_bytes_s.map(limit);
-        let known = |rate: f64| KNOWN_PART * rate * rtt_min.as_secs_f64();
-        let known = self.known_bytes_s.take().map_or(0.0, known);
+        let start = self.start_bytes_s.take().unwrap_or(0.0) * rtt_min.as_secs_f64();
         let window = match (self.phase, self.rounds.max_rate()) {
             // A link whose rate is known is started at that rate.
-            (Phase::Startup { .. }, _) => limit.unwrap_or(self.window_bytes.max(known)),
+            (Phase::Startup { .. }, _) => limit.unwrap_or(self.window_bytes.max(start)),
             (_, None) => return,
             (Phase::Drain { .. }, Some(rate)) => rate * rtt_min.as_secs_f64() * DRAIN_GAIN,
             (Phase::Carry { .. }, Some(rate)) => {
