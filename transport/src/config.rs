@@ -25,7 +25,7 @@ pub struct PeerConfig {
     pub next_key: Option<PublicKey>,
     /// `host:port`, tried a quarter of a second after each other, resolved anew each time. Empty: only the peer dials.
     pub addresses: Vec<String>,
-    /// The link's rate, where it is known: traffic is then shaped to 95 % of it.
+    /// The link's rate, where it is known: traffic is then shaped to 97.5 % of it.
     pub rate_bits_s: Option<u64>,
     /// Congestion control of what we send.
     pub congestion: Congestion,
