@@ -26,6 +26,8 @@ enum Packet {
 #[derive(Default)]
 struct Flow {
     handover: Handover,
+    /// Batches of which the last byte is not written yet.
+    writing: VecDeque<(Header, Bytes)>,
     in_flight: VecDeque<Packet>,
 }
 
@@ -62,7 +64,7 @@ impl End {
         }
     }
 
-    /// Over which pair it sends: the older, until it has heard of the handover.
+    /// Over which pair it tells the other something: the older, until it has heard of the handover.
     fn flow(&mut self) -> &mut Flow {
         let retired = self.flows.iter().take_while(|f| f.handover.is_retired());
         let index = retired.count();
@@ -103,7 +105,8 @@ impl World {
         let end = self.rng.random_range(0..2usize);
         match self.rng.random_range(0..100u32) {
             0..20 => self.send(end),
-            20..45 => self.transmit(end),
+            20..40 => self.transmit(end),
+            40..45 => self.finish_write(end),
             45..65 => self.arrive(end),
             65..80 => self.decode(end),
             80..88 => self.ack(end),
@@ -154,11 +157,12 @@ impl World {
 
     fn transmit(&mut self, end: usize) {
         let room = [(); 3].map(|()| self.chance(80));
-        let end = &mut self.ends[end];
-        if !end.connected {
+        let at_once = self.chance(50);
+        let user = &mut self.ends[end];
+        if !user.connected {
             return;
         }
-        if let Some(batch) = end.session.poll_transmit(room) {
+        if let Some(batch) = user.session.poll_transmit(room) {
             let header = Header {
                 class: batch.class,
                 last: batch.last,
@@ -170,10 +174,22 @@ impl World {
                 raw_len: batch.raw.len(),
                 wire_len: batch.raw.len(),
             };
-            let flow = end.flow();
-            assert!(flow.handover.begin_write());
-            flow.handover.handle_written();
-            flow.in_flight.push_back(Packet::Batch(header, batch.raw));
+            let mut flows = user.flows.iter_mut();
+            let flow = flows.find_map(|flow| flow.handover.begin_write().then_some(flow));
+            flow.unwrap().writing.push_back((header, batch.raw));
+        }
+        if at_once {
+            self.finish_write(end);
+        }
+    }
+
+    /// The last byte of a batch is written.
+    fn finish_write(&mut self, end: usize) {
+        for flow in &mut self.ends[end].flows {
+            if let Some((header, raw)) = flow.writing.pop_front() {
+                flow.handover.handle_written();
+                flow.in_flight.push_back(Packet::Batch(header, raw));
+            }
         }
     }
 
@@ -252,6 +268,8 @@ impl World {
         if self.ends[end].flows.len() == 2 {
             let old = &mut self.ends[end].flows[0];
             let message = old.handover.poll_message();
+            let is_last = matches!(message, Some(Message::Last { .. }));
+            assert!(!is_last || old.writing.is_empty());
             old.in_flight.extend(message.map(Packet::Message));
             self.close_what_is_over();
         }
@@ -264,6 +282,7 @@ impl World {
             for end in &mut self.ends {
                 let old = end.flows.pop_front().unwrap();
                 assert!(old.handover.has_all());
+                assert!(old.writing.is_empty());
                 assert!(!old.in_flight.iter().any(|p| matches!(p, Packet::Batch(..))));
             }
         }
@@ -397,6 +416,7 @@ impl World {
         for _ in 0..20_000 {
             for end in [0, 1] {
                 self.transmit(end);
+                self.finish_write(end);
                 self.arrive(end);
                 self.decode(end);
                 self.ack(end);
