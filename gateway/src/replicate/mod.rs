@@ -21,7 +21,7 @@ mod ship;
 
 use std::sync::Arc;
 
-use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Phase, Received};
+use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -99,10 +99,10 @@ pub async fn run(
                     session = Some(Session::start(&rooms, &link, (&progress, &comparer)));
                 }
             }
-            LinkEvent::Down { reason } => {
-                match link.status().phase {
-                    Phase::Paused | Phase::Closed => info!(reason, "link is down"),
-                    Phase::Connecting | Phase::Up => warn!(reason, "link is down"),
+            LinkEvent::Down { reason, is_meant } => {
+                match is_meant {
+                    true => info!(reason, "link is down"),
+                    false => warn!(reason, "link is down"),
                 }
                 rooms.bulk.handle_down(link.site());
                 rooms.forwards.handle_down(link.site());

@@ -14,6 +14,14 @@ pub(crate) enum Goodbye {
 }
 
 impl Goodbye {
+    const ALL: [Self; 5] = [
+        Self::Stopping,
+        Self::Replaced,
+        Self::Version,
+        Self::Violation,
+        Self::Timeout,
+    ];
+
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Stopping => 0,
@@ -30,8 +38,8 @@ impl Goodbye {
 pub(crate) struct Ended {
     /// What an operator needs to know.
     pub(crate) reason: String,
-    /// The peer said that a newer connection takes over.
-    pub(crate) replaced: bool,
+    /// What the peer said as it took leave, if it did.
+    pub(crate) goodbye: Option<Goodbye>,
 }
 
 impl Ended {
@@ -43,7 +51,9 @@ impl Ended {
                 true => format!("the peer hung up (code {code})"),
                 false => format!("the peer hung up: {reason}"),
             },
-            replaced: code == u64::from(Goodbye::Replaced.code()),
+            goodbye: Goodbye::ALL
+                .into_iter()
+                .find(|g| u64::from(g.code()) == code),
         }
     }
 
@@ -51,7 +61,7 @@ impl Ended {
     pub(crate) fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            replaced: false,
+            goodbye: None,
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum End {
     Replaced(Greeting),
     /// The peer no longer answers; this pair, which was dialed meanwhile, reaches it.
     Redialed(Box<Pair>),
+    /// The peer said that it stops, and why.
+    Left(String),
     /// For the reason given.
     Broken(String),
 }
@@ -77,6 +79,7 @@ impl Generated<'_> {
             End::Replaced(_) | End::Redialed(_) => {
                 (Goodbye::Replaced, "a newer connection takes over")
             }
+            End::Left(reason) => (Goodbye::Stopping, reason.as_str()),
             End::Broken(reason) => (Goodbye::Violation, reason.as_str()),
         };
         if let Some(draining) = draining {
@@ -120,7 +123,12 @@ impl Generated<'_> {
         tokio::pin!(search);
         loop {
             tokio::select! {
-                reason = current.ended() => return Turn::End(End::Broken(reason)),
+                reason = current.ended() => {
+                    return Turn::End(match current.has_left(Goodbye::Stopping) {
+                        true => End::Left(reason),
+                        false => End::Broken(reason),
+                    });
+                }
                 () = self.link.command.notified() => return Turn::End(End::Command),
                 () = self.link.keys.notified() => {
                     if !is_pinned(self.ring, self.link, current) {

@@ -64,7 +64,7 @@ pub(super) struct AckTicket {
 #[derive(Debug)]
 pub(super) enum QueuedEvent {
     Up { peer: PeerInfo, fresh: bool },
-    Down { reason: String },
+    Down { reason: String, is_meant: bool },
     Batch(Delivery),
 }
 
@@ -268,13 +268,14 @@ impl Core {
     }
 
     /// The connection is gone.
-    pub(super) fn down(&mut self, phase: Phase, reason: &str) {
+    pub(super) fn down(&mut self, phase: Phase, reason: &str, is_meant: bool) {
         let was_up = self.is_up;
         self.begin();
         self.telemetry.disconnected(phase, reason);
         if was_up {
             let reason = reason.to_owned();
-            self.events.push_back(QueuedEvent::Down { reason });
+            self.events
+                .push_back(QueuedEvent::Down { reason, is_meant });
         }
     }
 
@@ -455,7 +456,7 @@ impl QueuedEvent {
     pub(super) fn into_link_event(self) -> Result<LinkEvent, Delivery> {
         match self {
             Self::Up { peer, fresh } => Ok(LinkEvent::Up { peer, fresh }),
-            Self::Down { reason } => Ok(LinkEvent::Down { reason }),
+            Self::Down { reason, is_meant } => Ok(LinkEvent::Down { reason, is_meant }),
             Self::Batch(delivery) => Err(delivery),
         }
     }

@@ -107,7 +107,7 @@ impl Driver {
             }
             next = self.ended(end);
         }
-        self.link.lock().down(Phase::Closed, "closed");
+        self.link.lock().down(Phase::Closed, "closed", true);
         self.link.wake_users();
     }
 
@@ -119,6 +119,7 @@ impl Driver {
     /// Records why there is no connection now; says what comes next, if that is known.
     fn ended(&self, end: Result<End, EstablishError>) -> Option<Begin> {
         let site = &self.link.site;
+        let has_left = matches!(end, Ok(End::Left(_)));
         let (phase, reason, next) = match end {
             Ok(End::Replaced(greeting)) => {
                 let next = Begin::Called(greeting);
@@ -130,7 +131,7 @@ impl Driver {
             }
             Ok(End::Command) if self.link.lock().paused => (Phase::Paused, "paused".into(), None),
             Ok(End::Command) => (Phase::Closed, "closed".into(), None),
-            Ok(End::Broken(reason)) => {
+            Ok(End::Left(reason) | End::Broken(reason)) => {
                 tracing::debug!(%site, %reason, "link down");
                 (Phase::Connecting, reason, None)
             }
@@ -139,7 +140,8 @@ impl Driver {
                 (Phase::Connecting, error.to_string(), None)
             }
         };
-        self.link.lock().down(phase, &reason);
+        let is_meant = has_left || phase != Phase::Connecting;
+        self.link.lock().down(phase, &reason, is_meant);
         self.link.event.notify_one();
         next
     }

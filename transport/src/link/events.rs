@@ -35,6 +35,8 @@ pub enum LinkEvent {
     Down {
         /// Why, for a person.
         reason: String,
+        /// Either end was paused or stopped, and said so.
+        is_meant: bool,
     },
     /// The next batch of one of the peer's streams: in order, once each.
     Batch(Received),

@@ -139,6 +139,12 @@ impl RunningPair {
         }
     }
 
+    /// Whether the peer took leave with these words.
+    pub(super) fn has_left(&self, goodbye: Goodbye) -> bool {
+        let mut ends = self.connections.iter().filter_map(Connection::ended);
+        ends.any(|ended| ended.goodbye == Some(goodbye))
+    }
+
     /// A newer pair has taken over: sends nothing new.
     pub(super) fn retire(&mut self) {
         self.dry_by = Some(Instant::now() + DRAIN_MAX);
@@ -157,9 +163,8 @@ impl RunningPair {
             () = sleep_until(dry_by.into()) => Err("the old connection did not run dry".to_owned()),
         };
         // The peer, which has everything, may have been first to close.
-        let replaced = |connection: &Connection| connection.ended().is_some_and(|e| e.replaced);
         match over {
-            Err(_) if drain.has_all() && self.connections.iter().any(replaced) => Ok(()),
+            Err(_) if drain.has_all() && self.has_left(Goodbye::Replaced) => Ok(()),
             over => over,
         }
     }

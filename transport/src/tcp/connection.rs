@@ -360,7 +360,7 @@ mod tests {
             far.connection.close(Goodbye::Replaced, "enough");
             while near.recv.more(&mut BytesMut::new()).await == Ok(true) {}
             let ended = near.connection.ended();
-            assert!(ended.is_some_and(|ended| ended.replaced));
+            assert!(ended.is_some_and(|ended| ended.goodbye == Some(Goodbye::Replaced)));
         }
     }
 
@@ -375,7 +375,7 @@ mod tests {
             let message = Bytes::from_static(b"to nobody");
             near.send.write(&mut [message]).await.unwrap();
             let ended = near.connection.closed().await;
-            assert!(ended.replaced, "{ended:?}");
+            assert_eq!(ended.goodbye, Some(Goodbye::Replaced), "{ended:?}");
         }
     }
 }

@@ -96,7 +96,13 @@ async fn a_peer_that_dies_without_a_word_is_noticed() {
     let start = Instant::now();
     let event = east_runs.next().await;
     assert!(
-        matches!(event, strait_transport::LinkEvent::Down { .. }),
+        matches!(
+            event,
+            strait_transport::LinkEvent::Down {
+                is_meant: false,
+                ..
+            }
+        ),
         "{event:?}"
     );
     assert!(

@@ -20,6 +20,11 @@ async fn either_end_may_be_made_anew() {
         .unwrap();
 
     west_runs.node.close().await;
+    let down = east_runs.next().await;
+    assert!(
+        matches!(down, LinkEvent::Down { is_meant: true, .. }),
+        "{down:?}"
+    );
     let mut west_runs = west.start_at(west_address, &east, None).await;
     assert!(east_runs.up().await, "a fresh session");
     assert!(west_runs.up().await, "a fresh session");
