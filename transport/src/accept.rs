@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::handshakes::{Handshakes, Verdict};
 use crate::ids::SiteName;
 use crate::line::{Goodbye, Line};
 use crate::link::{self, Caller};
@@ -18,15 +19,13 @@ use crate::refusals::Refusals;
 use crate::tcp::Acceptor;
 use crate::tls::Keyring;
 
-/// Handshakes of others at a time, over QUIC and over TCP each; beyond half of it, addresses must
-/// prove themselves.
-const HANDSHAKES_MAX: usize = 32;
 /// How long a handshake and the first words may take that others began.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// After an error to accept, such as too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-type Refused = (SocketAddr, String);
+/// Why it was refused, if it was.
+type Answered = (SocketAddr, Result<(), String>);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -42,7 +41,7 @@ impl Door {
 
     /// Answers those who dial us, until it is dropped.
     pub(crate) async fn open(self, endpoint: Endpoint, listener: TcpListener, acceptor: Acceptor) {
-        let (mut over_quic, mut over_tcp) = (JoinSet::new(), JoinSet::new());
+        let (mut over_quic, mut over_tcp) = (Answers::default(), Answers::default());
         let mut refusals = Refusals::default();
         loop {
             let answered = tokio::select! {
@@ -53,11 +52,15 @@ impl Door {
                     }
                     None => return,
                 },
-                accepted = listener.accept(), if over_tcp.len() < HANDSHAKES_MAX => {
+                accepted = listener.accept(), if !over_tcp.in_progress.is_full() => {
                     match accepted {
                         Ok((stream, address)) => {
-                            let answer = self.clone().answer_tcp(stream, address, acceptor.clone());
-                            over_tcp.spawn(answer);
+                            // The kernel has seen that it is its own.
+                            if over_tcp.in_progress.judge(address.ip(), true) == Verdict::Admit {
+                                let door = self.clone();
+                                let answer = door.answer_tcp(stream, address, acceptor.clone());
+                                over_tcp.begin(address, answer);
+                            }
                         }
                         Err(error) => {
                             tracing::debug!(%error, "cannot accept over TCP");
@@ -66,30 +69,29 @@ impl Door {
                     }
                     continue;
                 }
-                Some(answered) = over_quic.join_next() => answered,
-                Some(answered) = over_tcp.join_next() => answered,
+                Some(answered) = over_quic.next() => answered,
+                Some(answered) = over_tcp.next() => answered,
             };
-            if let Ok(Err((address, reason))) = answered {
+            if let (address, Err(reason)) = answered {
                 refusals.log(Instant::now(), address, &reason);
             }
         }
     }
 
     /// Starts a handshake, unless there are too many.
-    fn admit(&self, incoming: Incoming, handshakes: &mut JoinSet<Result<(), Refused>>) {
-        if handshakes.len() >= HANDSHAKES_MAX {
-            incoming.ignore();
-        } else if handshakes.len() >= HANDSHAKES_MAX / 2 && incoming.may_retry() {
+    fn admit(&self, incoming: Incoming, over_quic: &mut Answers) {
+        let address = incoming.remote_address();
+        let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
+        match over_quic.in_progress.judge(address.ip(), is_proven) {
+            Verdict::Admit => over_quic.begin(address, self.clone().answer_quic(incoming)),
             // An address that is not the sender's own never comes back.
-            drop(incoming.retry());
-        } else {
-            handshakes.spawn(self.clone().answer_quic(incoming));
+            Verdict::Prove => drop(incoming.retry()),
+            Verdict::Ignore => incoming.ignore(),
         }
     }
 
-    async fn answer_quic(self, incoming: Incoming) -> Result<(), Refused> {
-        let address = incoming.remote_address();
-        self.answer(address, quic::answer(incoming)).await
+    async fn answer_quic(self, incoming: Incoming) -> Result<(), String> {
+        self.answer(quic::answer(incoming)).await
     }
 
     async fn answer_tcp(
@@ -97,36 +99,60 @@ impl Door {
         stream: TcpStream,
         address: SocketAddr,
         acceptor: Acceptor,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), String> {
         let handshake = async { acceptor.answer(stream, address).await.map(Some) };
-        self.answer(address, handshake).await
+        self.answer(handshake).await
     }
 
     /// Hands a caller with a pinned key to its link. `None`: it has taken its call back.
     async fn answer(
         self,
-        address: SocketAddr,
         handshake: impl Future<Output = Result<Option<Line>, String>>,
-    ) -> Result<(), Refused> {
-        let refused = |reason: String| (address, reason);
+    ) -> Result<(), String> {
         let line = timeout(HANDSHAKE_MAX, handshake).await;
-        let line = line
-            .map_err(|_| refused("the handshake took too long".into()))?
-            .map_err(refused)?;
-        let Some(line) = line else {
+        let Some(line) = line.map_err(|_| "the handshake took too long")?? else {
             return Ok(());
         };
         let key = line.connection.key();
         let site = key.and_then(|key| self.ring.site_of(&key));
         let Some(link) = site.and_then(|site| self.callers.get(&site)) else {
             line.connection.close(Goodbye::Violation, "unknown key");
-            return Err(refused("unknown key".into()));
+            return Err("unknown key".into());
         };
         if let Some(caller) = link::introduce(line).await {
             // A link that has stopped needs no callers.
             drop(link.send(caller).await);
         }
         Ok(())
+    }
+}
+
+/// Callers who are being answered.
+#[derive(Debug, Default)]
+struct Answers {
+    in_progress: Handshakes,
+    running: JoinSet<Answered>,
+}
+
+impl Answers {
+    fn begin(
+        &mut self,
+        address: SocketAddr,
+        answer: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) {
+        self.in_progress.begin(address.ip());
+        self.running.spawn(async move { (address, answer.await) });
+    }
+
+    /// `None`: there are none. May be cancelled.
+    async fn next(&mut self) -> Option<Answered> {
+        loop {
+            // One that panicked keeps its place.
+            if let Ok(answered) = self.running.join_next().await? {
+                self.in_progress.end(answered.0.ip());
+                return Some(answered);
+            }
+        }
     }
 }
 

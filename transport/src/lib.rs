@@ -13,6 +13,7 @@ mod codec;
 mod config;
 mod congestion;
 mod error;
+mod handshakes;
 mod identity;
 mod ids;
 mod line;
