@@ -1,9 +1,10 @@
 //! The door: who dials us is asked for its key before anything else, and few at a time.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use quinn::{Endpoint, Incoming};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Sender;
@@ -32,11 +33,27 @@ type Answered = (SocketAddr, Result<(), String>);
 pub(crate) struct Door {
     ring: Keyring,
     callers: HashMap<SiteName, Sender<Caller>>,
+    /// Empty: anywhere.
+    from: Vec<IpNet>,
 }
 
 impl Door {
-    pub(crate) fn new(ring: Keyring, callers: HashMap<SiteName, Sender<Caller>>) -> Self {
-        Self { ring, callers }
+    pub(crate) fn new(
+        ring: Keyring,
+        callers: HashMap<SiteName, Sender<Caller>>,
+        from: Vec<IpNet>,
+    ) -> Self {
+        Self {
+            ring,
+            callers,
+            from,
+        }
+    }
+
+    /// Whether somebody may dial from there.
+    fn is_open_to(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.from.is_empty() || self.from.iter().any(|net| net.contains(&address))
     }
 
     /// Answers those who dial us, until it is dropped.
@@ -56,7 +73,8 @@ impl Door {
                     match accepted {
                         Ok((stream, address)) => {
                             // The kernel has seen that it is its own.
-                            if over_tcp.in_progress.judge(address.ip(), true) == Verdict::Admit {
+                            let verdict = over_tcp.in_progress.judge(address.ip(), true);
+                            if self.is_open_to(address.ip()) && verdict == Verdict::Admit {
                                 let door = self.clone();
                                 let answer = door.answer_tcp(stream, address, acceptor.clone());
                                 over_tcp.begin(address, answer);
@@ -83,6 +101,7 @@ impl Door {
         let address = incoming.remote_address();
         let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
         match over_quic.in_progress.judge(address.ip(), is_proven) {
+            _ if !self.is_open_to(address.ip()) => incoming.ignore(),
             Verdict::Admit => over_quic.begin(address, self.clone().answer_quic(incoming)),
             // An address that is not the sender's own never comes back.
             Verdict::Prove => drop(incoming.retry()),
@@ -170,7 +189,7 @@ mod tests {
     use crate::wire::hello::{Prefix, WIRE_VERSION};
 
     /// An open door of `west`, which knows `east`; where it is, and east's keys.
-    async fn door() -> (SocketAddr, Keyring) {
+    async fn door(from: Vec<IpNet>) -> (SocketAddr, Keyring) {
         let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let pins = |of: &Identity, site: &str| {
             BTreeMap::from([(of.public_key(), site.parse::<SiteName>().unwrap())])
@@ -178,11 +197,11 @@ mod tests {
         let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (endpoint, _) = quic::listen(address, &ring).unwrap();
+        let (endpoint, _) = quic::listen(address, &ring, true).unwrap();
         let acceptor = Acceptor::new(&ring).unwrap();
         let (link, mut calls) = tokio::sync::mpsc::channel(1);
         let callers = HashMap::from([("east".parse().unwrap(), link)]);
-        let door = Door::new(ring, callers);
+        let door = Door::new(ring, callers, from);
         tokio::spawn(door.open(endpoint, listener, acceptor));
         tokio::spawn(async move { while calls.recv().await.is_some() {} });
         (address, Keyring::new(&east, pins(&west, "west")).unwrap())
@@ -192,11 +211,11 @@ mod tests {
     async fn a_call_that_is_taken_back_is_no_refusal() {
         let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let ring = |own: &Identity| Keyring::new(own, BTreeMap::new()).unwrap();
-        let (endpoint, _) = quic::listen(([127, 0, 0, 1], 0).into(), &ring(&west)).unwrap();
+        let (endpoint, _) = quic::listen(([127, 0, 0, 1], 0).into(), &ring(&west), true).unwrap();
         let (address, ring) = (endpoint.local_addr().unwrap(), ring(&east));
         let dial = tokio::spawn(async move {
             let west = "west".parse().unwrap();
-            quic::dial(address, &west, &ring, Purpose::Bulk).await
+            quic::dial(address, &west, &ring, Purpose::Bulk, true).await
         });
         let incoming = endpoint.accept().await.unwrap();
         dial.abort();
@@ -205,10 +224,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_version_is_named_to_both() {
-        let (address, ring) = door().await;
+    async fn who_dials_from_elsewhere_is_not_answered() {
+        let (address, ring) = door(vec!["192.0.2.0/24".parse().unwrap()]).await;
         let west = "west".parse().unwrap();
-        let over_quic = quic::dial(address, &west, &ring, Purpose::Control);
+        assert!(tcp::dial(address, &west, &ring).await.is_err());
+        let over_quic = quic::dial(address, &west, &ring, Purpose::Control, true);
+        assert!(timeout(Duration::from_secs(1), over_quic).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn another_version_is_named_to_both() {
+        let (address, ring) = door(vec!["127.0.0.0/8".parse().unwrap()]).await;
+        let west = "west".parse().unwrap();
+        let over_quic = quic::dial(address, &west, &ring, Purpose::Control, true);
         let lines = [over_quic.await, tcp::dial(address, &west, &ring).await];
         for line in lines {
             let mut line = line.unwrap();

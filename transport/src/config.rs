@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
+
 use crate::identity::{Identity, PublicKey};
 use crate::ids::SiteName;
 use crate::status::Transport;
@@ -72,6 +74,11 @@ pub struct NodeConfig {
     pub identity: Identity,
     /// Address to listen on, UDP and TCP. Port 0: any free one.
     pub listen: SocketAddr,
+    /// Where peers dial from; who dials from elsewhere is not answered. Empty: anywhere.
+    pub callers_from: Vec<IpNet>,
+    /// Whether the system may be given many datagrams at once (GSO), which saves CPU time
+    /// and which a few network drivers get wrong.
+    pub gso: bool,
     /// Everyone we have a link to.
     pub peers: Vec<PeerConfig>,
 }

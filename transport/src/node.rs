@@ -56,12 +56,13 @@ impl Node {
             address: config.listen,
             source,
         };
-        let (endpoint, socket, listener) = listen(config.listen, &ring).await.map_err(bound)?;
+        let (endpoint, socket, listener) = listen(&config, &ring).await.map_err(bound)?;
         let acceptor = Acceptor::new(&ring).map_err(tls)?;
         let own = Own {
             site: config.site,
             incarnation: config.incarnation,
             ring: ring.clone(),
+            gso: config.gso,
             instance: Instance(rand::random_range(1..=u64::MAX)),
         };
         let mut callers = HashMap::new();
@@ -80,7 +81,7 @@ impl Node {
             ends.push((handle, events));
         }
         let local_addr = endpoint.local_addr().map_err(bound)?;
-        let door = Door::new(ring.clone(), callers);
+        let door = Door::new(ring.clone(), callers, config.callers_from);
         let accept = door.open(endpoint.clone(), listener, acceptor);
         let node = Self {
             ring,
@@ -193,16 +194,16 @@ fn pin(
 
 /// UDP and TCP sockets on the same port.
 async fn listen(
-    address: SocketAddr,
+    config: &NodeConfig,
     ring: &Keyring,
 ) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>, TcpListener)> {
     let mut attempts = 0..ANY_PORT_ATTEMPTS;
     loop {
-        let (endpoint, socket) = quic::listen(address, ring)?;
+        let (endpoint, socket) = quic::listen(config.listen, ring, config.gso)?;
         match tcp::listen(endpoint.local_addr()?).await {
             Ok(listener) => return Ok((endpoint, socket, listener)),
             // The system picked a port that is free for UDP alone.
-            Err(_) if address.port() == 0 && attempts.next().is_some() => {}
+            Err(_) if config.listen.port() == 0 && attempts.next().is_some() => {}
             Err(error) => return Err(error),
         }
     }

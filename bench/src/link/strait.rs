@@ -68,6 +68,8 @@ async fn link(arguments: &EndArguments) -> anyhow::Result<(Node, LinkHandle, Lin
         incarnation: 1,
         identity,
         listen: ([0, 0, 0, 0], arguments.port).into(),
+        callers_from: Vec::new(),
+        gso: true,
         peers: vec![PeerConfig {
             addresses,
             rate_bits_s,

@@ -96,6 +96,8 @@ fn read_listen(
     if let Some(link) = section.get(report, "link", values::socket_address) {
         listen.link = link.value;
     }
+    listen.link_from = section.get_or(report, "link_from", Vec::new(), values::networks);
+    listen.gso = section.get_or(report, "gso", true, values::boolean);
     if let Some(Located { value, span }) = section.get(report, "grid", values::socket_address) {
         listen.grid = value;
         places.grid = span;

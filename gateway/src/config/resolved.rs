@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use strait_transport::{PeerConfig, SiteName};
 
 use crate::bulk::sync::SyncSettings;
@@ -46,6 +47,10 @@ pub struct Config {
 pub struct ListenSettings {
     /// UDP and TCP: links to other gateways.
     pub link: SocketAddr,
+    /// Where peers may dial from. Empty: anywhere.
+    pub link_from: Vec<IpNet>,
+    /// The system may be given many datagrams at once.
+    pub gso: bool,
     /// TCP: clients of the grid.
     pub grid: SocketAddr,
     /// TCP: metrics and status. On loopback unless `http_allow_remote`.
@@ -186,6 +191,8 @@ impl Default for ListenSettings {
     fn default() -> Self {
         Self {
             link: SocketAddr::from(([0, 0, 0, 0], 7440)),
+            link_from: Vec::new(),
+            gso: true,
             grid: SocketAddr::from(([127, 0, 0, 1], 6390)),
             http: SocketAddr::from(([127, 0, 0, 1], 7441)),
             http_allow_remote: false,

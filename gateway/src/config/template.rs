@@ -27,6 +27,8 @@ impl Template {
     pub fn new(site: SiteName) -> Self {
         let ListenSettings {
             link,
+            link_from: _,
+            gso: _,
             grid,
             http,
             http_allow_remote: _,
@@ -83,6 +85,10 @@ site = "{site}"
 [listen]
 # UDP and TCP: links to other gateways. Open this port in the firewall.
 link = "{link}"
+# From where peers dial; others get no answer. Empty: anywhere.
+link_from = []
+# Gives the system many datagrams at once. false: for a network driver that gets it wrong.
+gso = true
 # TCP: Redis clients. Beyond loopback it needs a password, see [grid].
 grid = "{grid}"
 # TCP: /metrics, /status, /livez and /readyz, without password.

@@ -85,8 +85,8 @@ fn a_name_is_enough_and_everything_can_be_said() {
     assert!(check("site = \"east\"").is_ok());
     let text = format!(
         "site = \"east\"\nlisten = {{ link = \"[::]:1\", grid = \"10.0.0.1:2\", http = \
-         \"0.0.0.0:3\", http_allow_remote = true, advertise = [\"e.example:1\", \"[2001:db8::1]:1\"] \
-         }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
+         \"0.0.0.0:3\", http_allow_remote = true, advertise = [\"e.example:1\", \"[2001:db8::1]:1\"], \
+         link_from = [\"192.0.2.0/24\", \"2001:db8::1\"], gso = false }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
          \"secret\"\ndurability = \"disk\"\ndurability_of = [[\"order:*\", \"remote\"]]\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
          \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
@@ -105,6 +105,8 @@ fn a_name_is_enough_and_everything_can_be_said() {
     assert!(forward.proxy_protocol && forward.patience.as_secs() == 3);
     assert_eq!(config.listen.http.port(), 3);
     assert_eq!(config.listen.advertise.len(), 2);
+    assert_eq!(config.listen.link_from[1].to_string(), "2001:db8::1/128");
+    assert!(!config.listen.gso);
     assert_eq!(config.grid.durability.otherwise, Durability::Disk);
     let remote = ("order:*".to_owned(), Durability::Remote);
     assert_eq!(config.grid.durability.patterns, [remote]);
@@ -238,6 +240,11 @@ fn each_mistake_has_its_line_and_its_remedy() {
             "site = \"east\"\n[listen]\nadvertise = \"e:1\"",
             3,
             "is no list",
+        ),
+        (
+            "site = \"east\"\n[listen]\nlink_from = [\"192.0.2.0/33\"]",
+            3,
+            "is no list of networks",
         ),
         (
             "site = \"east\"\n[listen]\nadvertise = [\"e\"]",

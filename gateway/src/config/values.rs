@@ -1,10 +1,11 @@
 //! Single values: what may stand behind a key.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use strait_transport::{Congestion, PublicKey, SiteName, Transport};
 use toml::de::DeValue;
 
@@ -284,21 +285,39 @@ pub(super) fn group(value: &DeValue<'_>) -> Result<u32, Fault> {
     })
 }
 
-/// Most rules in `forwarding.allow`.
+/// Most rules in `forwarding.allow`, and networks in `listen.link_from`.
 const ALLOW_MAX: usize = 256;
 
 /// `["127.0.0.1:5432", …]`.
 pub(super) fn allow(value: &DeValue<'_>) -> Result<Vec<AllowRule>, Fault> {
     let remedy = "write a list like [\"db.internal:5432\", \"10.0.0.0/8:443\"], of at most 256";
+    allow_list(value, "targets", remedy, |text| text.parse().ok())
+}
+
+/// `["198.51.100.0/24", "2001:db8::1", …]`.
+pub(super) fn networks(value: &DeValue<'_>) -> Result<Vec<IpNet>, Fault> {
+    let remedy = "write a list like [\"198.51.100.0/24\", \"2001:db8::1\"], of at most 256";
+    allow_list(value, "networks", remedy, |text| {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        address.ok().or_else(|| text.parse().ok())
+    })
+}
+
+fn allow_list<T>(
+    value: &DeValue<'_>,
+    of: &str,
+    remedy: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Fault> {
     let fault =
-        |value: &DeValue<'_>| Fault::new(format!("{} is no list of targets", shown(value)), remedy);
+        |value: &DeValue<'_>| Fault::new(format!("{} is no list of {of}", shown(value)), remedy);
     let items = value.as_array().filter(|items| items.len() <= ALLOW_MAX);
-    let rule = |item: &DeValue<'_>| {
-        let rule = item.as_str().and_then(|text| text.parse().ok());
-        rule.ok_or_else(|| fault(item))
+    let item = |item: &DeValue<'_>| {
+        let parsed = item.as_str().and_then(&parse);
+        parsed.ok_or_else(|| fault(item))
     };
     let items = items.ok_or_else(|| fault(value))?;
-    items.iter().map(|item| rule(item.get_ref())).collect()
+    items.iter().map(|each| item(each.get_ref())).collect()
 }
 
 /// `SITE:PATH`.

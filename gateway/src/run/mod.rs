@@ -404,6 +404,8 @@ async fn bind_links(
         incarnation: dir.incarnation().0,
         identity: dir.identity().clone(),
         listen: config.listen.link,
+        callers_from: config.listen.link_from.clone(),
+        gso: config.listen.gso,
         peers: config.peers.clone(),
     };
     let Data { store, codecs, .. } = data;

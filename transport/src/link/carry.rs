@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, mpsc};
 
+use super::Own;
 use super::callers::{Call, Callers, Greeting, refuse};
 use super::core::Generation;
 use super::decoder::DecoderJob;
@@ -41,7 +42,7 @@ enum Turn {
 #[derive(Debug)]
 pub(super) struct Generated<'a> {
     pub(super) link: &'a Arc<Shared>,
-    pub(super) ring: &'a Keyring,
+    pub(super) own: &'a Own,
     pub(super) generation: Generation,
     pub(super) token: PairToken,
     pub(super) dialed: bool,
@@ -116,7 +117,7 @@ impl Generated<'_> {
     ) -> Turn {
         let search = self.scout.search(
             self.link,
-            self.ring,
+            self.own,
             current,
             self.dialed.then_some(self.token),
         );
@@ -131,7 +132,7 @@ impl Generated<'_> {
                 }
                 () = self.link.command.notified() => return Turn::End(End::Command),
                 () = self.link.keys.notified() => {
-                    if !is_pinned(self.ring, self.link, current) {
+                    if !is_pinned(&self.own.ring, self.link, current) {
                         let reason = "the peer's key is pinned no longer".to_owned();
                         return Turn::End(End::Broken(reason));
                     }

@@ -7,11 +7,11 @@ use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::Own;
 use super::establish::{EstablishError, Pair, broken_off};
 use crate::config::PeerConfig;
 use crate::line::Purpose;
 use crate::status::Transport;
-use crate::tls::Keyring;
 use crate::{quic, tcp};
 
 /// A handshake that takes longer is repeated from a new socket.
@@ -41,21 +41,21 @@ pub(super) enum Effort {
 /// that comes through wins, QUIC even if it is a little later.
 pub(super) async fn dial(
     peer: &PeerConfig,
-    ring: &Keyring,
+    own: &Own,
     transport: Option<Transport>,
     effort: Effort,
 ) -> Result<Pair, EstablishError> {
     if let Some(transport) = transport {
-        return race_addresses(peer, ring, transport, effort).await;
+        return race_addresses(peer, own, transport, effort).await;
     }
-    let quic = race_addresses(peer, ring, Transport::Quic, effort);
+    let quic = race_addresses(peer, own, Transport::Quic, effort);
     tokio::pin!(quic);
     tokio::select! {
         // Even a refusal is an answer: UDP gets through.
         answer = &mut quic => return answer,
         () = sleep(TCP_AFTER) => {}
     }
-    let tcp = race_addresses(peer, ring, Transport::Tcp, effort);
+    let tcp = race_addresses(peer, own, Transport::Tcp, effort);
     tokio::pin!(tcp);
     let mut over_tcp = None;
     loop {
@@ -81,19 +81,19 @@ pub(super) async fn dial(
 /// Each of the peer's addresses, one after the other has begun.
 async fn race_addresses(
     peer: &PeerConfig,
-    ring: &Keyring,
+    own: &Own,
     transport: Transport,
     effort: Effort,
 ) -> Result<Pair, EstablishError> {
     let addresses = peer.addresses.iter().take(ADDRESSES_MAX).cloned();
     let attempts = addresses.map(|address| {
-        let (peer, ring) = (peer.clone(), ring.clone());
+        let (peer, own) = (peer.clone(), own.clone());
         async move {
             let resolved = resolve(&address).await?.into_iter();
             let dial = |address| {
                 let attempt = Attempt {
                     peer: peer.clone(),
-                    ring: ring.clone(),
+                    own: own.clone(),
                     address,
                     transport,
                 };
@@ -142,7 +142,7 @@ async fn resolve(address: &str) -> Result<Vec<SocketAddr>, EstablishError> {
 #[derive(Clone)]
 struct Attempt {
     peer: PeerConfig,
-    ring: Keyring,
+    own: Own,
     address: SocketAddr,
     transport: Transport,
 }
@@ -165,13 +165,13 @@ impl Attempt {
     async fn dial(self) -> Result<Pair, EstablishError> {
         let Self {
             peer,
-            ring,
+            own,
             address,
             transport,
         } = self;
         let line = async |purpose| match transport {
-            Transport::Quic => quic::dial(address, &peer.site, &ring, purpose).await,
-            Transport::Tcp => tcp::dial(address, &peer.site, &ring).await,
+            Transport::Quic => quic::dial(address, &peer.site, &own.ring, purpose, own.gso).await,
+            Transport::Tcp => tcp::dial(address, &peer.site, &own.ring).await,
         };
         let both = async { tokio::try_join!(line(Purpose::Control), line(Purpose::Bulk)) };
         let lines = timeout(DIAL_MAX, both).await;
@@ -189,12 +189,20 @@ mod tests {
 
     use super::*;
     use crate::identity::Identity;
+    use crate::session::Instance;
+    use crate::tls::Keyring;
 
     /// From how many sockets an address is dialed that never answers, two for each dial.
     async fn sockets(effort: Effort) -> usize {
         let mute = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let own = Identity::generate().unwrap();
-        let ring = Keyring::new(&own, BTreeMap::new()).unwrap();
+        let own = Own {
+            site: "east".parse().unwrap(),
+            incarnation: 1,
+            ring: Keyring::new(&own, BTreeMap::new()).unwrap(),
+            gso: true,
+            instance: Instance(1),
+        };
         let key = Identity::generate().unwrap().public_key();
         let peer = PeerConfig {
             addresses: vec![mute.local_addr().unwrap().to_string()],
@@ -208,7 +216,7 @@ mod tests {
             }
         };
         tokio::select! {
-            dialed = dial(&peer, &ring, Some(Transport::Quic), effort) => {
+            dialed = dial(&peer, &own, Some(Transport::Quic), effort) => {
                 assert!(dialed.is_err());
             }
             () = hear => {}

@@ -161,7 +161,7 @@ impl Driver {
     /// Whatever comes first: our dial goes through, or the peer's.
     async fn begin(&mut self, wait: Duration) -> Result<Begin, EstablishError> {
         let peer = self.link.settings();
-        let ring = self.own.ring.clone();
+        let own = self.own.clone();
         let effort = match self.seen.is_some_and(|seen| seen.elapsed() < MISSED) {
             true => Effort::Repeated,
             false => Effort::Once,
@@ -170,7 +170,7 @@ impl Driver {
             sleep(wait).await;
             match peer.addresses.is_empty() {
                 true => std::future::pending().await,
-                false => dial(&peer, &ring, peer.transport, effort).await,
+                false => dial(&peer, &own, peer.transport, effort).await,
             }
         };
         tokio::pin!(dial);
@@ -267,7 +267,7 @@ impl Driver {
         self.link.encode.notify_one();
         let generated = Generated {
             link: &self.link,
-            ring: &self.own.ring,
+            own: &self.own,
             generation,
             token,
             dialed,

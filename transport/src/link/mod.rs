@@ -51,6 +51,7 @@ pub(crate) struct Own {
     pub(crate) site: SiteName,
     pub(crate) incarnation: u64,
     pub(crate) ring: Keyring,
+    pub(crate) gso: bool,
     pub(crate) instance: Instance,
 }
 

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::Own;
 use super::backoff::Backoff;
 use super::dial::{Effort, dial};
 use super::establish::{self, EstablishError, Pair};
 use super::pair::RunningPair;
 use super::shared::Shared;
 use crate::status::Transport;
-use crate::tls::Keyring;
 use crate::wire::hello::PairToken;
 
 /// A peer that answers nothing for this long over QUIC is tried over TCP.
@@ -64,7 +64,7 @@ impl Scout {
     pub(super) fn search(
         &mut self,
         link: &Arc<Shared>,
-        ring: &Keyring,
+        own: &Own,
         current: &RunningPair,
         token: Option<PairToken>,
     ) -> impl Future<Output = Found> + use<'_> {
@@ -82,7 +82,7 @@ impl Scout {
         let search = Search {
             probes: &mut self.probes,
             link: Arc::clone(link),
-            ring: ring.clone(),
+            own: own.clone(),
             over: current.transport(),
             answered: current.answered(),
         };
@@ -106,7 +106,7 @@ async fn ask_the_peer(link: &Shared) -> Found {
 struct Search<'a> {
     probes: &'a mut Backoff,
     link: Arc<Shared>,
-    ring: Keyring,
+    own: Own,
     over: Transport,
     answered: watch::Receiver<Instant>,
 }
@@ -151,7 +151,7 @@ impl Search<'_> {
             Wish::Quic => Some(Transport::Quic),
             Wish::Rescue => Some(Transport::Tcp),
         };
-        let pair = dial(&peer, &self.ring, over, Effort::Once).await?;
+        let pair = dial(&peer, &self.own, over, Effort::Once).await?;
         if wish == Wish::Rescue {
             let dead = self.answered.borrow().elapsed() > SILENCE;
             return Ok(dead.then(|| Found::Instead(Box::new(pair))));

@@ -59,7 +59,7 @@ impl Purpose {
 }
 
 /// Settings of a connection.
-fn transport(purpose: Purpose, keep_alive: Duration) -> TransportConfig {
+fn transport(purpose: Purpose, keep_alive: Duration, gso: bool) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MTU_MAX);
     let mut acks = AckFrequencyConfig::default();
@@ -76,6 +76,7 @@ fn transport(purpose: Purpose, keep_alive: Duration) -> TransportConfig {
         .keep_alive_interval(Some(keep_alive))
         .max_idle_timeout(IDLE_MAX.try_into().ok())
         .initial_rtt(RTT_GUESS)
+        .enable_segmentation_offload(gso)
         .mtu_discovery_config(Some(mtu))
         .datagram_receive_buffer_size(None)
         .ack_frequency_config(Some(acks))
@@ -99,10 +100,11 @@ pub(crate) fn send_window_bytes(congestion_window: u64) -> u64 {
 pub(crate) fn listen(
     address: SocketAddr,
     ring: &Keyring,
+    gso: bool,
 ) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>)> {
     let crypto = tls::server(ring).map_err(io::Error::other)?;
     let crypto = QuicServerConfig::try_from(crypto).map_err(io::Error::other)?;
-    let settings = transport(Purpose::Bulk, LISTENER_KEEP_ALIVE);
+    let settings = transport(Purpose::Bulk, LISTENER_KEEP_ALIVE, gso);
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(Arc::new(settings))
@@ -151,11 +153,12 @@ pub(crate) async fn dial(
     site: &SiteName,
     ring: &Keyring,
     purpose: Purpose,
+    gso: bool,
 ) -> Result<Line, String> {
     let crypto = tls::client(ring, site).map_err(|error| error.to_string())?;
     let crypto = QuicClientConfig::try_from(crypto).map_err(|error| error.to_string())?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    let settings = transport(purpose, DIALER_KEEP_ALIVE);
+    let settings = transport(purpose, DIALER_KEEP_ALIVE, gso);
     config.transport_config(Arc::new(settings));
     let endpoint = dialer(address).map_err(|error| error.to_string())?;
     let connecting = endpoint

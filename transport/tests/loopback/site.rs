@@ -53,6 +53,8 @@ impl Site {
             incarnation: self.incarnation,
             identity: self.identity.clone(),
             listen,
+            callers_from: Vec::new(),
+            gso: true,
             peers: vec![peer],
         };
         let codec = |_: &PeerConfig| -> (

@@ -133,6 +133,8 @@ async fn bind(
         incarnation: 1,
         identity: identity(own_dir),
         listen,
+        callers_from: Vec::new(),
+        gso: true,
         peers: vec![PeerConfig {
             addresses,
             ..PeerConfig::new(site(peer), identity(peer_dir).public_key())
