@@ -9,6 +9,7 @@ mod lossy;
 mod moved;
 mod one_way;
 mod udp_blocked;
+mod udp_starved;
 
 use std::time::{Duration, Instant};
 
