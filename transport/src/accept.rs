@@ -247,7 +247,8 @@ mod tests {
             let hello = Bytes::copy_from_slice(&hello.encode());
             line.send.write(&mut [hello]).await.unwrap();
             let reason = line.connection.closed().await.reason;
-            assert!(reason.contains("speaks version 3"), "{reason}");
+            let theirs = format!("speaks version {}", WIRE_VERSION + 1);
+            assert!(reason.contains(&theirs), "{reason}");
         }
     }
 }
