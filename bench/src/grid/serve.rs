@@ -52,6 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
                 otherwise,
                 ..DurabilityRules::default()
             },
+            block: None,
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any, grid, config, Arc::new(NoInfo)).await?;

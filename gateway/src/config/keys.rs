@@ -118,6 +118,7 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
     let flush_ms = section.get(report, "flush_ms", values::integer(1..=10_000));
     let compare_min = section.get(report, "compare_min", values::integer(0..=10_080));
     let clients_max = section.get(report, "clients_max", values::integer(1..=100_000));
+    let block_s = section.get(report, "block_s", values::integer(1..=3600));
     let grid = GridSettings {
         flush: flush_ms.map_or(default.flush, |ms| Duration::from_millis(ms.value)),
         memory_bytes_max: section.get_or(
@@ -150,6 +151,7 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
             (minutes.value > 0).then(|| Duration::from_secs(60 * minutes.value))
         }),
         on_full: section.get_or(report, "on_full", default.on_full, values::on_full),
+        block: block_s.map_or(default.block, |block| Duration::from_secs(block.value)),
         relay: section.get_or(report, "relay", default.relay, values::boolean),
     };
     section.finish(report);

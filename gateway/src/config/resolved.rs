@@ -81,6 +81,8 @@ pub struct GridSettings {
     pub compare_every: Option<Duration>,
     /// What gives way when memory is full.
     pub on_full: OnFull,
+    /// How long a write waits for room with [`OnFull::Block`]: 1 s to 1 h.
+    pub block: Duration,
 }
 
 /// What gives way when memory is full.
@@ -89,7 +91,9 @@ pub enum OnFull {
     /// Writes are refused until there is room.
     #[default]
     Refuse,
-    /// Trimmed entries go that are kept for a peer which is away; then as above.
+    /// Writes wait until there is room, and are refused when that takes too long.
+    Block,
+    /// Trimmed entries go that are kept for a peer which is away; then writes are refused.
     Shed,
 }
 
@@ -212,6 +216,7 @@ impl Default for GridSettings {
             relay: true,
             compare_every: Some(Duration::from_secs(3600)),
             on_full: OnFull::default(),
+            block: Duration::from_secs(10),
         }
     }
 }

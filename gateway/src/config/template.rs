@@ -58,6 +58,7 @@ impl Template {
                 &ByteSize(grid.memory_bytes_max).to_string(),
             )
             .replace("{clients_max}", &grid.clients_max.to_string())
+            .replace("{block_s}", &grid.block.as_secs().to_string())
             .replace(
                 "{history_memory}",
                 &ByteSize(history.memory_bytes_max).to_string(),
@@ -110,8 +111,11 @@ clients_max = {clients_max}
 durability = "memory"
 # The same for keys by pattern; the first that matches counts.
 durability_of = []
-# When memory is full: "refuse" writes, or first "shed" trimmed entries that an absent peer lacks.
+# When memory is full: "refuse" writes, let them wait ("block"), or "shed" trimmed entries that an
+# absent peer lacks.
 on_full = "refuse"
+# How long a write waits with "block" before it is refused, in s.
+block_s = {block_s}
 # Pass on to one peer what another wrote, where those two have no link that is up.
 relay = true
 # Minutes between two comparisons of what both sites hold, with each peer. 0: only on demand.

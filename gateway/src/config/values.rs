@@ -234,14 +234,15 @@ pub(super) fn durability(value: &DeValue<'_>) -> Result<Durability, Fault> {
     }
 }
 
-/// `"refuse"` or `"shed"`.
+/// `"refuse"`, `"block"` or `"shed"`.
 pub(super) fn on_full(value: &DeValue<'_>) -> Result<OnFull, Fault> {
     match value.as_str() {
         Some("refuse") => Ok(OnFull::Refuse),
+        Some("block") => Ok(OnFull::Block),
         Some("shed") => Ok(OnFull::Shed),
         Some(_) | None => Err(Fault::new(
             format!("{} is nothing that a full gateway can do", shown(value)),
-            "write \"refuse\" or \"shed\"",
+            "write \"refuse\", \"block\" or \"shed\"",
         )),
     }
 }

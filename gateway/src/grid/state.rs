@@ -167,10 +167,15 @@ impl State {
         if let Some(reason) = &self.refused {
             return Err(OpError::Refused(reason.clone()));
         }
-        if self.bytes() > self.memory_bytes_max {
+        if !self.has_room() {
             return Err(OpError::OutOfMemory);
         }
         Ok(())
+    }
+
+    /// Whether there is memory for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes() <= self.memory_bytes_max
     }
 
     /// What clients see behind the name at `place`.

@@ -53,9 +53,31 @@ impl ClientInfo {
 pub(super) struct Clients {
     list: Mutex<BTreeMap<ClientId, ClientInfo>>,
     last: AtomicU64,
+    blocked: AtomicU64,
+}
+
+/// A client that waits, as long as this is held.
+#[derive(Debug)]
+pub(super) struct Blocked<'a>(&'a Clients);
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        self.0.blocked.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Clients {
+    /// One more waits.
+    pub(super) fn block(&self) -> Blocked<'_> {
+        self.blocked.fetch_add(1, Ordering::Relaxed);
+        Blocked(self)
+    }
+
+    /// How many wait.
+    pub(super) fn blocked(&self) -> u64 {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
     /// Registers a client until the returned guard is dropped; none when there are too many.
     pub(super) fn enter(
         self: &Arc<Self>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 use super::client::Entered;
 use super::commands::{self, BlockingRead, Context, Later, Next, Session};
@@ -28,6 +28,8 @@ const REPLY_BYTES_HIGH: usize = 256 << 10;
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 /// A buffer of more than this holds several commands.
 const PIPELINE_BYTES_MIN: usize = 256;
+/// How often a write that waits for room in memory looks for it.
+const ROOM_EVERY: Duration = Duration::from_millis(20);
 /// While a command blocks, no more than this is read ahead.
 const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
 
@@ -38,6 +40,8 @@ enum Round {
     /// Write the replies, then go on with what the buffer holds.
     Write,
     Later(Later),
+    /// Write the replies, wait for room in memory, then go on.
+    Full,
     Close,
 }
 
@@ -89,6 +93,12 @@ impl Connection {
                     self.write().await?;
                     0
                 }
+                Round::Full => {
+                    if !self.wait_for_room().await? {
+                        return Ok(());
+                    }
+                    0
+                }
                 Round::Close => return self.stream.shutdown().await,
             };
         }
@@ -125,11 +135,14 @@ impl Connection {
                         now_ms,
                     };
                     let next = commands::run(&mut context, args);
-                    done += length;
+                    if !matches!(next, Next::Full) {
+                        done += length;
+                    }
                     match next {
                         Next::Go if self.replies.bytes.len() < REPLY_BYTES_HIGH => {}
                         Next::Go => break Round::Write,
                         Next::Close => break Round::Close,
+                        Next::Full => break Round::Full,
                         Next::Later(later) => break Round::Later(later),
                     }
                 }
@@ -167,6 +180,28 @@ impl Connection {
                 local,
             } => self.wait(sites, timeout, local).await,
             Later::Read(read) => self.blocking_read(read).await,
+        }
+    }
+
+    /// Waits until there is room in memory, or for as long as is configured; false when the client
+    /// left meanwhile.
+    async fn wait_for_room(&mut self) -> io::Result<bool> {
+        let _blocked = self.shared.clients.block();
+        let deadline = Instant::now() + self.shared.config.block.unwrap_or_default();
+        let mut look = interval(ROOM_EVERY);
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    self.session.waited = Instant::now() >= deadline;
+                    if self.session.waited || self.shared.grid.lock().has_room() {
+                        return Ok(true);
+                    }
+                }
+                left = client_left(&mut self.stream, &mut self.buffer) => {
+                    left?;
+                    return Ok(false);
+                }
+            }
         }
     }
 

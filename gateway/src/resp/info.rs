@@ -114,6 +114,7 @@ fn client_lines(server: &Shared) -> Lines {
     vec![
         ("connected_clients", server.clients.len().to_string()),
         ("maxclients", server.config.clients_max.to_string()),
+        ("blocked_clients", server.clients.blocked().to_string()),
     ]
 }
 

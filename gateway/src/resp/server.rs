@@ -25,6 +25,8 @@ pub struct RespConfig {
     pub clients_max: usize,
     /// When writes are confirmed.
     pub durability: DurabilityRules,
+    /// How long a write waits for room when memory is full; none: it is refused at once.
+    pub block: Option<Duration>,
 }
 
 /// The address could not be listened on.

@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use crate::bulk::sync::Syncs;
 use crate::bulk::{Bulk, BulkConfig};
 use crate::codec::{LinkDecoder, LinkEncoder};
-use crate::config::{CompressionLevel, Config};
+use crate::config::{CompressionLevel, Config, OnFull};
 use crate::datadir::DataDir;
 use crate::forward::Forwards;
 use crate::grid::{Digest, Flusher, Grid, GridConfig};
@@ -371,6 +371,7 @@ fn resp_config(config: &Config) -> RespConfig {
         password: password.map(|password| password.reveal().to_owned()),
         clients_max: config.grid.clients_max,
         durability: config.grid.durability.clone(),
+        block: (config.grid.on_full == OnFull::Block).then_some(config.grid.block),
     }
 }
 

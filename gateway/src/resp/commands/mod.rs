@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) authenticated: bool,
     /// What the writes whose replies are not sent yet have been promised.
     pub(super) promised: Durability,
+    /// It has waited for room in memory, and in vain: no need to try again until there is some.
+    pub(super) waited: bool,
     /// The command found last: pipelines repeat themselves.
     last: Option<&'static Command>,
     /// Between `MULTI` and `EXEC`.
@@ -54,6 +56,7 @@ impl Session {
             entered,
             authenticated,
             promised: Durability::Memory,
+            waited: false,
             last: None,
             queue: None,
         }
@@ -66,6 +69,8 @@ pub(super) enum Next {
     Go,
     Close,
     Later(Later),
+    /// Nothing was done: the command is to be run again when there is room in memory.
+    Full,
 }
 
 /// The part of a command that must not hold the lock.
@@ -119,17 +124,21 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
         }
     });
     let queue = context.session.queue.as_deref_mut();
-    match (found, queue) {
+    let command = match (found, queue) {
         (Ok(command), Some(queue)) if !command.in_transaction => {
             queue.push(command, args, context.replies);
-            Next::Go
+            return Next::Go;
         }
-        (Ok(command), _) => carry_out(context, command, args),
+        (Ok(command), _) => command,
         (Err(error), queue) => {
             queue.map(Queue::spoil);
             context.replies.error(&error.to_string());
-            Next::Go
+            return Next::Go;
         }
+    };
+    match must_wait(context, command) {
+        true => Next::Full,
+        false => carry_out(context, command, args),
     }
 }
 
@@ -138,11 +147,41 @@ fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Ne
         promise(context, command, args);
     }
     let before = context.replies.bytes.len();
-    (command.run)(context, args).unwrap_or_else(|error| {
+    let ran = check_room(context, command).and_then(|()| (command.run)(context, args));
+    ran.unwrap_or_else(|error| {
         // Whatever the command had begun to reply.
         context.replies.bytes.truncate(before);
         context.replies.error(&error.to_string());
         Next::Go
+    })
+}
+
+/// Whether a command is to wait for room in memory: a transaction does so as a whole, before it
+/// begins, and who has waited in vain does so no more until there is some.
+fn must_wait(context: &mut Context<'_>, command: &Command) -> bool {
+    let needs_room = match &context.session.queue {
+        Some(queue) if command.name == "exec" => queue.needs_room(),
+        Some(_) | None => command.needs_room(),
+    };
+    if context.server.config.block.is_none() || !needs_room {
+        return false;
+    }
+    let has_room = context.state.has_room();
+    context.session.waited &= !has_room;
+    !has_room && !context.session.waited
+}
+
+/// Tells who has waited for room in vain.
+fn check_room(context: &Context<'_>, command: &Command) -> Result<(), CommandError> {
+    let patience =
+        context.server.config.block.filter(|_| {
+            context.session.waited && command.needs_room() && !context.state.has_room()
+        });
+    patience.map_or(Ok(()), |patience| {
+        let seconds = patience.as_secs();
+        fail(format!(
+            "OOM command not allowed when used memory > 'memory_bytes_max': no room in {seconds} s"
+        ))
     })
 }
 

@@ -39,6 +39,11 @@ impl Command {
         self.flags.first() == Some(&"write")
     }
 
+    /// Whether it is refused when memory is full.
+    pub(super) fn needs_room(&self) -> bool {
+        self.flags.contains(&"denyoom")
+    }
+
     /// Whether so many arguments are right.
     pub(super) fn accepts(&self, args: usize) -> bool {
         let needed = self.arity.unsigned_abs() as usize;

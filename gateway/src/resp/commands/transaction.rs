@@ -46,6 +46,13 @@ impl Queue {
         replies.simple("QUEUED");
     }
 
+    /// Whether a command in it is refused when memory is full.
+    pub(super) fn needs_room(&self) -> bool {
+        self.commands
+            .iter()
+            .any(|(command, _)| command.needs_room())
+    }
+
     /// A command was refused.
     pub(super) fn spoil(&mut self) {
         *self = Self {
@@ -91,7 +98,8 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
             continue;
         }
         match carry_out(context, command, args) {
-            Next::Go | Next::Close => {}
+            // It has waited before it began.
+            Next::Go | Next::Close | Next::Full => {}
             // Nobody waits while others wait for him.
             Next::Later(Later::Read(_)) => context.replies.null_array(),
             Next::Later(Later::Info(_) | Later::Wait { .. }) => {
