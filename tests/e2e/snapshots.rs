@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use redis::Commands;
-use strait_tests::{Site, eventually};
+use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
 
 fn text(output: std::process::Output) -> String {
     String::from_utf8(output.stdout).unwrap()
@@ -67,6 +67,63 @@ fn an_export_goes_into_another_grid_and_says_the_same() {
     assert_eq!(first["log"], "clicks");
 }
 
+/// Has a running site take a snapshot, its only one; the file's name.
+fn take_snapshot(site: &mut Site) -> String {
+    site.stop();
+    // One is due at the start when the data directory has none.
+    let snapshots = site.data().join("snapshots");
+    fs::remove_dir_all(&snapshots).unwrap();
+    site.start();
+    eventually("a snapshot", 20, || {
+        let names = fs::read_dir(&snapshots).ok()?;
+        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.find(|name| name.ends_with(".snapshot"))
+    })
+}
+
+/// The time of a site's only snapshot.
+fn time_of_snapshot(site: &Site) -> String {
+    let listed = text(site.must(&["snapshots", "--check", "--json"]));
+    let listed: serde_json::Value = serde_json::from_str(listed.trim()).unwrap();
+    listed["time"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn counters_go_back_to_an_earlier_time_at_all_sites() {
+    let (mut east, west, _cable) = pair_of_sites();
+    let mut redis = east.redis();
+    let () = redis.incr("hits", 41).unwrap();
+    let () = redis.incr("gone", 5).unwrap();
+    let () = redis.hincr("pages", "a", 3).unwrap();
+    take_snapshot(&mut east);
+    let time = time_of_snapshot(&east);
+    let mut redis = east.redis();
+    let () = redis.incr("hits", 1).unwrap();
+    let () = redis.del("gone").unwrap();
+    let () = redis.hincr("pages", "b", 1).unwrap();
+    let () = redis.xadd("clicks", "1000-1", &[("n", "1")]).unwrap();
+    eventually_equal_digests(&east, &west, 30);
+    let () = west.redis().incr("new", 1).unwrap();
+    eventually_equal_digests(&east, &west, 30);
+
+    let said = text(east.must(&["replay", "--at", &time]));
+    assert!(said.contains("2 set, 2 deleted, 3 compared"), "{said}");
+    eventually_equal_digests(&east, &west, 30);
+    for site in [&east, &west] {
+        let csv = text(site.must(&["export", "--format", "csv", "--only", "counters"]));
+        let mut lines: Vec<_> = csv.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            ["counter,gone,,5", "counter,hits,,41", "hash,pages,a,3"]
+        );
+    }
+    let kept: usize = east.redis().xlen("clicks").unwrap();
+    assert_eq!(kept, 1, "logs stay");
+    let early = east.strait(&["replay", "--at", "2001-01-01T00:00:00Z"]);
+    assert!(!early.status.success(), "there was none then");
+}
+
 #[test]
 fn counters_of_an_earlier_time_come_from_a_snapshot() {
     let mut east = Site::new("east");
@@ -74,23 +131,13 @@ fn counters_of_an_earlier_time_come_from_a_snapshot() {
     let mut redis = east.redis();
     let () = redis.incr("hits", 41).unwrap();
     let () = redis.xadd("clicks", "1000-1", &[("n", "1")]).unwrap();
-    east.stop();
-    // One is due at the start, as the data directory has none.
+    let first = take_snapshot(&mut east);
     let snapshots = east.data().join("snapshots");
-    fs::remove_dir_all(&snapshots).unwrap();
-    east.start();
-    let first = eventually("a snapshot", 20, || {
-        let names = fs::read_dir(&snapshots).ok()?;
-        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.find(|name| name.ends_with(".snapshot"))
-    });
     let () = east.redis().incr("hits", 1).unwrap();
     let now = text(east.must(&["export", "--format", "csv"]));
-    let listed = text(east.must(&["snapshots", "--check", "--json"]));
-    let listed: serde_json::Value = serde_json::from_str(listed.trim()).unwrap();
-    let time = listed["time"].as_str().unwrap();
+    let time = time_of_snapshot(&east);
     let counters = [
-        "export", "--format", "csv", "--only", "counters", "--at", time,
+        "export", "--format", "csv", "--only", "counters", "--at", &time,
     ];
     let then = text(east.must(&counters));
     assert_eq!(then, "counter,hits,,41\n");

@@ -70,7 +70,7 @@ pub(super) fn http_of(globals: &Globals) -> anyhow::Result<SocketAddr> {
 }
 
 /// Who listens everywhere is asked on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::client::{Client, Reply};
+use crate::resp::blocking::{Client, Reply};
 
 /// Counters that the load touches, the low numbers more often.
 const BANNERS: f64 = 20_000.0;

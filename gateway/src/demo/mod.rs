@@ -3,7 +3,6 @@
 //! Everything in it is real but the link: two gateways with data directories of
 //! their own, clients over sockets, `strait push` as a process.
 
-pub mod client;
 mod load;
 mod report;
 mod scenario;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::client::{Client, Reply};
 use super::load::{self, Probe, Written};
 use super::report::{Carried, Report};
 use super::sites::Sites;
 use super::tree::Tree;
+use crate::resp::blocking::{Client, Reply};
 
 /// How long both sites are fed while the link is up …
 const IN_STEP: Duration = Duration::from_secs(8);

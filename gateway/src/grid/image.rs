@@ -73,6 +73,18 @@ impl Image {
         Ok(())
     }
 
+    /// The value of one, if clients see it.
+    pub fn counter(&self, key: &[u8], field: Option<&[u8]>) -> Option<i64> {
+        let keys = &self.state.keys;
+        let name = keys.find(key)?;
+        let place = match field {
+            None => CounterRef::key(name),
+            Some(field) => CounterRef::field(name, keys.find_field(name, field)?),
+        };
+        let seen = keys.counter(place).has(flag::PRESENT) && !self.is_hidden(place);
+        seen.then(|| keys.sum(place))
+    }
+
     /// A hash behind a counter of the same name.
     fn is_hidden(&self, at: CounterRef) -> bool {
         at.is_field() && self.state.kind_at(at.name) != Some(Kind::Hash)

@@ -4,6 +4,7 @@
 //! hold of the grid's lock, and writes all replies at once. Commands that wait (`WAIT`, blocking
 //! `XREAD`) or look at everything (`INFO`) do so after the lock is released.
 
+pub mod blocking;
 mod client;
 mod commands;
 mod connection;

@@ -81,7 +81,7 @@ fn writer() -> BufWriter<io::StdoutLock<'static>> {
 }
 
 /// What the journal holds.
-fn live(globals: &Globals) -> anyhow::Result<Image> {
+pub(super) fn live(globals: &Globals) -> anyhow::Result<Image> {
     let layout = globals.layout();
     let site = config::load(&layout.config())?.site;
     let (image, recovery) = Image::of_journal(&layout.grid(), &site)?;
@@ -92,7 +92,7 @@ fn live(globals: &Globals) -> anyhow::Result<Image> {
 }
 
 /// The last good snapshot that was begun by `at`.
-fn snapshot(globals: &Globals, at: u64) -> anyhow::Result<Image> {
+pub(super) fn snapshot(globals: &Globals, at: u64) -> anyhow::Result<Image> {
     let layout = globals.layout();
     let site = config::load(&layout.config())?.site;
     let snapshots = list_snapshots(&layout.snapshots())?;

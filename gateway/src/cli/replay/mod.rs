@@ -1,5 +1,7 @@
 //! `strait replay --from SITE`: a rebuilt site gets its counters and logs back; watched, and
-//! proved in the end.
+//! proved in the end. `strait replay --at TIME`: all sites' counters go back to that time.
+
+mod at;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -9,15 +11,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::output::say;
-use super::{Globals, status, verify_grid};
+use super::{Globals, export, status, verify_grid};
 use crate::observe::{LinkPhase, LinkReport, Status, seconds};
 use crate::replicate::compare::Comparison;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The peer that has everything
-    #[arg(long, value_name = "SITE")]
-    from: String,
+    #[arg(long, value_name = "SITE", required_unless_present = "at")]
+    from: Option<String>,
+    /// Take the counters, at all sites, back to the last snapshot here before this time (UTC)
+    #[arg(long, value_name = "TIME", value_parser = super::time::parse)]
+    at: Option<u64>,
     /// How long to wait for a link that is down
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -32,18 +37,28 @@ const EVERY: Duration = Duration::from_millis(200);
 const COMPARISONS: usize = 5;
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
+    if let Some(from) = &args.from {
+        replay(globals, &args, from)?;
+    }
+    match args.at {
+        Some(at) => at::replay(globals, at),
+        None => Ok(()),
+    }
+}
+
+fn replay(globals: &Globals, args: &Args, from: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     let address = status::http_of(globals)?;
-    wait_for_all(address, &args)?;
+    wait_for_all(address, args, from)?;
     for _ in 0..COMPARISONS {
-        let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, &args.from)?)?;
+        let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, from)?)?;
         if found.is_clean() {
             let status = ask(address)?;
             return say(format!(
                 "{} holds what {} holds: {} keys, {} log entries, after {}; {} ranges of counters \
                  and {} logs compared by digest\n",
                 status.gateway.site,
-                args.from,
+                from,
                 status.grid.keys,
                 status.grid.entries,
                 seconds(begun.elapsed().as_secs_f64()),
@@ -56,17 +71,17 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
             bail!("the sites hold different entries of logs: {logs}");
         }
     }
-    bail!("the sites still differ: run `strait verify {}`", args.from)
+    bail!("the sites still differ: run `strait verify {from}`")
 }
 
 /// Waits until everything that the peer held is here, and shows how far it is.
-fn wait_for_all(address: SocketAddr, args: &Args) -> anyhow::Result<()> {
+fn wait_for_all(address: SocketAddr, args: &Args, from: &str) -> anyhow::Result<()> {
     let shown = !args.quiet && io::stderr().is_terminal();
     let mut heard = Instant::now();
     loop {
         let status = ask(address)?;
-        let link = status.links.iter().find(|link| link.peer == args.from);
-        let link = link.with_context(|| format!("{} is no peer of this site", args.from))?;
+        let link = status.links.iter().find(|link| link.peer == from);
+        let link = link.with_context(|| format!("{from} is no peer of this site"))?;
         if link.phase == LinkPhase::Replicating {
             heard = Instant::now();
         }
@@ -81,7 +96,7 @@ fn wait_for_all(address: SocketAddr, args: &Args) -> anyhow::Result<()> {
         }
         if heard.elapsed() > Duration::from_secs(args.wait) {
             let why = link.last_error.as_deref().unwrap_or("no answer");
-            bail!("the link to {} is down: {why}", args.from);
+            bail!("the link to {from} is down: {why}");
         }
         sleep(EVERY);
     }

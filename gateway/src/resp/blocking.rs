@@ -1,4 +1,4 @@
-//! A Redis client of a few lines: what the demo needs to load both sites as any
+//! A blocking Redis client of a few lines, for our own commands: they talk to a grid as any
 //! client would, over a socket.
 
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest bulk string or array that the demo reads.
+/// Largest bulk string or array that is read.
 const LEN_MAX: usize = 64 << 20;
 
 /// What the grid answers.
