@@ -19,6 +19,7 @@ mod digest;
 mod expiry;
 mod flush;
 mod flusher;
+mod fold;
 mod ids;
 mod image;
 mod journal;

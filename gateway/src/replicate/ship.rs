@@ -285,39 +285,44 @@ impl Shipper {
         shipped: FlushNumber,
         durable: FlushNumber,
     ) -> Result<Option<FlushNumber>, SendError> {
-        let mut mark = None;
+        let mut flushes = Vec::new();
         let mut flush = shipped;
-        let mut sent = false;
         while flush < durable {
             flush = flush.next();
             let Some(flushed) = self.grid.flushed(flush) else {
                 return Ok(None);
             };
-            sent |= self.ship(&flushed).await?;
-            let epoch = flushed.epoch;
-            mark = Some(Mark { flush, epoch });
+            flushes.push(flushed);
         }
-        match mark {
-            Some(mark) if sent => self.finish_batch(mark).await?,
-            Some(mark) => self.skip_to(mark),
-            None => {}
+        if let Some(last) = flushes.last() {
+            let epoch = last.epoch;
+            let mark = Mark { flush, epoch };
+            match self.ship(flushes).await? {
+                true => self.finish_batch(mark).await?,
+                false => self.skip_to(mark),
+            }
         }
         Ok(Some(flush))
     }
 
-    /// Sends what of a flush the peer needs from us; whether there was anything.
-    async fn ship(&mut self, flushed: &Flushed) -> Result<bool, SendError> {
-        for record in &flushed.counters {
+    /// Sends what of these flushes the peer needs from us; whether there was anything.
+    async fn ship(&mut self, flushes: Vec<Arc<Flushed>>) -> Result<bool, SendError> {
+        let grid = self.grid.clone();
+        let (counters, flushes) = blocking(move || (grid.fold(&flushes), flushes)).await?;
+        let mut sent = !counters.is_empty();
+        for record in &counters {
             self.push(Kind::Counters, record).await?;
         }
-        for record in &flushed.logs {
-            self.push(Kind::Logs, record).await?;
-        }
-        let mut sent = !(flushed.counters.is_empty() && flushed.logs.is_empty());
-        for relayed in &flushed.relayed {
-            for record in self.relay(relayed) {
-                self.push(Kind::of(relayed), &record).await?;
+        for flushed in flushes {
+            for record in &flushed.logs {
+                self.push(Kind::Logs, record).await?;
                 sent = true;
+            }
+            for relayed in &flushed.relayed {
+                for record in self.relay(relayed) {
+                    self.push(Kind::of(relayed), &record).await?;
+                    sent = true;
+                }
             }
         }
         Ok(sent)

@@ -2,6 +2,7 @@
 
 mod cleared;
 mod conflicts;
+mod fold;
 mod model;
 mod packed;
 mod retention;

@@ -1,0 +1,66 @@
+//! Flushes that ship together.
+
+use super::*;
+
+fn flushes(grid: &Grid) -> Vec<Arc<Flushed>> {
+    let last = grid.subscribe_flushes().borrow().0;
+    let kept = (1..=last).map(|number| grid.flushed(FlushNumber(number)).unwrap());
+    kept.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Folded or one by one: the same at the other end.
+    #[test]
+    fn flushes_say_folded_what_they_say_one_by_one(
+        before in 0..30_usize,
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let (east, whole, folded) = (grid("east"), grid("west"), grid("west"));
+        for (place, step) in steps.iter().enumerate() {
+            run(&east, step);
+            if place == before {
+                // Somewhere in between the peer was up to date.
+                east.flush().unwrap();
+                for flushed in flushes(&east) {
+                    for record in flushed.counters.iter().chain(&flushed.logs) {
+                        folded.apply(&peer(), record.clone()).unwrap();
+                    }
+                }
+            }
+        }
+        east.flush().unwrap();
+        let all = flushes(&east);
+        for record in all.iter().flat_map(|flushed| &flushed.counters) {
+            whole.apply(&peer(), record.clone()).unwrap();
+        }
+        for record in east.fold(&all) {
+            folded.apply(&peer(), record).unwrap();
+        }
+        for record in all.iter().flat_map(|flushed| &flushed.logs) {
+            whole.apply(&peer(), record.clone()).unwrap();
+            folded.apply(&peer(), record.clone()).unwrap();
+        }
+        whole.flush().unwrap();
+        folded.flush().unwrap();
+        prop_assert_eq!(whole.digest(), folded.digest());
+        prop_assert_eq!(whole.positions(), folded.positions());
+    }
+}
+
+#[test]
+fn a_hot_counter_costs_one_row_however_many_flushes_ship_together() {
+    let east = grid("east");
+    for _ in 0..100 {
+        east.lock().add(b"hot", 1).unwrap();
+        east.flush().unwrap();
+    }
+    let all = flushes(&east);
+    let bytes: usize = east.fold(&all).iter().map(Bytes::len).sum();
+    let alone = all[0].counters[0].len();
+    assert!(
+        bytes < alone + 8,
+        "{bytes} bytes for 100 flushes, {alone} for one"
+    );
+}
