@@ -74,6 +74,7 @@ fn a_site_is_rebuilt_from_its_peer_while_that_goes_on() {
     let replay = east.must(&["replay", "--from", "west"]);
     let took = begun.elapsed();
     let said = String::from_utf8_lossy(&replay.stdout).into_owned();
+    eprintln!("{said}");
     assert!(said.contains("holds what west holds"), "{said}");
 
     let mut redis = east.redis();

@@ -62,6 +62,7 @@ fn what_a_journal_lost_without_a_trace_is_found_named_and_mended() {
         !verify.status.success(),
         "it was not as it should be: {said}"
     );
+    eprintln!("{said}{}", String::from_utf8_lossy(&verify.stderr));
     assert!(said.contains("mended here: lost:key of east#"), "{said}");
     assert_eq!(get(&east, "lost:key"), Some(7));
     eventually_equal_digests(&east, &west, 20);
