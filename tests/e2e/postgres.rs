@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use strait_tests::postgres::{POSTGRES_USER, Postgres, query, reachable_binary, tool};
+use strait_tests::postgres::{POSTGRES_USER, Postgres, query, reachable_binary};
 use strait_tests::{Cable, Site, eventually, free_port};
 
 /// Two sites; PostgreSQL's user may use east's gateway.
@@ -45,23 +45,7 @@ fn archive_command_and_restore_command_bring_a_lost_server_back() {
         .query("create table t (n int); insert into t select generate_series(1, 1000)")
         .unwrap();
     let standby = Postgres::vacant();
-    let mut backup = tool("pg_basebackup");
-    backup.args([
-        "-h",
-        "127.0.0.1",
-        "-U",
-        "postgres",
-        "-c",
-        "fast",
-        "-X",
-        "none",
-        "-p",
-    ]);
-    backup
-        .arg(primary.port.to_string())
-        .arg("-D")
-        .arg(standby.data());
-    assert!(backup.status().unwrap().success());
+    standby.seed_from(primary.port, &["-X", "none"]);
 
     // The archive is away for a while, and its gateway is killed: PostgreSQL notices nothing.
     cable.cut();
@@ -145,22 +129,7 @@ fn psql_pg_dump_and_a_standby_go_through_a_forward() {
     assert!(through == dump(server.port), "both dumps are the same");
 
     let mut standby = Postgres::vacant();
-    let mut backup = tool("pg_basebackup");
-    backup.args([
-        "-h",
-        "127.0.0.1",
-        "-U",
-        "postgres",
-        "-c",
-        "fast",
-        "-R",
-        "-p",
-    ]);
-    backup
-        .arg(listen.port().to_string())
-        .arg("-D")
-        .arg(standby.data());
-    assert!(backup.status().unwrap().success());
+    standby.seed_from(listen.port(), &["-R"]);
     standby.configure("hot_standby = on");
     standby.run();
     server

@@ -49,6 +49,14 @@ impl Postgres {
         server
     }
 
+    /// Seeds this vacant folder by pg_basebackup from the server at `port` on loopback.
+    pub fn seed_from(&self, port: u16, options: &[&str]) {
+        let mut backup = tool("pg_basebackup");
+        backup.args(["-h", "127.0.0.1", "-U", "postgres", "-c", "fast", "-p"]);
+        backup.arg(port.to_string()).args(options);
+        must(backup.arg("-D").arg(self.data()));
+    }
+
     /// Adds lines to the configuration.
     pub fn configure(&self, settings: &str) {
         let path = self.data().join("postgresql.conf");

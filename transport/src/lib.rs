@@ -29,7 +29,7 @@ mod tls;
 mod wire;
 
 pub use class::Class;
-pub use codec::{BatchRef, Decode, Decoding, Encode, EncodedBatch};
+pub use codec::{BatchRef, Decode, Decoding, Encode, EncodedBatch, PassThrough};
 pub use config::{Congestion, NodeConfig, PeerConfig};
 pub use error::{BindError, SendError};
 pub use identity::{Identity, IdentityError, ParseKeyError, PublicKey};

@@ -5,42 +5,13 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use strait_transport::{
-    BatchRef, Class, Congestion, Decode, Decoding, Encode, EncodedBatch, Identity, LinkEvent,
-    LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig, PublicKey, Seq, StreamId,
+    Class, Congestion, Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PassThrough,
+    PeerConfig, PublicKey,
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::end::{CONTROL_BYTES, CONTROL_EVERY_MS, Counters, EndArguments, Received, Role};
 use super::{Contender, PIECE_BYTES, clock};
-
-/// Neither compresses nor remembers.
-struct Plain;
-
-impl Encode for Plain {
-    fn encode(&mut self, batch: BatchRef<'_>) -> EncodedBatch {
-        EncodedBatch {
-            bytes: batch.raw.clone(),
-            literal_bytes: batch.raw.len() as u64,
-            level: 0,
-        }
-    }
-
-    fn handle_acked(&mut self, _stream: StreamId, _seq: Seq) {}
-
-    fn handle_hello(&mut self, _hello: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl Decode for Plain {
-    fn hello(&mut self) -> Bytes {
-        Bytes::new()
-    }
-
-    fn decode(&mut self, wire: Bytes) -> Decoding {
-        Decoding::Ready(wire)
-    }
-}
 
 async fn link(arguments: &EndArguments) -> anyhow::Result<(Node, LinkHandle, LinkEvents)> {
     let key = |name: &str| Identity::load(&arguments.keys.join(name));
@@ -77,7 +48,8 @@ async fn link(arguments: &EndArguments) -> anyhow::Result<(Node, LinkHandle, Lin
             ..PeerConfig::new(peer_site.parse()?, key)
         }],
     };
-    let (node, mut links) = Node::bind(config, |_| (Box::new(Plain), Box::new(Plain))).await?;
+    let (node, mut links) =
+        Node::bind(config, |_| (Box::new(PassThrough), Box::new(PassThrough))).await?;
     let (handle, events) = links.pop().context("no link")?;
     Ok((node, handle, events))
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strait_transport::{
-    BatchRef, Decode, Decoding, Encode, EncodedBatch, Identity, LinkEvent, LinkEvents, LinkHandle,
-    Node, NodeConfig, PeerConfig, Seq, SiteName, StreamId,
+    Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PassThrough, PeerConfig,
+    SiteName,
 };
 
 use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
@@ -24,35 +24,6 @@ use super::{Bulk, BulkConfig};
 use crate::streams::StreamOpen;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Batches as they are.
-struct Plain;
-
-impl Encode for Plain {
-    fn encode(&mut self, batch: BatchRef<'_>) -> EncodedBatch {
-        EncodedBatch {
-            bytes: batch.raw.clone(),
-            literal_bytes: batch.raw.len() as u64,
-            level: 0,
-        }
-    }
-
-    fn handle_acked(&mut self, _stream: StreamId, _seq: Seq) {}
-
-    fn handle_hello(&mut self, _hello: &[u8]) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl Decode for Plain {
-    fn hello(&mut self) -> Bytes {
-        Bytes::new()
-    }
-
-    fn decode(&mut self, wire: Bytes) -> Decoding {
-        Decoding::Ready(wire)
-    }
-}
 
 fn site(name: &str) -> SiteName {
     name.parse().unwrap()
@@ -140,7 +111,7 @@ async fn bind(
             ..PeerConfig::new(site(peer), identity(peer_dir).public_key())
         }],
     };
-    let (node, mut links) = Node::bind(config, |_| (Box::new(Plain), Box::new(Plain)))
+    let (node, mut links) = Node::bind(config, |_| (Box::new(PassThrough), Box::new(PassThrough)))
         .await
         .unwrap();
     let (link, events) = links.remove(0);
