@@ -329,6 +329,12 @@ impl Core {
         self.outgoing[class.index()].push_back(outgoing);
     }
 
+    /// Whether any batch waits to be encoded.
+    pub(super) fn has_queued(&self) -> bool {
+        let queued = |class| self.session.outbox.gauge(class).queued_batches;
+        Class::ALL.into_iter().any(|class| queued(class) > 0)
+    }
+
     pub(super) fn set_drain(&mut self, bytes_per_s: Option<f64>) {
         let is_drain = |job: &EncoderJob| matches!(job, EncoderJob::Drain(_));
         self.jobs.retain(|job| !is_drain(job));

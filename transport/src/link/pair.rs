@@ -217,7 +217,10 @@ impl Carrier {
             let is_lossy = core.telemetry.lost_percent() > LOSSY_PERCENT;
             self.is_lossy.store(is_lossy, Ordering::Relaxed);
             if !self.drain.is_retired() {
-                core.set_drain(sample.bulk.rate_bytes_s);
+                let rate = sample.bulk.rate_bytes_s;
+                // A link that waits for its encoder is faster than it was found to be.
+                let waits = sample.has_room() && core.has_queued();
+                core.set_drain(rate.filter(|_| !waits));
             }
         }
     }

@@ -27,6 +27,11 @@ pub(super) struct Sample {
 }
 
 impl Sample {
+    /// Whether bulk could have more under way than it has.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight_bytes < self.bulk.window_bytes
+    }
+
     fn add_to(&self, traffic: &mut Traffic) {
         *traffic += self.control.traffic;
         *traffic += self.bulk.traffic;
