@@ -1,6 +1,6 @@
 //! A standby at the far side: seeded by pg_basebackup, and seeded again.
 
-use super::stage::{Forward, Stage};
+use super::stage::{Stage, to_near};
 use super::{App, Arguments, line, postgres};
 use crate::lab::Side;
 
@@ -14,7 +14,7 @@ const CONTENDERS: [(&str, &str, &str); 4] = [
     (
         "tunnel, --compress=server-zstd",
         "",
-        "--compress=server-zstd:3 -Ft",
+        "--compress=server-zstd:3",
     ),
     ("strait forward", "", ""),
 ];
@@ -24,22 +24,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let mut stage = Stage::new(&arguments.link)?;
         stage.serve_postgres(arguments.rows)?;
         if name == "strait forward" {
-            stage.serve_strait(&[Forward {
-                from: Side::Far,
-                listen: HERE,
-                target: postgres::PORT,
-            }])?;
+            stage.serve_strait(&[to_near(HERE, postgres::PORT)])?;
         } else {
             stage.serve_ssh()?;
-            // A remote forward: the far side's port leads back to the near side.
-            let mut tunnel = stage.command(Side::Near, "ssh");
-            tunnel
-                .args(ssh.split_whitespace())
-                .args(["-F", "ssh.conf", "-N", "-R"]);
-            tunnel
-                .arg(format!("{HERE}:127.0.0.1:{}", postgres::PORT))
-                .arg("far");
-            stage.serve(tunnel)?;
+            stage.serve_tunnel(ssh, &[to_near(HERE, postgres::PORT)])?;
         }
         stage.wait_for_port(Side::Far, HERE)?;
         for round in ["first", "again"] {
@@ -47,11 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 stage.one_day(arguments.rows, 1)?;
             }
             let target = stage.postgres_folder(&format!("standby-{round}"))?;
-            let program = postgres::program("pg_basebackup")?.join(" ");
-            let script = format!(
-                "{program} -h 127.0.0.1 -p {HERE} -U postgres -c fast -X fetch {options} -D {}/data",
-                target.display()
-            );
+            let script = postgres::base_backup(HERE, options, &target)?;
             let cost = stage.measure(|| stage.shell(Side::Far, &script).map(drop))?;
             let size = stage.shell(Side::Near, "du -sb postgres/data | cut -f 1")?;
             let raw_bytes = size.trim().parse()?;

@@ -1,7 +1,7 @@
 //! What a forward adds to a request when the link is idle: redis-benchmark, one request at a
 //! time, straight and through two gateways, over a lab without delay.
 
-use super::stage::{Cost, Forward, Stage};
+use super::stage::{Cost, Stage, to_far};
 use super::{App, line};
 use crate::lab::{FAR_ADDRESS, LinkArguments, Side};
 
@@ -22,11 +22,7 @@ pub(super) fn run() -> anyhow::Result<()> {
     ]);
     stage.serve(server)?;
     stage.wait_for_port(Side::Far, SERVER)?;
-    stage.serve_strait(&[Forward {
-        from: Side::Near,
-        listen: HERE,
-        target: SERVER,
-    }])?;
+    stage.serve_strait(&[to_far(HERE, SERVER)])?;
     stage.wait_for_port(Side::Near, HERE)?;
     for (name, host, port) in [
         ("straight", FAR_ADDRESS, SERVER),

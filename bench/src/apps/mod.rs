@@ -1,10 +1,12 @@
 //! Applications over the lab: each beside the same without strait and beside its usual remedy.
 
+mod backup;
 mod base_backup;
 mod dump;
 mod forward;
 mod postgres;
 mod redis;
+mod replication;
 mod stage;
 mod tree;
 
@@ -22,10 +24,16 @@ pub(crate) enum App {
     PgDump,
     /// A standby of PostgreSQL seeded by pg_basebackup, and again after a failover
     PgBasebackup,
+    /// A standby of PostgreSQL under pgbench's load, and the new one after a failover
+    PgReplication,
     /// A Redis replica that has to take the whole data set, three times
     Redis,
     /// A source tree kept in step between releases
     Tree,
+    /// A restic repository at the far side, over SSH
+    Restic,
+    /// A borg repository at the far side, over SSH
+    Borg,
     /// Requests through a forward on an idle link without delay
     Forward,
 }
@@ -92,8 +100,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         match app {
             App::PgDump => dump::run(arguments)?,
             App::PgBasebackup => base_backup::run(arguments)?,
+            App::PgReplication => replication::run(arguments)?,
             App::Redis => redis::run(arguments)?,
             App::Tree => tree::run(arguments)?,
+            App::Restic => backup::restic(arguments)?,
+            App::Borg => backup::borg(arguments)?,
             App::Forward => forward::run()?,
         }
     }

@@ -1,6 +1,6 @@
-//! A PostgreSQL server at the near side, of Debian's package.
+//! PostgreSQL servers, of Debian's package.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -41,29 +41,21 @@ impl Stage {
         Ok(path)
     }
 
-    /// Starts a server with a table of `rows`.
+    /// Starts a server at the near side with a table of `rows`.
     pub(super) fn serve_postgres(&mut self, rows: u64) -> anyhow::Result<()> {
         let data = self.postgres_folder("postgres")?.join("data");
-        let data = data.display();
         let initdb = program("initdb")?.join(" ");
+        let options = "-U postgres -A trust -N";
         self.shell(
             Side::Near,
-            &format!("{initdb} -U postgres -A trust -N -D {data}"),
+            &format!("{initdb} {options} -D {}", data.display()),
         )?;
         let settings = "fsync = off\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n\
                         wal_level = replica\nmax_wal_size = 4GB\nautovacuum = off\n";
-        let config = self.path("postgres/data/postgresql.conf");
+        let config = data.join("postgresql.conf");
         let text = std::fs::read_to_string(&config)? + settings;
         std::fs::write(&config, text)?;
-        let words = program("postgres")?;
-        let mut server = self.command(Side::Near, &words[0]);
-        server
-            .args(&words[1..])
-            .arg("-D")
-            .arg(self.path("postgres/data"));
-        server.args(["-p", &PORT.to_string()]);
-        self.serve(server)?;
-        self.until(|| self.sql("select 1").is_ok())?;
+        self.start_postgres(Side::Near, &data)?;
         self.sql(&format!(
             "create table orders (id bigint primary key, customer int, note text, cents int, \
              changed timestamp);
@@ -84,9 +76,34 @@ impl Stage {
         ))
     }
 
-    pub(super) fn sql(&self, sql: &str) -> anyhow::Result<()> {
-        let mut psql = self.command(Side::Near, "psql");
-        psql.args(["-h", "127.0.0.1", "-U", "postgres", "-qAtc", sql, "-p"]);
-        succeed(psql.arg(PORT.to_string())).map(drop)
+    /// Starts a server with the data directory `data` and waits until it answers.
+    pub(super) fn start_postgres(&mut self, side: Side, data: &Path) -> anyhow::Result<()> {
+        let words = program("postgres")?;
+        let mut server = self.command(side, &words[0]);
+        server.args(&words[1..]).arg("-D").arg(data);
+        server.args(["-p", &PORT.to_string()]);
+        self.serve(server)?;
+        self.until(|| self.sql_at(side, "select 1").is_ok())
     }
+
+    /// Has the server at the near side do something.
+    pub(super) fn sql(&self, sql: &str) -> anyhow::Result<()> {
+        self.sql_at(Side::Near, sql).map(drop)
+    }
+
+    /// The answer of one side's server.
+    pub(super) fn sql_at(&self, side: Side, sql: &str) -> anyhow::Result<String> {
+        let mut psql = self.command(side, "psql");
+        psql.args(["-h", "127.0.0.1", "-U", "postgres", "-qAtc", sql, "-p"]);
+        succeed(psql.arg(PORT.to_string()))
+    }
+}
+
+/// The script that seeds `target` from the server that `port` leads to.
+pub(super) fn base_backup(port: u16, options: &str, target: &Path) -> anyhow::Result<String> {
+    let program = program("pg_basebackup")?.join(" ");
+    let target = target.display();
+    Ok(format!(
+        "{program} -h 127.0.0.1 -p {port} -U postgres -c fast -X fetch {options} -D {target}/data"
+    ))
 }

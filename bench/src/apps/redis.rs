@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::stage::{Forward, Stage};
+use super::stage::{Stage, to_near};
 use super::{App, Arguments, line};
 use crate::lab::Side;
 
@@ -26,20 +26,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             stage.wait_for_port(side, port)?;
         }
         if name == "strait forward" {
-            stage.serve_strait(&[Forward {
-                from: Side::Far,
-                listen: HERE,
-                target: PRIMARY,
-            }])?;
+            stage.serve_strait(&[to_near(HERE, PRIMARY)])?;
         } else {
             stage.serve_ssh()?;
-            let mut tunnel = stage.command(Side::Near, "ssh");
-            if name.ends_with("-C") {
-                tunnel.arg("-C");
-            }
-            tunnel.args(["-F", "ssh.conf", "-N", "-R"]);
-            tunnel.arg(format!("{HERE}:127.0.0.1:{PRIMARY}")).arg("far");
-            stage.serve(tunnel)?;
+            let ssh = if name.ends_with("-C") { "-C" } else { "" };
+            stage.serve_tunnel(ssh, &[to_near(HERE, PRIMARY)])?;
         }
         stage.wait_for_port(Side::Far, HERE)?;
         let keys = arguments.rows;

@@ -14,6 +14,11 @@ use crate::lab::{FAR_ADDRESS, LinkArguments, Namespaces, Side, Wan};
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// Where the far side's SSH server listens…
+pub(super) const SSH_PORT: u16 = 2222;
+/// …and where the near side finds it, if a forward leads there.
+pub(super) const SSH_THROUGH: u16 = 2223;
+
 /// What something took.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
@@ -28,6 +33,26 @@ pub(super) struct Forward {
     pub(super) from: Side,
     pub(super) listen: u16,
     pub(super) target: u16,
+}
+
+/// From the near side's `listen` to the far side's `target`.
+pub(super) const fn to_far(listen: u16, target: u16) -> Forward {
+    let from = Side::Near;
+    Forward {
+        from,
+        listen,
+        target,
+    }
+}
+
+/// From the far side's `listen` to the near side's `target`.
+pub(super) const fn to_near(listen: u16, target: u16) -> Forward {
+    let from = Side::Far;
+    Forward {
+        from,
+        listen,
+        target,
+    }
 }
 
 /// Everything in it ends when it is dropped.
@@ -127,8 +152,8 @@ impl Stage {
         })
     }
 
-    /// An SSH server at the far side; afterwards `ssh -F ssh.conf far` at the near side
-    /// reaches it, and `near` the other way round.
+    /// An SSH server at the far side; afterwards `ssh -F ssh.conf far` at the near side reaches it,
+    /// and `ssh -F ssh.conf through` over a forward from [`SSH_THROUGH`] to [`SSH_PORT`].
     pub(super) fn serve_ssh(&mut self) -> anyhow::Result<()> {
         let dir = self.dir.path().display().to_string();
         succeed(
@@ -139,12 +164,15 @@ impl Stage {
         fs::copy(self.path("key.pub"), self.path("authorized"))?;
         fs::create_dir_all("/run/sshd")?;
         let server = format!(
-            "Port 2222\nHostKey {dir}/key\nAuthorizedKeysFile {dir}/authorized\nStrictModes no\n\
-             PermitRootLogin yes\nUsePAM no\nPidFile none\n"
+            "Port {SSH_PORT}\nHostKey {dir}/key\nAuthorizedKeysFile {dir}/authorized\n\
+             StrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\n\
+             Subsystem sftp internal-sftp\n"
         );
         fs::write(self.path("sshd.conf"), server)?;
         let client = format!(
-            "Host far\nHostName {FAR_ADDRESS}\nPort 2222\nUser root\nIdentityFile {dir}/key\n\
+            "Host far\nHostName {FAR_ADDRESS}\nPort {SSH_PORT}\n\
+             Host through\nHostName 127.0.0.1\nPort {SSH_THROUGH}\n\
+             Host *\nUser root\nIdentityFile {dir}/key\n\
              StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n"
         );
         fs::write(self.path("ssh.conf"), client)?;
@@ -154,7 +182,32 @@ impl Stage {
             .arg("-f")
             .arg(self.path("sshd.conf"));
         self.serve(sshd)?;
-        self.wait_for_port(Side::Far, 2222)
+        self.wait_for_port(Side::Far, SSH_PORT)
+    }
+
+    /// The same forwards as an SSH tunnel with `options`.
+    pub(super) fn serve_tunnel(
+        &mut self,
+        options: &str,
+        forwards: &[Forward],
+    ) -> anyhow::Result<()> {
+        let mut tunnel = self.command(Side::Near, "ssh");
+        tunnel.args(options.split_whitespace());
+        tunnel.args(["-F", "ssh.conf", "-N"]);
+        for Forward {
+            from,
+            listen,
+            target,
+        } in forwards
+        {
+            let direction = match from {
+                Side::Near => "-L",
+                Side::Far => "-R",
+            };
+            tunnel.args([direction, &format!("{listen}:127.0.0.1:{target}")]);
+        }
+        tunnel.arg("far");
+        self.serve(tunnel)
     }
 
     /// Two gateways, `east` near and `west` far, with the link up.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::stage::{Forward, Stage, strait};
+use super::stage::{Stage, strait, to_far};
 use super::{App, Arguments, line};
 use crate::lab::Side;
 
@@ -39,11 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         match name.contains("strait") {
             true => {
                 serve_rsync(&mut stage)?;
-                stage.serve_strait(&[Forward {
-                    from: Side::Near,
-                    listen: HERE,
-                    target: DAEMON,
-                }])?;
+                stage.serve_strait(&[to_far(HERE, DAEMON)])?;
                 stage.wait_for_port(Side::Near, HERE)?;
             }
             false => stage.serve_ssh()?,
@@ -58,13 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             if round == "next release" {
                 next_release(&files)?;
             }
-            let raw_bytes = files
-                .iter()
-                .flat_map(fs::metadata)
-                .map(|meta| meta.len())
-                .sum();
             let cost = stage.measure(|| stage.shell(Side::Near, &script).map(drop))?;
-            line(App::Tree, name, round.to_owned(), raw_bytes, &cost)?;
+            line(App::Tree, name, round.to_owned(), length(&files), &cost)?;
         }
     }
     Ok(())
@@ -85,7 +76,7 @@ fn serve_rsync(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// Python's library as it is installed here: some thousand files of source.
-fn sources(into: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn sources(into: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![
         PathBuf::from("/usr/lib/python3"),
@@ -112,8 +103,14 @@ fn sources(into: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Bytes of all files together.
+pub(super) fn length(files: &[PathBuf]) -> u64 {
+    let metas = files.iter().flat_map(fs::metadata);
+    metas.map(|meta| meta.len()).sum()
+}
+
 /// One file in twenty has a line more in its middle.
-fn next_release(files: &[PathBuf]) -> anyhow::Result<()> {
+pub(super) fn next_release(files: &[PathBuf]) -> anyhow::Result<()> {
     for (n, file) in files.iter().enumerate().filter(|(n, _)| n % 20 == 7) {
         let text = fs::read(file)?;
         let middle = text.len() / 2;
