@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use strait_tests::{eventually, pair_of_sites};
 
@@ -37,11 +39,18 @@ fn a_folder_goes_there_and_back() {
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(inner.join(format!("f{number}")), vec![b'x'; number * 100]).unwrap();
     }
+    let script = folder.join("part-0/f7");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 5000);
+    let file = File::options().append(true).open(&script).unwrap();
+    file.set_modified(long_ago).unwrap();
+    symlink("../part-2/f2", folder.join("part-1/link")).unwrap();
+    symlink("part-3", folder.join("latest")).unwrap();
     let sent = tree(&folder);
     let named = folder.to_str().unwrap();
     let push = east.must(&["push", "--json", named, "west:hosts"]);
     let reports = String::from_utf8(push.stdout).unwrap();
-    assert_eq!(reports.lines().count(), sent.len());
+    assert_eq!(reports.lines().count(), 300);
     for report in reports.lines() {
         let report: serde_json::Value = serde_json::from_str(report).unwrap();
         assert!(report["bytes"].is_u64() && report["blake3"].is_string());
@@ -52,6 +61,31 @@ fn a_folder_goes_there_and_back() {
     let back = home.path().join("back");
     east.must(&["pull", "west:hosts/site/", back.to_str().unwrap()]);
     assert!(tree(&back) == sent);
+    for there in [&west.data().join("bulk/hosts/site"), &back] {
+        let meta = std::fs::metadata(there.join("part-0/f7")).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o777, 0o750);
+        assert_eq!(meta.modified().unwrap(), long_ago);
+        let leads = |link: &str| std::fs::read_link(there.join(link)).unwrap();
+        assert_eq!(leads("part-1/link"), Path::new("../part-2/f2"));
+        assert_eq!(leads("latest"), Path::new("part-3"));
+    }
+
+    // Another pull replaces links, and writes through none: whatever the peer says.
+    let outside = tempfile::tempdir().unwrap();
+    let fooled = west.data().join("bulk/hosts/site/latest");
+    std::fs::remove_file(&fooled).unwrap();
+    std::fs::create_dir(&fooled).unwrap();
+    std::fs::write(fooled.join("f"), "x").unwrap();
+    std::fs::remove_file(back.join("latest")).unwrap();
+    symlink(outside.path(), back.join("latest")).unwrap();
+    symlink("/etc/passwd", west.data().join("bulk/hosts/site/passwd")).unwrap();
+    let pull = east.strait(&["pull", "west:hosts/site/", back.to_str().unwrap()]);
+    assert_eq!(pull.status.code(), Some(1));
+    let complaint = String::from_utf8(pull.stderr).unwrap();
+    assert!(complaint.contains("2 of 304 not fetched"), "{complaint}");
+    assert!(complaint.contains("leads out"), "{complaint}");
+    assert_eq!(tree(outside.path()).len(), 0);
+    assert!(!back.join("passwd").exists());
 
     std::fs::write(west.data().join("bulk/hosts/site/part-0/f7"), "changed").unwrap();
     east.must(&["rm", "west:hosts/site/part-1/f8"]);
@@ -92,7 +126,7 @@ fn what_is_no_plain_file_is_named_and_the_rest_goes_on() {
     for name in ["plain", "line\nbreak", "..."] {
         std::fs::write(folder.join(name), name).unwrap();
     }
-    std::os::unix::fs::symlink("/etc/hostname", folder.join("link")).unwrap();
+    symlink("/etc/hostname", folder.join("link")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
     let pipe = std::process::Command::new("mkfifo")
         .arg(folder.join("pipe"))

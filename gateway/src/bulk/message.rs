@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::store::{FileMeta, Page};
+use super::store::{FileMeta, Mtime, Page};
 use crate::streams::TransferId;
 
 /// First byte of every message, header and trailer.
@@ -52,6 +52,14 @@ pub(super) enum Question {
     Digest { path: String },
     /// What is left here of an earlier push of this file?
     Kept(Pushed),
+    /// Make a symbolic link.
+    Link {
+        path: String,
+        target: String,
+        mtime: Option<Mtime>,
+    },
+    /// Where does this symbolic link lead?
+    ReadLink { path: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +72,8 @@ pub(super) enum Answer {
     },
     /// Length so far, and digest of that.
     Kept(Option<(u64, [u8; 32])>),
+    Linked,
+    LinkTarget(String),
 }
 
 /// A file, as its sender describes it.
@@ -154,7 +164,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bulk::store::{Entry, EntryKind, Mtime, PAGE_ENTRIES_MAX};
+    use crate::bulk::store::{Entry, EntryKind, PAGE_ENTRIES_MAX};
     use proptest::prelude::*;
 
     #[test]

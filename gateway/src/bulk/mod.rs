@@ -29,7 +29,7 @@ pub use failure::{Failure, printable};
 pub use figures::BulkFigures;
 pub use message::Cost;
 pub use room::Bulk;
-pub use store::BulkConfig;
+pub use store::{BulkConfig, FileRule};
 
 #[cfg(test)]
 mod tests;

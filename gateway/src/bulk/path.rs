@@ -45,6 +45,8 @@ pub enum PathError {
     Reserved,
     #[error("no file name: say which file below bulk.dir")]
     NoFileName,
+    #[error("a symbolic link that leads out of its folder")]
+    LeadsOut,
 }
 
 impl SitePath {
@@ -108,6 +110,40 @@ impl FromStr for SitePath {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// Where a symbolic link leads: to a place in the tree of files that it stands in itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTarget(String);
+
+impl LinkTarget {
+    /// What a link says that stands in a folder `depth` folders below the tree's root; an error
+    /// if it leads out of the tree. All `..` must come first: one behind a name would lead up from
+    /// wherever that name leads.
+    pub fn within(text: &str, depth: usize) -> Result<Self, PathError> {
+        if text.len() > PATH_BYTES_MAX {
+            return Err(PathError::TooLong);
+        }
+        if text.is_empty() || text.starts_with('/') {
+            return Err(PathError::LeadsOut);
+        }
+        let (mut up, mut named) = (0, false);
+        for name in text.split('/').filter(|name| !matches!(*name, "" | ".")) {
+            match name {
+                ".." if named || up == depth => return Err(PathError::LeadsOut),
+                ".." => up += 1,
+                name => {
+                    check_name(name)?;
+                    named = true;
+                }
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -191,6 +227,32 @@ mod tests {
             "db/2026/b"
         );
         assert_eq!(SitePath::root().split_last(), Err(PathError::NoFileName));
+    }
+
+    #[test]
+    fn links_stay_in_their_tree() {
+        for (text, depth) in [
+            ("name", 0),
+            ("./a/b/", 0),
+            ("../a", 1),
+            (".././../a", 2),
+            ("..", 1),
+        ] {
+            assert!(LinkTarget::within(text, depth).is_ok(), "{text}");
+        }
+        for (text, depth) in [
+            ("", 0),
+            ("/etc/passwd", 9),
+            ("..", 0),
+            ("../../a", 1),
+            ("a/../b", 9),
+            ("a/../../../b", 9),
+        ] {
+            let refused = LinkTarget::within(text, depth);
+            assert_eq!(refused, Err(PathError::LeadsOut), "{text}");
+        }
+        let control = LinkTarget::within("a\nb", 0);
+        assert_eq!(control, Err(PathError::ControlCharacter));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use strait_transport::{LinkHandle, Received, Seq, SiteName};
@@ -15,7 +15,7 @@ use super::incoming::{Incoming, Part, Receiving};
 use super::message::{self, Header, Message};
 use super::serve;
 use super::session::Session;
-use super::store::{BulkConfig, Recovery, Store, StoreOpenError};
+use super::store::{BulkConfig, FileRule, Recovery, Store, StoreOpenError};
 use crate::streams::{StreamOpen, TransferId};
 
 /// Files that this gateway's own clients may push to or pull from one site at once;
@@ -134,6 +134,14 @@ impl Bulk {
             if let Some(session) = session {
                 session.end();
             }
+        }
+    }
+
+    /// Removes the files here that a rule is about and does not keep. Blocks.
+    pub fn retain(&self, rules: &[FileRule]) {
+        let files = self.room.store.retain(rules, SystemTime::now());
+        if files > 0 {
+            tracing::info!(files, "removed files beyond what is kept of them");
         }
     }
 

@@ -220,6 +220,15 @@ fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
             let digest = *digest.as_bytes();
             Ok(Answer::Digest { length, digest })
         }
+        Question::Link {
+            path,
+            target,
+            mtime,
+        } => {
+            store.link(&path.parse()?, &target, mtime)?;
+            Ok(Answer::Linked)
+        }
+        Question::ReadLink { path } => Ok(Answer::LinkTarget(store.read_link(&path.parse()?)?)),
         Question::Kept(file) => {
             let kept = store.kept(&new_file(&file, TransferId(0), 0)?)?;
             Ok(Answer::Kept(

@@ -172,7 +172,7 @@ impl Sync {
                         let length = entry.length;
                         self.shipped.insert(local, State { mtime, length });
                     }
-                    EntryKind::Folder | EntryKind::Other => {}
+                    EntryKind::Folder | EntryKind::Link | EntryKind::Other => {}
                 }
             }
             match last {

@@ -17,42 +17,29 @@ pub(super) struct FarFile {
     pub(super) length: u64,
 }
 
-/// Adds the files of `folder`, which go below `local`. Returns how many entries are
-/// not files or folders, or have names that no path can spell.
-pub(super) fn list(
-    gateway: &Gateway,
-    folder: &Location,
-    local: &Path,
-    files: &mut Vec<FarFile>,
-) -> anyhow::Result<u64> {
-    Ok(walk(gateway, folder, local, files)?.0)
+/// What is in a folder at a peer site.
+#[derive(Debug, Default)]
+pub(super) struct FarTree {
+    pub(super) files: Vec<FarFile>,
+    /// Symbolic links; their length is 0.
+    pub(super) links: Vec<FarFile>,
+    /// It and those in it, inner ones after those that they are in.
+    pub(super) folders: Vec<Location>,
+    /// Entries that are none of these, or have names that no path can spell.
+    pub(super) skipped: u64,
 }
 
-/// All files of `folder`, and the folders with it, inner ones last.
-pub(super) fn list_with_folders(
-    gateway: &Gateway,
-    folder: &Location,
-) -> anyhow::Result<(Vec<Location>, Vec<Location>)> {
-    let mut files = Vec::new();
-    let (_, folders) = walk(gateway, folder, Path::new(""), &mut files)?;
-    Ok((files.into_iter().map(|file| file.from).collect(), folders))
-}
-
-fn walk(
-    gateway: &Gateway,
-    folder: &Location,
-    local: &Path,
-    files: &mut Vec<FarFile>,
-) -> anyhow::Result<(u64, Vec<Location>)> {
-    let (mut skipped, mut seen) = (0, Vec::new());
+/// Looks through `folder`, whose files go below `local`.
+pub(super) fn list(gateway: &Gateway, folder: &Location, local: &Path) -> anyhow::Result<FarTree> {
+    let mut tree = FarTree::default();
     let mut folders = vec![(folder.clone(), local.to_owned())];
     while let Some((folder, local)) = folders.pop() {
         if folder.path.names().count() > PATH_DEPTH_MAX {
             bail!("{folder}: folders in folders, deeper than {PATH_DEPTH_MAX}");
         }
         let (entries, unspeakable) = entries(gateway, &folder).context(folder.to_string())?;
-        skipped += unspeakable;
-        seen.push(folder.clone());
+        tree.skipped += unspeakable;
+        tree.folders.push(folder.clone());
         for entry in entries {
             // The name is a peer's: it must be one name, and below the folder.
             let from = folder
@@ -63,21 +50,20 @@ fn walk(
                 bail!("{folder}: a name with a slash in the listing");
             }
             let local = local.join(name);
+            let file = |from: Location, local| FarFile {
+                from: from.as_file(),
+                local,
+                length: entry.length,
+            };
             match entry.kind {
                 EntryKind::Folder => folders.push((from, local)),
-                EntryKind::File => {
-                    let (from, length) = (from.as_file(), entry.length);
-                    files.push(FarFile {
-                        from,
-                        local,
-                        length,
-                    });
-                }
-                EntryKind::Other => skipped += 1,
+                EntryKind::File => tree.files.push(file(from, local)),
+                EntryKind::Link => tree.links.push(file(from, local)),
+                EntryKind::Other => tree.skipped += 1,
             }
         }
     }
-    Ok((skipped, seen))
+    Ok(tree)
 }
 
 fn entries(gateway: &Gateway, folder: &Location) -> anyhow::Result<(Vec<Entry>, u64)> {

@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::bulk::path::LinkTarget;
+use crate::bulk::printable;
 use crate::bulk::store::FileMeta;
 
 /// The file to be. Dropped before [`LocalFile::commit`], and also when the process
@@ -41,6 +43,39 @@ pub(super) fn resolve(target: &Path, name: &str) -> anyhow::Result<PathBuf> {
         ),
         Err(_) => Ok(target.to_owned()),
     }
+}
+
+/// Makes the folders between `root` and the file `target` that are missing. A link in the place of
+/// one is an error: what is pulled stays below `root`.
+pub(super) fn make_folder_of(target: &Path, root: &Path) -> anyhow::Result<()> {
+    let below = target.strip_prefix(root)?.parent();
+    std::fs::create_dir_all(root).with_context(|| format!("making {}", shown(root)))?;
+    let mut folder = root.to_owned();
+    for name in below.into_iter().flat_map(Path::components) {
+        folder.push(name);
+        match std::fs::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !std::fs::symlink_metadata(&folder)?.is_dir() {
+                    bail!("{} is no folder", shown(&folder));
+                }
+            }
+            Err(error) => return Err(error).with_context(|| format!("making {}", shown(&folder))),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a symbolic link, in place of a file or link that has the name.
+pub(super) fn link(at: &Path, target: &LinkTarget) -> anyhow::Result<()> {
+    let unready = hidden_name(at);
+    std::os::unix::fs::symlink(target.as_str(), &unready)?;
+    std::fs::rename(&unready, at).inspect_err(|_| drop(std::fs::remove_file(&unready)))?;
+    Ok(File::open(folder_of(at))?.sync_all()?)
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
 }
 
 impl LocalFile {
@@ -146,6 +181,24 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&target).unwrap(), content);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_pulled_goes_through_no_link() {
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = root.path();
+        std::os::unix::fs::symlink(outside.path(), root.join("inner")).unwrap();
+        assert!(make_folder_of(&root.join("inner/f"), root).is_err());
+        assert!(make_folder_of(&root.join("inner/deeper/f"), root).is_err());
+        make_folder_of(&root.join("a/b/f"), root).unwrap();
+        assert!(root.join("a/b").is_dir());
+        let target = LinkTarget::within("../f", 1).unwrap();
+        for _ in 0..2 {
+            link(&root.join("a/link"), &target).unwrap();
+        }
+        let made = std::fs::read_link(root.join("a/link")).unwrap();
+        assert_eq!(made, Path::new("../f"));
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 
     #[test]

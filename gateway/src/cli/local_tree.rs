@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::bulk::location::Location;
-use crate::bulk::path::PATH_DEPTH_MAX;
+use crate::bulk::path::{LinkTarget, PATH_DEPTH_MAX};
+use crate::bulk::store::{FileMeta, Mtime};
 
 /// One file and its place at the far site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +19,24 @@ pub(super) struct Item {
     pub(super) length: Option<u64>,
 }
 
+/// A symbolic link in a folder, and its place at the far site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) local: PathBuf,
+    pub(super) to: Location,
+    pub(super) target: LinkTarget,
+    pub(super) mtime: Option<Mtime>,
+}
+
 /// All files that were named, and what could not be taken.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) items: Vec<Item>,
+    /// Those that lead to a place in the folder that was named.
+    pub(super) links: Vec<Link>,
     /// Each with its path.
     pub(super) errors: Vec<anyhow::Error>,
-    /// Links, devices and the like in folders.
+    /// Other links, devices and the like in folders.
     pub(super) skipped: Vec<PathBuf>,
 }
 
@@ -122,10 +134,23 @@ fn walk_entry(
             to: to.within(text(&name)?)?.as_file(),
             length: Some(meta.len()),
         });
+    } else if let Some(target) = target_within(&entry.path(), PATH_DEPTH_MAX - depth) {
+        found.links.push(Link {
+            local: entry.path(),
+            to: to.within(text(&name)?)?.as_file(),
+            target,
+            mtime: FileMeta::of(&meta).mtime,
+        });
     } else {
         found.skipped.push(entry.path());
     }
     Ok(())
+}
+
+/// Where a link leads that stands `depth` folders below the one that was named, if it stays in that.
+fn target_within(link: &Path, depth: usize) -> Option<LinkTarget> {
+    let target = std::fs::read_link(link).ok()?;
+    LinkTarget::within(target.to_str()?, depth).ok()
 }
 
 fn text(name: &std::ffi::OsStr) -> anyhow::Result<&str> {
@@ -161,10 +186,15 @@ mod tests {
         std::fs::write(tree.join("b"), "").unwrap();
         std::fs::write(tree.join("sub/a"), "").unwrap();
         std::fs::write(tree.join("line\nbreak"), "").unwrap();
-        std::os::unix::fs::symlink("b", tree.join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", tree.join("out")).unwrap();
+        std::os::unix::fs::symlink("../b", tree.join("sub/link")).unwrap();
         let (places, errors, skipped) = expanded(std::slice::from_ref(&tree), "west:to");
         assert_eq!(places, ["west:to/tree/b", "west:to/tree/sub/a"]);
         assert_eq!((errors, skipped), (1, 1));
+        let links = expand(std::slice::from_ref(&tree), &"west:to".parse().unwrap()).links;
+        assert_eq!(links.len(), 1);
+        assert_eq!(links[0].to.to_string(), "west:to/tree/sub/link");
+        assert_eq!(links[0].target.as_str(), "../b");
         assert_eq!(
             expanded(&[tree.join("")], "west:").0,
             ["west:b", "west:sub/a"]

@@ -71,6 +71,7 @@ fn line(entry: &Entry) -> String {
     match entry.kind {
         EntryKind::File => format!("{time}  {:>15}  {name}", entry.length),
         EntryKind::Folder => format!("{time}  {:>15}  {name}/", "-"),
+        EntryKind::Link => format!("{time}  {:>15}  {name} (a link)", "-"),
         EntryKind::Other => format!("{time}  {:>15}  {name} (not a file)", "-"),
     }
 }

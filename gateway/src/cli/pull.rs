@@ -13,7 +13,7 @@ use super::transfer::{Brake, Options};
 use crate::bulk::control::Progress;
 use crate::bulk::control::client::{Gateway, Sink};
 use crate::bulk::location::Location;
-use crate::bulk::printable;
+use crate::bulk::path::LinkTarget;
 use crate::bulk::store::FileMeta;
 
 #[derive(Debug, clap::Args)]
@@ -62,8 +62,8 @@ fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Re
 }
 
 fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
-    let mut files = Vec::new();
-    let skipped = far_tree::list(gateway, &args.from, &args.to, &mut files)?;
+    let tree = far_tree::list(gateway, &args.from, &args.to)?;
+    let (files, links, skipped) = (tree.files, tree.links, tree.skipped);
     let length = files.iter().map(|file| file.length).sum();
     let display = Display::new(&args.options, files.len(), Some(length));
     if skipped > 0 {
@@ -74,11 +74,19 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
     }
     let brake = args.options.brake();
     let failed = args.options.for_each(&files, Some(length), |file| {
-        let pulled = pull_far_file(gateway, file, &display, &brake);
+        let pulled = pull_far_file(gateway, file, &args.to, &display, &brake);
         if let Err(error) = &pulled {
             display.say(&format!("strait pull: {}: {error:#}", file.from));
         }
         pulled.is_ok()
+    });
+    // Last: nothing that is pulled now is written through them.
+    let not_linked = args.options.for_each(&links, None, |link| {
+        let linked = pull_link(gateway, link, &args.to);
+        if let Err(error) = &linked {
+            display.say(&format!("strait pull: {}: {error:#}", link.from));
+        }
+        linked.is_ok()
     });
     display.finish(&format!(
         "{} files of {} -> {}",
@@ -86,26 +94,37 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
         args.from,
         args.to.display()
     ));
-    match failed {
+    match failed + not_linked {
         0 => Ok(()),
-        failed => bail!("pull: {failed} of {} not fetched", files.len()),
+        failed => bail!(
+            "pull: {failed} of {} not fetched",
+            files.len() + links.len()
+        ),
     }
 }
 
 fn pull_far_file(
     gateway: &Gateway,
     file: &FarFile,
+    root: &Path,
     display: &Display,
     brake: &Brake,
 ) -> anyhow::Result<()> {
-    if let Some(folder) = file.local.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("making {}", printable(&folder.display().to_string())))?;
+    local_file::make_folder_of(&file.local, root)?;
+    if file.local.is_dir() {
+        bail!("a folder has its name here");
     }
-    let (_, name) = file.from.path.split_last()?;
-    let target = local_file::resolve(&file.local, name)?;
-    let output = Output::new(Some(LocalFile::create(&target)?), display, brake);
-    pull(gateway, &file.from, &target, output)
+    let output = Output::new(Some(LocalFile::create(&file.local)?), display, brake);
+    pull(gateway, &file.from, &file.local, output)
+}
+
+/// Makes the same link here, if it leads to a place below `root`.
+fn pull_link(gateway: &Gateway, link: &FarFile, root: &Path) -> anyhow::Result<()> {
+    let target = gateway.read_link(&link.from)?;
+    local_file::make_folder_of(&link.local, root)?;
+    let folders = link.local.strip_prefix(root)?.parent();
+    let depth = folders.map_or(0, |folders| folders.components().count());
+    local_file::link(&link.local, &LinkTarget::within(&target, depth)?)
 }
 
 fn pull(

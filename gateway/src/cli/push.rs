@@ -40,6 +40,7 @@ struct Push {
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let Found {
         items,
+        links,
         errors,
         skipped,
     } = local_tree::expand(&args.files, &args.to);
@@ -52,7 +53,10 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     }
     for path in &skipped {
         let path = path.display().to_string();
-        display.say(&format!("skipped {}: not a plain file", printable(&path)));
+        display.say(&format!(
+            "skipped {}: not a plain file, or a link that leads out of its folder",
+            printable(&path)
+        ));
     }
     let push = Push {
         gateway: args.options.gateway(globals),
@@ -67,10 +71,19 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         }
         pushed.is_ok()
     });
+    let not_linked = args.options.for_each(&links, None, |link| {
+        let linked = push.gateway.link(&link.to, &link.target, link.mtime);
+        if let Err(error) = &linked {
+            let local = link.local.display().to_string();
+            display.say(&format!("strait push: {}: {error:#}", printable(&local)));
+        }
+        linked.is_ok()
+    });
     display.finish(&label(&items, &args.to));
-    match failed + errors.len() {
+    let all = items.len() + links.len() + errors.len();
+    match failed + not_linked + errors.len() {
         0 => Ok(()),
-        failed => bail!("push: {failed} of {} not sent", items.len() + errors.len()),
+        failed => bail!("push: {failed} of {all} not sent"),
     }
 }
 

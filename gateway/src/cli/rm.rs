@@ -1,11 +1,12 @@
 //! `strait rm`: removes files at a peer site.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use super::Globals;
-use super::far_tree;
+use super::far_tree::{self, FarTree};
 use crate::bulk::Failure;
 use crate::bulk::control::client::{ClientError, Gateway};
 use crate::bulk::location::Location;
@@ -52,14 +53,20 @@ fn remove_all(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
         Err(ClientError::Failed(Failure::IsFolder)) => {}
         removed => return Ok(removed?),
     }
-    let (files, folders) = far_tree::list_with_folders(gateway, place)?;
+    let FarTree {
+        mut files,
+        links,
+        folders,
+        ..
+    } = far_tree::list(gateway, place, Path::new(""))?;
+    files.extend(links);
     let remove = |place: &Location| -> anyhow::Result<()> {
         let removed = gateway.remove(&place.clone().as_file());
         removed.with_context(|| place.to_string())
     };
     for files in files.chunks(JOBS) {
         std::thread::scope(|scope| {
-            let removals = files.iter().map(|file| scope.spawn(|| remove(file)));
+            let removals = files.iter().map(|file| scope.spawn(|| remove(&file.from)));
             let removals: Vec<_> = removals.collect();
             let mut outcomes = removals.into_iter().map(|removal| match removal.join() {
                 Ok(outcome) => outcome,

@@ -16,6 +16,7 @@ use super::resolved::{
 use super::section::{Located, Section};
 use super::syncs;
 use super::values;
+use crate::bulk::FileRule;
 use crate::forward::AllowRule;
 use crate::grid::{LogLimits, SnapshotRules};
 use crate::resp::DurabilityRules;
@@ -57,6 +58,9 @@ pub(super) fn read(
     let snapshots = read_snapshots(top.table(report, "snapshots"), report);
     let history = read_history(top.table(report, "history"), report, &mut places);
     let bulk = read_bulk(top.table(report, "bulk"), base, report);
+    let sections = top.tables(report, "file");
+    let files = sections.into_iter().filter_map(|s| read_file(s, report));
+    let files: Vec<_> = files.collect();
     let sections = top.tables(report, "sync");
     let syncs = syncs::read(sections, base, report, &mut places);
     let allow = read_forwarding(top.table(report, "forwarding"), report);
@@ -79,6 +83,7 @@ pub(super) fn read(
         snapshots,
         history,
         bulk,
+        files,
         syncs,
         allow,
         forwards,
@@ -230,6 +235,24 @@ fn read_bulk(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>)
         bytes_max: bytes_max.map(|bytes| bytes.value),
         group: group.map(|group| group.value),
     }
+}
+
+fn read_file(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Option<FileRule> {
+    let remedy = "say which files, like pattern = \"dumps/*\"";
+    let pattern = section.require(report, "pattern", remedy, values::pattern);
+    let newest = section.get(report, "keep_newest", values::integer(1..=1_000_000));
+    let days = section.get(report, "keep_days", values::integer(1..=3660));
+    if newest.is_none() && days.is_none() {
+        let what = "nothing of these files would be kept";
+        let remedy = "say how many stay, like keep_newest = 10, or how long, like keep_days = 30";
+        report.add_structure(section.span(), Fault::new(what, remedy));
+    }
+    section.finish(report);
+    Some(FileRule {
+        pattern: pattern?.value,
+        newest: newest.and_then(|newest| usize::try_from(newest.value).ok()),
+        age: days.map(|days| Duration::from_secs(86_400 * days.value)),
+    })
 }
 
 fn read_forwarding(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Vec<AllowRule> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use strait_transport::{PeerConfig, SiteName};
 
+use crate::bulk::FileRule;
 use crate::bulk::sync::SyncSettings;
 use crate::forward::{AllowRule, ForwardSettings};
 use crate::grid::{LogLimits, SnapshotRules};
@@ -30,6 +31,8 @@ pub struct Config {
     pub history: HistorySettings,
     /// Files.
     pub bulk: BulkSettings,
+    /// What stays of them: the first that matches a file counts.
+    pub files: Vec<FileRule>,
     /// Folders whose files go to a peer.
     pub syncs: Vec<SyncSettings>,
     /// What peers may have this gateway connect to: `forwarding.allow`.
@@ -182,6 +185,7 @@ impl Config {
                 bytes_max: None,
                 group: None,
             },
+            files: Vec::new(),
             syncs: Vec::new(),
             allow: Vec::new(),
             forwards: Vec::new(),

@@ -151,6 +151,14 @@ dir = "bulk"
 # Whose members may push and pull through this gateway, beside its own user.
 # group = "postgres"
 
+# What stays of received files, by pattern of their paths in bulk.dir; the first that matches
+# counts. A file stays if it is among the newest of its folder or young enough.
+#
+# [[file]]
+# pattern = "dumps/*"
+# keep_newest = 10
+# keep_days = 30
+
 [compression]
 # "adaptive": as hard as the link leaves time for. Or a fixed level of zstd, 1 to 19.
 level = "adaptive"

@@ -91,11 +91,15 @@ fn a_name_is_enough_and_everything_can_be_said() {
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
          \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
     );
+    let file = "[[file]]\npattern = \"dumps/*\"\nkeep_newest = 2\nkeep_days = 3\n";
+    let text = text + file;
     let forward = "[forwarding]\nallow = [\"db:5432\", \"[fd00::/8]:*\"]\n[[forward]]\nlisten = \
                    \"127.0.0.1:4\"\npeer = \"west\"\ntransparent = true\nclass = \"bulk\"\nbypass = \
                    \"direct\"\npatience_s = 3\nproxy_protocol = true\n";
     let config = check(&(text + forward)).unwrap();
     assert_eq!(config.allow.len(), 2);
+    let (file, days) = (&config.files[0], std::time::Duration::from_secs(3 * 86_400));
+    assert_eq!((file.newest, file.age), (Some(2), Some(days)));
     let forward = &config.forwards[0];
     assert_eq!(forward.target, Target::Original);
     assert_eq!(

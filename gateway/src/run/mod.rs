@@ -35,6 +35,8 @@ use parts::{Parts, Peers};
 use retention::Retention;
 use snapshots::Snapshots;
 
+/// How often files are looked through for those that are not kept.
+const RETAIN_FILES_EVERY: Duration = Duration::from_secs(60);
 /// How long a stopping gateway waits for its peers to hold what was written last.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping gateway waits for its clients' connections to close.
@@ -147,6 +149,7 @@ impl Gateway {
         gateway.serve_links(links);
         gateway.take_snapshots();
         gateway.retain_logs();
+        gateway.retain_files();
         info!(
             site = %gateway.parts.config.site,
             link = %gateway.link_address(),
@@ -235,6 +238,28 @@ impl Gateway {
         self.servers.spawn(async move {
             tokio::select! {
                 () = retention.run(grid) => {}
+                () = stop => {}
+            }
+        });
+    }
+
+    fn retain_files(&mut self) {
+        let (bulk, rules) = (self.parts.bulk.clone(), self.parts.config.files.clone());
+        if rules.is_empty() {
+            return;
+        }
+        let rules = Arc::new(rules);
+        let stop = self.stop_signal();
+        let retain = async move {
+            loop {
+                let (bulk, rules) = (bulk.clone(), rules.clone());
+                drop(tokio::task::spawn_blocking(move || bulk.retain(&rules)).await);
+                tokio::time::sleep(RETAIN_FILES_EVERY).await;
+            }
+        };
+        self.servers.spawn(async move {
+            tokio::select! {
+                () = retain => {}
                 () = stop => {}
             }
         });

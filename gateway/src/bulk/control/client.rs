@@ -12,8 +12,9 @@ use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Su
 use crate::bulk::failure::Failure;
 use crate::bulk::location::Location;
 use crate::bulk::message::Cost;
+use crate::bulk::path::LinkTarget;
 use crate::bulk::read::BatchReader;
-use crate::bulk::store::{FileMeta, Page, Trailer};
+use crate::bulk::store::{FileMeta, Mtime, Page, Trailer};
 
 /// The gateway of a data directory, as a command sees it.
 #[derive(Clone, Debug)]
@@ -213,6 +214,30 @@ impl Gateway {
         sum.trailer().ok_or_else(incomprehensible)
     }
 
+    /// Makes a symbolic link.
+    pub fn link(
+        &self,
+        at: &Location,
+        target: &LinkTarget,
+        mtime: Option<Mtime>,
+    ) -> Result<(), ClientError> {
+        let target = target.as_str().to_owned();
+        let reply = receive(&self.ask(at, What::Link { target, mtime })?)?;
+        let Reply::Linked = reply else {
+            return Err(unexpected(reply));
+        };
+        Ok(())
+    }
+
+    /// Where a symbolic link leads, as the peer says: it has yet to be checked.
+    pub fn read_link(&self, at: &Location) -> Result<String, ClientError> {
+        let reply = receive(&self.ask(at, What::ReadLink)?)?;
+        let Reply::LinkTarget(target) = reply else {
+            return Err(unexpected(reply));
+        };
+        Ok(target)
+    }
+
     fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
         let socket = self.socket.clone();
         let stream = UnixStream::connect(&socket).map_err(|source| {
@@ -337,6 +362,8 @@ fn unexpected(reply: Reply) -> ClientError {
         | Reply::Whole { .. }
         | Reply::Listed(_)
         | Reply::Removed
+        | Reply::Linked
+        | Reply::LinkTarget(_)
         | Reply::Digest(_) => incomprehensible(),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::Frame;
 use crate::bulk::failure::Failure;
 use crate::bulk::message::Cost;
-use crate::bulk::store::{FileMeta, Page, Trailer};
+use crate::bulk::store::{FileMeta, Mtime, Page, Trailer};
 
 /// Raised when an older gateway or client could not make sense of it.
 pub(super) const VERSION: u32 = 1;
@@ -43,6 +43,13 @@ pub(super) enum What {
     Remove,
     /// Length and digest of a file.
     Digest,
+    /// Make a symbolic link.
+    Link {
+        target: String,
+        mtime: Option<Mtime>,
+    },
+    /// Where a symbolic link leads.
+    ReadLink,
 }
 
 /// Where the bytes of a pushed file begin.
@@ -93,6 +100,8 @@ pub(super) enum Reply {
     Listed(Page),
     Removed,
     Digest(Sum),
+    Linked,
+    LinkTarget(String),
     /// It is over.
     Failed(Failure),
 }

@@ -157,6 +157,15 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
         What::List { after } => ask(client, &asked, Question::List { path, after }).await,
         What::Remove => ask(client, &asked, Question::Remove { path }).await,
         What::Digest => ask(client, &asked, Question::Digest { path }).await,
+        What::Link { target, mtime } => {
+            let question = Question::Link {
+                path,
+                target,
+                mtime,
+            };
+            ask(client, &asked, question).await
+        }
+        What::ReadLink => ask(client, &asked, Question::ReadLink { path }).await,
     }
 }
 
@@ -173,6 +182,8 @@ async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Resu
             let digest = blake3::Hash::from_bytes(digest);
             Reply::Digest(Trailer { length, digest }.into())
         }
+        Answer::Linked => Reply::Linked,
+        Answer::LinkTarget(target) => Reply::LinkTarget(target),
         Answer::Kept(_) => return Err(Failure::protocol("an answer to another question")),
     };
     client.reply(&reply).await

@@ -19,8 +19,10 @@ pub const PAGE_ENTRIES_MAX: usize = 1000;
 pub enum EntryKind {
     File,
     Folder,
-    /// A link, a pipe, a device: shown, never opened.
+    /// A pipe, a device: shown, never opened.
     Other,
+    /// A symbolic link: never followed.
+    Link,
 }
 
 /// One line of a listing.
@@ -123,8 +125,8 @@ fn entry(name: String, stat: &Stat) -> Entry {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Folder,
-        FileType::Symlink
-        | FileType::Fifo
+        FileType::Symlink => EntryKind::Link,
+        FileType::Fifo
         | FileType::Socket
         | FileType::CharacterDevice
         | FileType::BlockDevice
@@ -132,7 +134,7 @@ fn entry(name: String, stat: &Stat) -> Entry {
     };
     let length = match kind {
         EntryKind::File => u64::try_from(stat.st_size).unwrap_or(0),
-        EntryKind::Folder | EntryKind::Other => 0,
+        EntryKind::Folder | EntryKind::Link | EntryKind::Other => 0,
     };
     Entry {
         name,

@@ -3,6 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, Stat, Timespec, Timestamps, UTIME_OMIT};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ const MODE_MASK: u32 = 0o777;
 const MODE_DEFAULT: u32 = 0o644;
 
 /// When a file was last changed, since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mtime {
     pub seconds: i64,
     pub nanos: u32,
@@ -32,6 +33,28 @@ impl Mtime {
             seconds: stat.st_mtime,
             nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         }
+    }
+
+    /// As a file is told; the time of its last access stays.
+    pub fn timestamps(self) -> Timestamps {
+        Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: self.seconds,
+                tv_nsec: self.nanos.min(999_999_999).into(),
+            },
+        }
+    }
+
+    /// How long ago that was, to the second; no time at all if it is still to come.
+    pub(super) fn age(self, now: SystemTime) -> Duration {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        let seconds = now.saturating_sub(self.seconds);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 }
 
@@ -57,19 +80,9 @@ impl FileMeta {
     pub fn apply(&self, file: &File) -> io::Result<()> {
         let mode = self.mode.unwrap_or(MODE_DEFAULT) & MODE_MASK;
         rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
-        let Some(mtime) = self.mtime else {
-            return Ok(());
-        };
-        let times = Timestamps {
-            last_access: Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_OMIT,
-            },
-            last_modification: Timespec {
-                tv_sec: mtime.seconds,
-                tv_nsec: mtime.nanos.min(999_999_999).into(),
-            },
-        };
-        Ok(rustix::fs::futimens(file, &times)?)
+        match self.mtime {
+            Some(mtime) => Ok(rustix::fs::futimens(file, &mtime.timestamps())?),
+            None => Ok(()),
+        }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Everything here blocks: it runs on threads that may, never on tokio's own.
 
+mod links;
 mod list;
 mod meta;
 mod partial;
+mod retention;
 mod tree;
 mod unfinished;
 mod usage;
@@ -12,8 +14,10 @@ mod usage;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType};
@@ -22,6 +26,7 @@ use rustix::io::Errno;
 pub use self::list::{Entry, EntryKind, PAGE_ENTRIES_MAX, Page};
 pub use self::meta::{FileMeta, Mtime};
 pub use self::partial::Partial;
+pub use self::retention::FileRule;
 use self::tree::Tree;
 pub use self::unfinished::RESUMED_BYTES_MIN;
 use self::unfinished::Unfinished;
@@ -191,6 +196,22 @@ impl Store {
         })
     }
 
+    /// Makes a symbolic link, for good once this returns, in place of a file or link that has the
+    /// name. One that leads out of `bulk.dir` is refused.
+    pub fn link(
+        &self,
+        path: &SitePath,
+        target: &str,
+        mtime: Option<Mtime>,
+    ) -> Result<(), StoreError> {
+        links::make(&self.shared, path, target, mtime)
+    }
+
+    /// Where a symbolic link leads; an error if that is not below `bulk.dir`.
+    pub fn read_link(&self, path: &SitePath) -> Result<String, StoreError> {
+        links::read(&self.shared, path)
+    }
+
     /// Removes a file or an empty folder, for good once this returns. A link is removed,
     /// not what it leads to.
     pub fn remove(&self, path: &SitePath) -> Result<(), StoreError> {
@@ -220,6 +241,11 @@ impl Store {
         list::list(&self.shared.tree, path, after)
     }
 
+    /// Removes the files that a rule is about and does not keep. Returns how many.
+    pub fn retain(&self, rules: &[FileRule], now: SystemTime) -> u64 {
+        retention::retain(self, rules, now)
+    }
+
     /// Bytes of all files, unfinished ones included.
     pub fn bytes(&self) -> u64 {
         self.shared.usage.bytes()
@@ -227,6 +253,20 @@ impl Store {
 }
 
 impl Shared {
+    /// Gives an unfinished file its name. Returns the bytes of the file that had it.
+    fn rename(&self, unfinished: &str, folder: &OwnedFd, name: &str) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.renames.lock();
+        let replaced = match tree::stat_at(folder, name)? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                u64::try_from(stat.st_size).unwrap_or(0)
+            }
+            Some(_) | None => 0,
+        };
+        rustix::fs::renameat(self.unfinished.folder(), unfinished, folder, name)
+            .map_err(|errno| StoreError::io("renaming into place", errno))?;
+        Ok(replaced)
+    }
+
     fn bytes_free(&self) -> u64 {
         match rustix::fs::fstatvfs(self.unfinished.folder()) {
             Ok(fs) => fs.f_bavail.saturating_mul(fs.f_frsize),

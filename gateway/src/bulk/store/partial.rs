@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -114,24 +113,10 @@ impl Partial {
             .map_err(|source| self.shared.write_failed(source))?;
         let (folder, name) = self.target.split_last()?;
         let folder = self.shared.tree.make_folder(&folder)?;
-        let replaced = self.rename(&folder, name)?;
+        let replaced = self.shared.rename(&self.name, &folder, name)?;
         self.settled = true;
         self.shared.usage.release(replaced);
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
-    }
-
-    /// Returns the bytes of the file that was replaced.
-    fn rename(&self, folder: &OwnedFd, name: &str) -> Result<u64, StoreError> {
-        let _one_at_a_time = self.shared.renames.lock();
-        let replaced = match super::tree::stat_at(folder, name)? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                u64::try_from(stat.st_size).unwrap_or(0)
-            }
-            Some(_) | None => 0,
-        };
-        rustix::fs::renameat(self.shared.unfinished.folder(), &self.name, folder, name)
-            .map_err(|errno| StoreError::io("renaming into place", errno))?;
-        Ok(replaced)
     }
 }
 

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 
@@ -39,6 +40,48 @@ fn put(store: &Store, target: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let mut partial = start(store, 1, target)?;
     partial.write(bytes)?;
     partial.commit(&trailer(bytes))
+}
+
+#[test]
+fn what_stays_is_the_newest_of_each_folder_and_what_is_young() {
+    const DAY: u64 = 86_400;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100 * DAY);
+    for folder in ["dumps", "dumps/inner", "other"] {
+        for days in 1..=6_u64 {
+            let name = format!("{folder}/{days}");
+            put(&store, &name, b"rows").unwrap();
+            let file = File::open(dir.path().join(&name)).unwrap();
+            file.set_modified(now - Duration::from_secs(days * DAY))
+                .unwrap();
+        }
+    }
+    std::os::unix::fs::symlink("1", dir.path().join("dumps/link")).unwrap();
+    let rule = |pattern: &str, newest, days: Option<u64>| FileRule {
+        pattern: pattern.to_owned(),
+        newest,
+        age: days.map(|days| Duration::from_secs(days * DAY)),
+    };
+    let left = |folder: &str| {
+        let page = store.list(&path(folder), "").unwrap();
+        let names = page.entries.into_iter().map(|entry| entry.name);
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let both = [
+        rule("dumps/inner/*", None, Some(4)),
+        rule("dumps/*", Some(2), Some(1)),
+    ];
+    assert_eq!(store.retain(&both, now), 6);
+    assert_eq!(left("dumps/inner"), "1 2 3 4");
+    assert_eq!(left("dumps"), "1 2 inner link");
+    assert_eq!(left("other"), "1 2 3 4 5 6");
+    // Old as they are, the newest stay.
+    let later = now + Duration::from_secs(1000 * DAY);
+    assert_eq!(store.retain(&[rule("*", Some(3), Some(4))], later), 4);
+    assert_eq!(left("other"), "1 2 3");
+    assert_eq!(store.bytes(), 8 * 4);
+    assert_eq!(store.retain(&both, SystemTime::UNIX_EPOCH), 0);
 }
 
 fn leftovers(dir: &Path) -> usize {
