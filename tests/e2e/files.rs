@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -163,4 +163,67 @@ fn a_full_folder_refuses_a_file_and_takes_the_next() {
         .collect();
     assert_eq!(kept, ["before"], "nothing half-written");
     east.must(&["push", small.to_str().unwrap(), "west:after"]);
+}
+
+#[test]
+fn a_window_holds_files_back_and_counters_pass() {
+    let (mut east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("random");
+    let write_random = || {
+        let mut bytes = vec![0; 256 << 10];
+        let mut source = std::fs::File::open("/dev/urandom").unwrap();
+        source.read_exact(&mut bytes).unwrap();
+        std::fs::write(&file, bytes).unwrap();
+    };
+    write_random();
+    let push = ["push", "--quiet", file.to_str().unwrap(), "west:random"];
+    let there = west.data().join("bulk/random");
+    east.stop();
+    // From midnight to midnight.
+    east.configure(
+        "[[window]]\nfrom = \"00:00\"\nto = \"24:00\"\nclass = \"bulk\"\nrate = \"closed\"\n",
+    );
+    east.start();
+    let mut waits = east.command(&push).spawn().unwrap();
+    let mut ask = redis::cmd("INCR");
+    ask.arg("n").exec(&mut east.redis()).unwrap();
+    eventually("the counter arrives", 30, || {
+        let n: Option<u64> = redis::cmd("GET").arg("n").query(&mut west.redis()).unwrap();
+        n
+    });
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!there.exists() && waits.try_wait().unwrap().is_none());
+    east.stop();
+    assert!(!waits.wait().unwrap().success());
+    east.change_config("rate = \"closed\"", "rate = \"1Mbit/s\"");
+    east.start();
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        // Other bytes each time, or the second would cost nothing.
+        write_random();
+        east.must(&push);
+    }
+    // The second waits until the first has had its 2.1 s.
+    assert!(began.elapsed().as_secs_f64() > 2.0);
+    assert!(std::fs::read(&there).unwrap() == std::fs::read(&file).unwrap());
+}
+
+#[test]
+fn what_the_source_has_lost_comes_back_out_of_its_history() {
+    let (mut east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let archive = real_files(home.path(), 8 << 20);
+    let sent = std::fs::read(&archive).unwrap();
+    east.must(&["push", archive.to_str().unwrap(), "west:archive"]);
+    std::fs::remove_file(&archive).unwrap();
+    // What it sent is on its disk.
+    east.kill();
+    east.start();
+    let crossed = || west.link_status()?["ledger"]["wire_bytes"].as_u64();
+    let before = crossed().unwrap();
+    east.must(&["pull", "west:archive", archive.to_str().unwrap()]);
+    assert!(std::fs::read(&archive).unwrap() == sent);
+    let wire_bytes = crossed().unwrap() - before;
+    assert!(wire_bytes < sent.len() as u64 / 50, "{wire_bytes} bytes");
 }

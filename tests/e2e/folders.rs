@@ -82,7 +82,7 @@ fn a_folder_goes_there_and_back() {
     let pull = east.strait(&["pull", "west:hosts/site/", back.to_str().unwrap()]);
     assert_eq!(pull.status.code(), Some(1));
     let complaint = String::from_utf8(pull.stderr).unwrap();
-    assert!(complaint.contains("2 of 304 not fetched"), "{complaint}");
+    assert!(complaint.contains("2 of 303 not fetched"), "{complaint}");
     assert!(complaint.contains("leads out"), "{complaint}");
     assert_eq!(tree(outside.path()).len(), 0);
     assert!(!back.join("passwd").exists());
@@ -95,6 +95,30 @@ fn a_folder_goes_there_and_back() {
     assert!(complaint.contains("part-0/f7: differs"), "{complaint}");
     assert!(complaint.contains("part-1/f8: no such file"), "{complaint}");
     assert!(complaint.contains("2 of 300"), "{complaint}");
+}
+
+#[test]
+fn names_at_the_far_site_may_be_patterns() {
+    let (east, west, _cable) = pair_of_sites();
+    let far = west.data().join("bulk/dumps");
+    std::fs::create_dir_all(far.join("old.sql")).unwrap();
+    for name in ["a.sql", "b.sql", "b.log", "old.sql/c"] {
+        std::fs::write(far.join(name), name).unwrap();
+    }
+    let ls = east.must(&["ls", "west:dumps/b.*"]);
+    let listed = String::from_utf8(ls.stdout).unwrap();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let home = tempfile::tempdir().unwrap();
+    let here = home.path().to_str().unwrap();
+    east.must(&["pull", "west:dumps/*.sql", here]);
+    let pulled: Vec<_> = tree(home.path()).into_keys().collect();
+    assert_eq!(pulled, ["a.sql", "b.sql", "old.sql/c"]);
+    let rm = east.strait(&["rm", "west:dumps/*.sql", "west:dumps/none*"]);
+    assert_eq!(rm.status.code(), Some(1));
+    let said = String::from_utf8(rm.stderr).unwrap();
+    assert!(said.contains("nothing there matches"), "{said}");
+    let left: Vec<_> = tree(&far).into_keys().collect();
+    assert_eq!(left, ["b.log", "old.sql/c"], "a folder goes only with -r");
 }
 
 /// `STRAIT_SMALL_FILES=10000` for more of them.

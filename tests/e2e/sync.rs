@@ -67,6 +67,49 @@ fn what_appears_is_shipped_through_breaks_and_restarts() {
 }
 
 #[test]
+fn neither_gateway_survives_and_all_files_arrive() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    let folder = tempfile::tempdir().unwrap();
+    let far = west.data().join("bulk/dumps");
+    watch(&mut east, folder.path(), "");
+    let names: Vec<_> = (0..200).map(|n| format!("segment-{n:03}")).collect();
+    for name in &names {
+        // Hardly compressible, so that it takes a while.
+        let bytes: Vec<_> = (0..50_000_u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
+        fs::write(folder.path().join(name), [name.as_bytes(), &bytes].concat()).unwrap();
+    }
+    let arrived = || fs::read_dir(&far).map_or(0, |names| names.count());
+    for (round, so_far) in [1, 60].into_iter().enumerate() {
+        eventually("some have arrived", 60, || {
+            (arrived() >= so_far).then_some(())
+        });
+        let dies = if round == 0 { &mut west } else { &mut east };
+        dies.kill();
+        for file in fs::read_dir(&far).unwrap() {
+            let path = file.unwrap().path();
+            let sent = fs::read(folder.path().join(path.file_name().unwrap())).unwrap();
+            assert!(
+                fs::read(&path).unwrap() == sent,
+                "{} is whole",
+                path.display()
+            );
+        }
+        dies.start();
+    }
+    eventually("all have arrived", 120, || {
+        (arrived() == names.len()).then_some(())
+    });
+    let waiting = || east.status()?["syncs"][0]["waiting_files"].as_u64();
+    eventually("nothing waits any more", 30, || {
+        (waiting()? == 0).then_some(())
+    });
+    let shipped = east.status().unwrap()["syncs"][0]["shipped_files"].as_u64();
+    assert!(shipped.unwrap() <= names.len() as u64);
+}
+
+#[test]
 fn what_is_safe_at_the_peer_can_be_removed() {
     let (mut east, west, _cable) = pair_of_sites();
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,11 @@
 //! Counts of what moved, for status and metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
+
+use super::sync::SyncSettings;
 
 /// Transfers of files since the gateway started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,73 @@ pub struct BulkFigures {
     pub failed: u64,
     /// Bytes of all files under `bulk.dir`, unfinished ones included.
     pub stored_bytes: u64,
+}
+
+/// One watched folder since the gateway started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SyncReport {
+    /// The folder here.
+    pub dir: String,
+    /// The site that it goes to.
+    pub peer: String,
+    /// Files that the peer has taken.
+    pub shipped_files: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Files that are whole and not yet there, as of the last look.
+    pub waiting_files: u64,
+}
+
+/// Counts of watched folders, in the order of the configuration.
+#[derive(Clone, Debug)]
+pub struct SyncFigures(Vec<Arc<SyncCounters>>);
+
+#[derive(Debug)]
+pub(super) struct SyncCounters {
+    dir: String,
+    peer: String,
+    pub(super) shipped_files: AtomicU64,
+    pub(super) failed: AtomicU64,
+    waiting_files: AtomicU64,
+}
+
+impl SyncCounters {
+    pub(super) fn set_waiting(&self, files: usize) {
+        self.waiting_files.store(files as u64, Ordering::Relaxed);
+    }
+}
+
+impl SyncFigures {
+    /// Nothing has happened yet.
+    pub fn new(syncs: &[SyncSettings]) -> Self {
+        let counters = |sync: &SyncSettings| SyncCounters {
+            dir: sync.dir.display().to_string(),
+            peer: sync.to.site.to_string(),
+            shipped_files: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            waiting_files: AtomicU64::new(0),
+        };
+        Self(syncs.iter().map(counters).map(Arc::new).collect())
+    }
+
+    /// Each folder's counts.
+    pub fn report(&self) -> Vec<SyncReport> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let report = |counters: &Arc<SyncCounters>| SyncReport {
+            dir: counters.dir.clone(),
+            peer: counters.peer.clone(),
+            shipped_files: read(&counters.shipped_files),
+            failed: read(&counters.failed),
+            waiting_files: read(&counters.waiting_files),
+        };
+        self.0.iter().map(report).collect()
+    }
+
+    /// Of each folder, for the thread that watches it.
+    pub(super) fn counters(&self) -> impl Iterator<Item = Arc<SyncCounters>> {
+        self.0.iter().cloned()
+    }
 }
 
 #[derive(Debug, Default)]

@@ -26,7 +26,7 @@ pub mod store;
 pub mod sync;
 
 pub use failure::{Failure, printable};
-pub use figures::BulkFigures;
+pub use figures::{BulkFigures, SyncFigures, SyncReport};
 pub use message::Cost;
 pub use room::Bulk;
 pub use store::{BulkConfig, FileRule};

@@ -9,12 +9,14 @@ use std::fs::{DirEntry, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use super::control::client::{ClientError, Gateway, PushedFile};
 use super::failure::{Failure, printable};
+use super::figures::{SyncCounters, SyncFigures};
 use super::location::Location;
 use super::path::PATH_DEPTH_MAX;
 use super::read::Snapshot;
@@ -51,14 +53,19 @@ pub struct Syncs {
 
 impl Syncs {
     /// Starts a thread for each folder. `socket` is the gateway's own.
-    pub fn start(settings: &[SyncSettings], socket: &Path) -> io::Result<Self> {
+    pub fn start(
+        settings: &[SyncSettings],
+        figures: &SyncFigures,
+        socket: &Path,
+    ) -> io::Result<Self> {
         let mut syncs = Self {
             threads: Vec::new(),
             stop: Vec::new(),
         };
-        for settings in settings {
+        for (settings, counters) in settings.iter().zip(figures.counters()) {
             let sync = Sync {
                 settings: settings.clone(),
+                counters,
                 gateway: Gateway::new(socket, WAIT),
                 shipped: HashMap::new(),
                 failed: HashMap::new(),
@@ -111,6 +118,7 @@ struct Found {
 #[derive(Debug)]
 struct Sync {
     settings: SyncSettings,
+    counters: Arc<SyncCounters>,
     gateway: Gateway,
     /// What the peer has.
     shipped: HashMap<PathBuf, State>,
@@ -141,11 +149,14 @@ impl Sync {
             self.failed.retain(|path, _| path.exists());
             found.retain(|file| self.is_due(file));
             found.sort_by(|a, b| (a.state, &a.path).cmp(&(b.state, &b.path)));
-            for files in found.chunks(JOBS) {
+            self.counters.set_waiting(found.len());
+            for (done, files) in found.chunks(JOBS).enumerate() {
                 if stopped.try_recv() != Err(mpsc::TryRecvError::Empty) {
                     return;
                 }
                 self.ship(files);
+                let rest = found.len().saturating_sub((done + 1) * JOBS);
+                self.counters.set_waiting(rest);
             }
         }
     }
@@ -231,6 +242,7 @@ impl Sync {
             match outcome {
                 Ok(Ok(())) => {
                     tracing::info!(file = shown, to = %file.to, "shipped");
+                    self.counters.shipped_files.fetch_add(1, Ordering::Relaxed);
                     self.shipped.insert(file.path.clone(), file.state);
                     if self.settings.remove
                         && let Err(error) = remove(file)
@@ -240,6 +252,7 @@ impl Sync {
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(file = shown, %error, "not shipped");
+                    self.counters.failed.fetch_add(1, Ordering::Relaxed);
                     // What another try may change is tried again at the next look.
                     if is_final(&error) {
                         self.failed.insert(file.path.clone(), file.state);

@@ -8,6 +8,7 @@ use crate::bulk::control::client::Gateway;
 use crate::bulk::location::Location;
 use crate::bulk::path::PATH_DEPTH_MAX;
 use crate::bulk::store::{Entry, EntryKind};
+use crate::resp::glob;
 
 /// One of them, and where it goes here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,41 +30,105 @@ pub(super) struct FarTree {
     pub(super) skipped: u64,
 }
 
-/// Looks through `folder`, whose files go below `local`.
-pub(super) fn list(gateway: &Gateway, folder: &Location, local: &Path) -> anyhow::Result<FarTree> {
-    let mut tree = FarTree::default();
-    let mut folders = vec![(folder.clone(), local.to_owned())];
-    while let Some((folder, local)) = folders.pop() {
-        if folder.path.names().count() > PATH_DEPTH_MAX {
-            bail!("{folder}: folders in folders, deeper than {PATH_DEPTH_MAX}");
-        }
-        let (entries, unspeakable) = entries(gateway, &folder).context(folder.to_string())?;
-        tree.skipped += unspeakable;
-        tree.folders.push(folder.clone());
-        for entry in entries {
-            // The name is a peer's: it must be one name, and below the folder.
-            let from = folder
-                .within(&entry.name)
-                .context("a name in the listing")?;
-            let (_, name) = from.path.split_last()?;
-            if name != entry.name {
-                bail!("{folder}: a name with a slash in the listing");
-            }
-            let local = local.join(name);
-            let file = |from: Location, local| FarFile {
-                from: from.as_file(),
-                local,
-                length: entry.length,
-            };
-            match entry.kind {
-                EntryKind::Folder => folders.push((from, local)),
-                EntryKind::File => tree.files.push(file(from, local)),
-                EntryKind::Link => tree.links.push(file(from, local)),
-                EntryKind::Other => tree.skipped += 1,
-            }
-        }
+/// A folder there, and where what is in it goes here.
+type Folders = Vec<(Location, PathBuf)>;
+
+impl FarTree {
+    /// All of `folder`, whose files go below `local`.
+    pub(super) fn of(gateway: &Gateway, folder: &Location, local: &Path) -> anyhow::Result<Self> {
+        let mut tree = Self::default();
+        tree.walk(gateway, vec![(folder.clone(), local.to_owned())])?;
+        Ok(tree)
     }
-    Ok(tree)
+
+    /// All that matches `pattern`, folders with what is in them; it keeps its names below `local`.
+    pub(super) fn matching(
+        gateway: &Gateway,
+        pattern: &Location,
+        local: &Path,
+    ) -> anyhow::Result<Self> {
+        let (mut tree, mut folders) = (Self::default(), Folders::new());
+        for (from, entry) in matching(gateway, pattern)? {
+            tree.take(from, local, &entry, &mut folders)?;
+        }
+        tree.walk(gateway, folders)?;
+        Ok(tree)
+    }
+
+    fn walk(&mut self, gateway: &Gateway, mut folders: Folders) -> anyhow::Result<()> {
+        while let Some((folder, local)) = folders.pop() {
+            if folder.path.names().count() > PATH_DEPTH_MAX {
+                bail!("{folder}: folders in folders, deeper than {PATH_DEPTH_MAX}");
+            }
+            let (entries, unspeakable) = entries(gateway, &folder).context(folder.to_string())?;
+            self.skipped += unspeakable;
+            self.folders.push(folder.clone());
+            for entry in entries {
+                self.take(within(&folder, &entry)?, &local, &entry, &mut folders)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        from: Location,
+        local: &Path,
+        entry: &Entry,
+        folders: &mut Folders,
+    ) -> anyhow::Result<()> {
+        let (_, name) = from.path.split_last()?;
+        let local = local.join(name);
+        let file = |from: Location, local| FarFile {
+            from: from.as_file(),
+            local,
+            length: entry.length,
+        };
+        match entry.kind {
+            EntryKind::Folder => folders.push((from, local)),
+            EntryKind::File => self.files.push(file(from, local)),
+            EntryKind::Link => self.links.push(file(from, local)),
+            EntryKind::Other => self.skipped += 1,
+        }
+        Ok(())
+    }
+}
+
+/// Whether the last name of a place is a glob pattern.
+pub(super) fn is_pattern(place: &Location) -> bool {
+    let name = place.path.split_last();
+    name.is_ok_and(|(_, name)| name.contains(['*', '?', '[']))
+}
+
+/// What has a name that matches the last one of `pattern`; an error if nothing does.
+pub(super) fn matching(
+    gateway: &Gateway,
+    pattern: &Location,
+) -> anyhow::Result<Vec<(Location, Entry)>> {
+    let (path, name) = pattern.path.split_last()?;
+    let folder = Location {
+        site: pattern.site.clone(),
+        path,
+        folder: true,
+    };
+    let (mut entries, _) = entries(gateway, &folder)?;
+    entries.retain(|entry| glob::matches(name.as_bytes(), entry.name.as_bytes()));
+    if entries.is_empty() {
+        bail!("nothing there matches {pattern}");
+    }
+    let place = |entry: Entry| Ok((within(&folder, &entry)?, entry));
+    entries.into_iter().map(place).collect()
+}
+
+/// The place of an entry. Its name is a peer's: it must be one name, and below the folder.
+fn within(folder: &Location, entry: &Entry) -> anyhow::Result<Location> {
+    let place = folder
+        .within(&entry.name)
+        .context("a name in the listing")?;
+    if place.path.split_last()?.1 != entry.name {
+        bail!("{folder}: a name with a slash in the listing");
+    }
+    Ok(place)
 }
 
 fn entries(gateway: &Gateway, folder: &Location) -> anyhow::Result<(Vec<Entry>, u64)> {

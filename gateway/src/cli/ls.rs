@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::Globals;
+use super::{Globals, far_tree};
 use crate::bulk::control::client::Gateway;
 use crate::bulk::location::Location;
 use crate::bulk::printable;
@@ -15,7 +15,7 @@ use crate::bulk::store::{Entry, EntryKind, Mtime};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which folder or file: SITE:[PATH]
+    /// Which folder or file: SITE:[PATH]; the last name may be a pattern, as in west:dumps/*.sql
     #[arg(value_name = "SITE:[PATH]")]
     of: Location,
     /// How long to wait for a link that is down
@@ -29,6 +29,13 @@ pub(super) struct Args {
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let wait = Duration::from_secs(args.wait);
     let gateway = Gateway::new(&globals.layout().socket(), wait);
+    if far_tree::is_pattern(&args.of) {
+        let found = far_tree::matching(&gateway, &args.of)?;
+        let entries: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
+        // Whoever reads it may have seen enough.
+        print(&entries, args.json).ok();
+        return Ok(());
+    }
     let mut after = String::new();
     loop {
         let failing = || format!("strait ls {}", args.of);

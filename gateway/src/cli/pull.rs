@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use super::Globals;
 use super::display::{Display, Meter};
-use super::far_tree::{self, FarFile};
+use super::far_tree::{self, FarFile, FarTree};
 use super::local_file::{self, LocalFile};
 use super::transfer::{Brake, Options};
 use crate::bulk::control::Progress;
@@ -18,7 +18,7 @@ use crate::bulk::store::FileMeta;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which file; with a slash at its end, all files of a folder
+    /// Which file; with a slash at its end, all files of a folder. The last name may be a pattern, as in west:dumps/*.sql
     #[arg(value_name = "SITE:PATH")]
     from: Location,
     /// Where to, a file or a folder; `-` is standard output
@@ -31,8 +31,9 @@ pub(super) struct Args {
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let gateway = args.options.gateway(globals);
     let failing = || format!("pull {}", args.from);
-    match (args.from.folder, args.to == Path::new("-")) {
-        (true, true) => bail!("a folder cannot go to standard output: name a file in it"),
+    let many = args.from.folder || far_tree::is_pattern(&args.from);
+    match (many, args.to == Path::new("-")) {
+        (true, true) => bail!("many files cannot go to standard output: name one"),
         (true, false) => pull_folder(&gateway, &args),
         (false, true) if args.options.json => {
             bail!("--json and the file would mix on standard output: name a FILE")
@@ -62,7 +63,10 @@ fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Re
 }
 
 fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
-    let tree = far_tree::list(gateway, &args.from, &args.to)?;
+    let tree = match far_tree::is_pattern(&args.from) {
+        true => FarTree::matching(gateway, &args.from, &args.to)?,
+        false => FarTree::of(gateway, &args.from, &args.to)?,
+    };
     let (files, links, skipped) = (tree.files, tree.links, tree.skipped);
     let length = files.iter().map(|file| file.length).sum();
     let display = Display::new(&args.options, files.len(), Some(length));

@@ -13,7 +13,7 @@ use crate::bulk::location::Location;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which files
+    /// Which files; the last name may be a pattern, as in west:dumps/*.sql
     #[arg(required = true, value_name = "SITE:PATH")]
     files: Vec<Location>,
     /// Remove folders with all that is in them
@@ -27,20 +27,35 @@ pub(super) struct Args {
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let wait = Duration::from_secs(args.wait);
     let gateway = Gateway::new(&globals.layout().socket(), wait);
-    let mut failed = 0;
-    for file in &args.files {
-        let removed = match args.recursive {
-            true => remove_all(&gateway, file),
-            false => gateway.remove(file).map_err(Into::into),
+    let (mut failed, mut all) = (0, 0);
+    for named in &args.files {
+        let files = match far_tree::is_pattern(named) {
+            true => far_tree::matching(&gateway, named).map(|found| {
+                let places = found.into_iter().map(|(place, _)| place.as_file());
+                places.collect()
+            }),
+            false => Ok(vec![named.clone()]),
         };
-        if let Err(error) = removed {
-            eprintln!("strait rm: {file}: {error:#}");
+        let files = files.unwrap_or_else(|error| {
+            eprintln!("strait rm: {named}: {error:#}");
             failed += 1;
+            Vec::new()
+        });
+        all += files.len().max(1);
+        for file in files {
+            let removed = match args.recursive {
+                true => remove_all(&gateway, &file),
+                false => gateway.remove(&file).map_err(Into::into),
+            };
+            if let Err(error) = removed {
+                eprintln!("strait rm: {file}: {error:#}");
+                failed += 1;
+            }
         }
     }
     match failed {
         0 => Ok(()),
-        failed => bail!("rm: {failed} of {} not removed", args.files.len()),
+        failed => bail!("rm: {failed} of {all} not removed"),
     }
 }
 
@@ -58,7 +73,7 @@ fn remove_all(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
         links,
         folders,
         ..
-    } = far_tree::list(gateway, place, Path::new(""))?;
+    } = FarTree::of(gateway, place, Path::new(""))?;
     files.extend(links);
     let remove = |place: &Location| -> anyhow::Result<()> {
         let removed = gateway.remove(&place.clone().as_file());

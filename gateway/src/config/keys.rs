@@ -16,6 +16,7 @@ use super::resolved::{
 use super::section::{Located, Section};
 use super::syncs;
 use super::values;
+use super::windows;
 use crate::bulk::FileRule;
 use crate::forward::AllowRule;
 use crate::grid::{LogLimits, SnapshotRules};
@@ -66,6 +67,7 @@ pub(super) fn read(
     let allow = read_forwarding(top.table(report, "forwarding"), report);
     let sections = top.tables(report, "forward");
     let forwards = forwards::read(sections, report, &mut places);
+    let windows = windows::read(top.tables(report, "window"), report);
     let compression = read_compression(top.table(report, "compression"), report);
     let sections = top.tables(report, "peer");
     let peers = read_peers(sections, report, &mut places);
@@ -87,6 +89,7 @@ pub(super) fn read(
         syncs,
         allow,
         forwards,
+        windows,
         compression,
         peers,
     })

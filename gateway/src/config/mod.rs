@@ -18,6 +18,7 @@ mod template;
 mod tests;
 mod token;
 mod values;
+mod windows;
 
 use std::path::Path;
 
@@ -28,7 +29,7 @@ pub use errors::{ConfigErrors, Mistake};
 pub use quantity::{ByteSize, ParseQuantityError, Rate};
 pub use resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
-    OnFull, Password, SnapshotSettings,
+    OnFull, Password, SnapshotSettings, Window,
 };
 pub use template::Template;
 pub use token::{PairToken, ParseTokenError, fingerprint};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use strait_transport::{PeerConfig, SiteName};
+use strait_transport::{Class, PeerConfig, SiteName};
 
 use crate::bulk::FileRule;
 use crate::bulk::sync::SyncSettings;
@@ -39,6 +39,8 @@ pub struct Config {
     pub allow: Vec<AllowRule>,
     /// Listeners whose connections go to a peer.
     pub forwards: Vec<ForwardSettings>,
+    /// When a class may use less of each link: the first that matches counts.
+    pub windows: Vec<Window>,
     /// How hard literals are compressed.
     pub compression: CompressionLevel,
     /// Who we have a link to; sites and keys are all different.
@@ -159,6 +161,19 @@ pub struct BulkSettings {
     pub group: Option<u32>,
 }
 
+/// Hours, in UTC, in which a class may use less of each link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Since midnight; up to a day.
+    pub from: Duration,
+    /// The same. Not after `from`: on the next day.
+    pub to: Duration,
+    /// Bulk or interactive.
+    pub class: Class,
+    /// Bits a second on each link; 0: nothing goes.
+    pub bits_s: u64,
+}
+
 /// How hard literals are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CompressionLevel {
@@ -189,6 +204,7 @@ impl Config {
             syncs: Vec::new(),
             allow: Vec::new(),
             forwards: Vec::new(),
+            windows: Vec::new(),
             compression: CompressionLevel::default(),
             peers: Vec::new(),
         }

@@ -171,6 +171,14 @@ level = "adaptive"
 # settle_s = 5                        # unchanged for so long: whole
 # remove = false                      # true: removed here once it is safe there
 
+# Hours, in UTC, in which a class may use less of each link; the first that matches counts.
+#
+# [[window]]
+# from = "08:00"
+# to = "18:00"                        # before `from`: on the next day
+# class = "bulk"                      # or "interactive"
+# rate = "20Mbit/s"                   # or "closed": nothing of it goes
+
 [forwarding]
 # What peers may have this gateway connect to for their forwards: a list like
 #   "127.0.0.1:5432", "db.internal:*", "10.0.0.0/8:443"

@@ -92,12 +92,23 @@ fn a_name_is_enough_and_everything_can_be_said() {
          \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
     );
     let file = "[[file]]\npattern = \"dumps/*\"\nkeep_newest = 2\nkeep_days = 3\n";
-    let text = text + file;
+    let window =
+        "[[window]]\nfrom = \"22:30\"\nto = \"06:00\"\nclass = \"bulk\"\nrate = \"closed\"\n";
+    let text = text + file + window;
     let forward = "[forwarding]\nallow = [\"db:5432\", \"[fd00::/8]:*\"]\n[[forward]]\nlisten = \
                    \"127.0.0.1:4\"\npeer = \"west\"\ntransparent = true\nclass = \"bulk\"\nbypass = \
                    \"direct\"\npatience_s = 3\nproxy_protocol = true\n";
     let config = check(&(text + forward)).unwrap();
     assert_eq!(config.allow.len(), 2);
+    let window = config.windows[0];
+    assert_eq!(
+        (window.from.as_secs(), window.to.as_secs()),
+        (81_000, 21_600)
+    );
+    assert_eq!(
+        (window.class, window.bits_s),
+        (strait_transport::Class::Bulk, 0)
+    );
     let (file, days) = (&config.files[0], std::time::Duration::from_secs(3 * 86_400));
     assert_eq!((file.newest, file.age), (Some(2), Some(days)));
     let forward = &config.forwards[0];
@@ -194,6 +205,21 @@ fn each_mistake_has_its_line_and_its_remedy() {
             "unknown key `zzz`; known here: site, listen",
         ),
         ("site = \"east\"\nsite = \"west\"", 2, "duplicate key"),
+        (
+            "site = \"east\"\n[[file]]\npattern = \"x\"",
+            2,
+            "nothing of these files would be kept; say how many",
+        ),
+        (
+            "site = \"east\"\n[[window]]\nto = \"09:00\"\nclass = \"bulk\"\nrate = \"closed\"\nfrom = \"8:00\"",
+            6,
+            "is no time of the day; write it like \"08:30\"",
+        ),
+        (
+            "site = \"east\"\n[[window]]\nfrom = \"08:00\"\nto = \"24:00\"\nclass = \"control\"\nrate = \"closed\"",
+            5,
+            "is no class that can wait",
+        ),
         ("site = \"east", 1, "toml.io"),
         (
             "site = \"east\"\nlisten = 1",

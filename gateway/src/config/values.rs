@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use strait_transport::{Congestion, PublicKey, SiteName, Transport};
+use strait_transport::{Class, Congestion, PublicKey, SiteName, Transport};
 use toml::de::DeValue;
 
 use super::errors::Fault;
@@ -101,6 +102,48 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> 
 pub(super) fn rate(value: &DeValue<'_>) -> Result<u64, Fault> {
     let Rate(bits) = quantity(value, "a rate", "100Mbit/s", "kbit/s, Mbit/s or Gbit/s")?;
     within(bits, 10_000..=1_000_000_000_000, Rate)
+}
+
+/// A rate, or `"closed"`: 0.
+pub(super) fn window_rate(value: &DeValue<'_>) -> Result<u64, Fault> {
+    match value.as_str() {
+        Some("closed") => Ok(0),
+        Some(_) | None => rate(value),
+    }
+}
+
+/// `"08:30"`: since midnight, up to and with `"24:00"`.
+pub(super) fn time_of_day(value: &DeValue<'_>) -> Result<Duration, Fault> {
+    let fault = || {
+        let what = format!("{} is no time of the day", shown(value));
+        Fault::new(what, "write it like \"08:30\", in UTC")
+    };
+    let two_digits = |text: &str| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|_| digits)
+    };
+    let (hour, minute) = text(value, "\"08:30\"")?
+        .split_once(':')
+        .ok_or_else(fault)?;
+    match (two_digits(hour), two_digits(minute)) {
+        (Some(hour @ 0..=23), Some(minute @ 0..=59)) => {
+            Ok(Duration::from_secs(3600 * hour + 60 * minute))
+        }
+        (Some(24), Some(0)) => Ok(Duration::from_secs(86_400)),
+        _ => Err(fault()),
+    }
+}
+
+/// `"interactive"` or `"bulk"`.
+pub(super) fn window_class(value: &DeValue<'_>) -> Result<Class, Fault> {
+    match value.as_str() {
+        Some("interactive") => Ok(Class::Interactive),
+        Some("bulk") => Ok(Class::Bulk),
+        Some(_) | None => Err(Fault::new(
+            format!("{} is no class that can wait", shown(value)),
+            "write \"bulk\" or \"interactive\"",
+        )),
+    }
 }
 
 fn quantity<T: FromStr>(

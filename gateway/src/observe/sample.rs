@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::bulk::BulkFigures;
+use crate::bulk::{BulkFigures, SyncReport};
 use crate::datadir::Incarnation;
 use crate::forward::{FlowReport, ForwardReport, ForwardsReport};
 use crate::grid::GridStats;
@@ -73,6 +73,13 @@ pub(crate) fn status() -> Status {
             sending: 1,
             ..BulkFigures::default()
         },
+        syncs: vec![SyncReport {
+            dir: "/var/lib/dumps".to_owned(),
+            peer: "west".to_owned(),
+            shipped_files: 4,
+            failed: 1,
+            waiting_files: 2,
+        }],
         forwards: forwards(),
     }
 }

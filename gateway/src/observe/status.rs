@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkReport;
-use crate::bulk::BulkFigures;
+use crate::bulk::{BulkFigures, SyncReport};
 use crate::datadir::Incarnation;
 use crate::forward::ForwardsReport;
 use crate::grid::GridStats;
@@ -29,6 +29,9 @@ pub struct Status {
     pub history: HistoryReport,
     /// Files.
     pub bulk: BulkFigures,
+    /// Folders that are watched.
+    #[serde(default)]
+    pub syncs: Vec<SyncReport>,
     /// TCP connections that are carried.
     #[serde(flatten)]
     pub forwards: ForwardsReport,

@@ -5,6 +5,7 @@ mod reload;
 mod retention;
 mod snapshots;
 mod status;
+mod windows;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::bulk::sync::Syncs;
-use crate::bulk::{Bulk, BulkConfig};
+use crate::bulk::{Bulk, BulkConfig, SyncFigures};
 use crate::codec::{LinkDecoder, LinkEncoder};
 use crate::config::{CompressionLevel, Config, OnFull};
 use crate::datadir::DataDir;
@@ -121,6 +122,7 @@ impl Gateway {
             grid_address: resp.local_addr(),
             started: SystemTime::now(),
             peers,
+            syncs: SyncFigures::new(&config.syncs),
             config,
             grid,
             store,
@@ -132,7 +134,7 @@ impl Gateway {
         let http = observe::Server::bind(parts.config.listen.http, parts.clone()).await?;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,
-            syncs: Syncs::start(&parts.config.syncs, &dir.layout().socket())
+            syncs: Syncs::start(&parts.config.syncs, &parts.syncs, &dir.layout().socket())
                 .context("no thread to watch a folder")?,
             http_address: http.local_addr(),
             parts,
@@ -150,6 +152,7 @@ impl Gateway {
         gateway.take_snapshots();
         gateway.retain_logs();
         gateway.retain_files();
+        gateway.keep_to_windows();
         info!(
             site = %gateway.parts.config.site,
             link = %gateway.link_address(),
@@ -234,13 +237,7 @@ impl Gateway {
 
     fn retain_logs(&mut self) {
         let (retention, grid) = (self.parts.retention.clone(), self.parts.grid.clone());
-        let stop = self.stop_signal();
-        self.servers.spawn(async move {
-            tokio::select! {
-                () = retention.run(grid) => {}
-                () = stop => {}
-            }
-        });
+        self.run_until_stopped(retention.run(grid));
     }
 
     fn retain_files(&mut self) {
@@ -249,28 +246,34 @@ impl Gateway {
             return;
         }
         let rules = Arc::new(rules);
-        let stop = self.stop_signal();
-        let retain = async move {
+        self.run_until_stopped(async move {
             loop {
                 let (bulk, rules) = (bulk.clone(), rules.clone());
                 drop(tokio::task::spawn_blocking(move || bulk.retain(&rules)).await);
                 tokio::time::sleep(RETAIN_FILES_EVERY).await;
             }
-        };
-        self.servers.spawn(async move {
-            tokio::select! {
-                () = retain => {}
-                () = stop => {}
-            }
         });
+    }
+
+    fn keep_to_windows(&mut self) {
+        let windows = self.parts.config.windows.clone();
+        if !windows.is_empty() {
+            let links = self.parts.peers.links.iter();
+            let links = links.map(|link| link.handle.clone()).collect();
+            self.run_until_stopped(windows::run(windows, links));
+        }
     }
 
     fn take_snapshots(&mut self) {
         let (snapshots, grid) = (self.parts.snapshots.clone(), self.parts.grid.clone());
+        self.run_until_stopped(snapshots.run(grid));
+    }
+
+    fn run_until_stopped(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop_signal();
         self.servers.spawn(async move {
             tokio::select! {
-                () = snapshots.run(grid) => {}
+                () = task => {}
                 () = stop => {}
             }
         });

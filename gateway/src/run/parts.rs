@@ -10,7 +10,7 @@ use strait_transport::{LinkHandle, Phase, PublicKey};
 
 use super::retention::Retention;
 use super::snapshots::Snapshots;
-use crate::bulk::Bulk;
+use crate::bulk::{Bulk, SyncFigures};
 use crate::config::Config;
 use crate::datadir::Incarnation;
 use crate::forward::Forwards;
@@ -49,6 +49,7 @@ pub(super) struct Parts {
     pub(super) grid: Arc<Grid>,
     pub(super) store: Store,
     pub(super) bulk: Arc<Bulk>,
+    pub(super) syncs: SyncFigures,
     pub(super) forwards: Arc<Forwards>,
     pub(super) retention: Arc<Retention>,
     pub(super) snapshots: Arc<Snapshots>,

@@ -30,6 +30,7 @@ impl StatusSource for Parts {
             snapshots: self.snapshots.report(),
             history: self.history_report(),
             bulk: self.bulk.figures(),
+            syncs: self.syncs.report(),
             forwards: self.forwards.report(),
         }
     }

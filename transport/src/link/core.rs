@@ -2,11 +2,12 @@
 //! to each other. Nothing here waits.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::allowance::Allowance;
 use super::events::{LinkEvent, PeerInfo};
 use super::telemetry::Telemetry;
 use crate::class::Class;
@@ -85,6 +86,7 @@ pub(super) struct Core {
     jobs: VecDeque<EncoderJob>,
     outgoing: [VecDeque<Outgoing>; Class::COUNT],
     outgoing_bytes: [usize; Class::COUNT],
+    allowances: [Allowance; Class::COUNT],
     missing: Vec<(Class, Number)>,
     /// The peer should dial anew.
     wants_renewal: bool,
@@ -110,6 +112,7 @@ impl Core {
             jobs: VecDeque::new(),
             outgoing: Default::default(),
             outgoing_bytes: [0; Class::COUNT],
+            allowances: Default::default(),
             missing: Vec::new(),
             wants_renewal: false,
             ledgers: [Ledger::default(); Class::COUNT],
@@ -281,20 +284,36 @@ impl Core {
 
     // The encoder.
 
-    pub(super) fn next_job(&mut self) -> Option<EncoderJob> {
+    pub(super) fn next_job(&mut self, now: Instant) -> Option<EncoderJob> {
         if let Some(job) = self.jobs.pop_front() {
             return Some(job);
         }
         if !self.is_up {
             return None;
         }
-        let room = self.outgoing_bytes.map(|bytes| bytes < OUTGOING_BYTES_MAX);
+        let has_room = |class: Class| {
+            self.outgoing_bytes[class.index()] < OUTGOING_BYTES_MAX
+                && self.allowances[class.index()].is_open(now)
+        };
+        let room = Class::ALL.map(has_room);
         let transmit = self.session.poll_transmit(room)?;
         Some(EncoderJob::Encode(self.generation, transmit))
     }
 
+    /// When time alone lets another batch go.
+    pub(super) fn opens_at(&self, now: Instant) -> Option<Instant> {
+        let opens = self.allowances.iter();
+        opens.filter_map(|allowance| allowance.opens_at(now)).min()
+    }
+
+    /// So many bits a second of a class may go; `None`: any number.
+    pub(super) fn set_allowance(&mut self, class: Class, bits_s: Option<u64>) {
+        self.allowances[class.index()].set(bits_s);
+    }
+
     pub(super) fn put_encoded(
         &mut self,
+        now: Instant,
         generation: Generation,
         batch: Transmit,
         encoded: EncodedBatch,
@@ -325,6 +344,7 @@ impl Core {
         }
         self.ledgers[class.index()].count(encoded.literal_bytes, compressed, wire_bytes);
         self.levels[class.index()] = encoded.level;
+        self.allowances[class.index()].spend(now, wire_bytes);
         self.outgoing_bytes[class.index()] += wire_bytes;
         self.outgoing[class.index()].push_back(outgoing);
     }

@@ -1,6 +1,7 @@
 //! The encoder's thread.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::core::EncoderJob;
 use super::shared::Shared;
@@ -25,7 +26,8 @@ pub(super) fn run(link: &Arc<Shared>, mut encoder: Box<dyn Encode>) {
                     raw: &batch.raw,
                 });
                 let class = batch.class;
-                link.lock().put_encoded(generation, batch, encoded);
+                link.lock()
+                    .put_encoded(Instant::now(), generation, batch, encoded);
                 link.outgoing[class.index()].notify_one();
                 link.room[class.index()].notify_waiters();
             }
@@ -39,9 +41,11 @@ fn next_job(link: &Shared) -> Option<EncoderJob> {
         if core.closed {
             return None;
         }
-        if let Some(job) = core.next_job() {
+        let now = Instant::now();
+        if let Some(job) = core.next_job(now) {
             return Some(job);
         }
-        link.wait_encode(&mut core);
+        let until = core.opens_at(now);
+        link.wait_encode(&mut core, until);
     }
 }

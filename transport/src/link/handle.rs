@@ -52,6 +52,13 @@ impl LinkHandle {
         status(&self.link.lock())
     }
 
+    /// Lets no more than so many bits a second of a class's encoded batches go, on average; 0:
+    /// none. `None`, as at first: as many as the link carries.
+    pub fn set_class_rate(&self, class: Class, bits_s: Option<u64>) {
+        self.link.lock().set_allowance(class, bits_s);
+        self.link.encode.notify_one();
+    }
+
     /// Drops the connection and stops dialing and answering until [`LinkHandle::resume`].
     /// The session survives.
     pub fn pause(&self) {

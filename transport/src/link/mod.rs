@@ -5,6 +5,7 @@
 //! them and the state they all share (`core`). Meanwhile `scout` looks for a better pair, and
 //! `carry` goes over to it.
 
+mod allowance;
 mod backoff;
 mod callers;
 mod carry;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
@@ -71,9 +72,12 @@ impl Shared {
         self.core.lock()
     }
 
-    /// Waits for a bell while holding the lock that its work is behind.
-    pub(super) fn wait_encode(&self, core: &mut MutexGuard<'_, Core>) {
-        self.encode.wait(core);
+    /// Waits for a bell, or until a time, while holding the lock that its work is behind.
+    pub(super) fn wait_encode(&self, core: &mut MutexGuard<'_, Core>, until: Option<Instant>) {
+        match until {
+            Some(until) => drop(self.encode.wait_until(core, until)),
+            None => self.encode.wait(core),
+        }
     }
 
     pub(super) fn ack(&self, ticket: AckTicket) {

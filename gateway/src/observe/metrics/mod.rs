@@ -144,6 +144,11 @@ impl Collector for Snapshot {
         write(out, tables::TRANSPORT, &transports)?;
         write(out, tables::CLASS, &classes)?;
         write(out, tables::STREAM, &streams)?;
+        let syncs = status.syncs.iter().map(|sync| {
+            let dir = ("dir", sync.dir.clone());
+            (vec![site(), ("link", sync.peer.clone()), dir], sync)
+        });
+        write(out, tables::SYNC, &syncs.collect::<Vec<_>>())?;
         let forwards = status.forwards.forwards.iter().map(|forward| {
             let listen = ("listen", forward.listen.clone());
             (

@@ -2,6 +2,7 @@
 //! docs/OPERATING.md lists the same names; a test keeps the two together.
 
 use super::{Metric, Value, counter, gauge};
+use crate::bulk::SyncReport;
 use crate::forward::ForwardReport;
 use crate::observe::link::{ClassReport, LinkPhase, LinkReport, StreamReport};
 use crate::observe::process::ProcessFigures;
@@ -446,6 +447,22 @@ pub(super) const PROCESS: &[Metric<ProcessFigures>] = &[
         "process_open_fds",
         "Open file descriptors of this process",
         |p| some(p.open_fds),
+    ),
+];
+
+pub(super) const SYNC: &[Metric<SyncReport>] = &[
+    counter(
+        "strait_sync_shipped_files",
+        "Files that the peer has taken",
+        |s| some(s.shipped_files),
+    ),
+    counter("strait_sync_failed", "Attempts that failed", |s| {
+        some(s.failed)
+    }),
+    gauge(
+        "strait_sync_waiting_files",
+        "Files that are whole and not yet at the peer",
+        |s| some(s.waiting_files),
     ),
 ];
 
