@@ -1,10 +1,15 @@
 //! One direction's history: an append-only log of bytes by position, the newest in memory and all
 //! of it on disk, where there is one.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Deref;
+mod ahead;
+mod held;
 
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use self::ahead::Ahead;
+pub(crate) use self::ahead::Overlap;
+pub(crate) use self::held::{Absent, Held};
 use super::cold::Cold;
 use super::disk::Disk;
 use super::{ChunkNote, Extent, HistoryEvent, HistoryId, Position};
@@ -39,9 +44,7 @@ pub(crate) struct Ledger {
     oldest: Position,
     tail: Position,
     blocks: VecDeque<Block>,
-    ahead: BTreeMap<Position, Vec<u8>>,
-    ahead_bytes: usize,
-    ahead_bytes_max: usize,
+    ahead: Ahead,
     bytes_max: u64,
     cold: Option<Cold>,
     /// What is below is on disk.
@@ -57,62 +60,12 @@ struct Block {
     used: Cell<bool>,
 }
 
-/// Why bytes of history can't be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
-    /// Before the oldest byte kept, or damaged on disk.
-    Evicted,
-    /// In a gap, or past the end: still in flight.
-    InFlight,
-}
-
-/// The peer appends where something else already stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Overlap;
-
-/// Bytes of history: in memory, or just read from disk.
-#[derive(Debug)]
-pub(crate) enum Held<'a> {
-    Hot(&'a [u8]),
-    Cold(bytes::Bytes),
-}
-
-impl Deref for Held<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Hot(bytes) => bytes,
-            Self::Cold(bytes) => bytes,
-        }
-    }
-}
-
-impl Held<'_> {
-    /// At most the first `len` bytes.
-    pub(crate) fn first(self, len: usize) -> Self {
-        match self {
-            Self::Hot(bytes) => Self::Hot(&bytes[..bytes.len().min(len)]),
-            Self::Cold(bytes) => Self::Cold(bytes.slice(..bytes.len().min(len))),
-        }
-    }
-
-    /// At most the last `len` bytes.
-    pub(crate) fn last(self, len: usize) -> Self {
-        let from = self.len() - self.len().min(len);
-        match self {
-            Self::Hot(bytes) => Self::Hot(&bytes[from..]),
-            Self::Cold(bytes) => Self::Cold(bytes.slice(from..)),
-        }
-    }
-}
-
 impl Ledger {
     /// A history in memory only.
     pub(crate) fn in_memory(share: Share) -> Self {
         let mut ledger = Self::default();
         ledger.bytes_max = share.memory_bytes_max;
-        ledger.ahead_bytes_max = (share.memory_bytes_max / AHEAD_PART) as usize;
+        ledger.ahead = Ahead::with_room((share.memory_bytes_max / AHEAD_PART) as usize);
         ledger
     }
 
@@ -150,18 +103,18 @@ impl Ledger {
 
     /// Whether `len` bytes at `at` would be more than may be held ahead of a gap.
     pub(crate) fn is_too_far_ahead(&self, at: Position, len: usize) -> bool {
-        at > self.tail && self.ahead_bytes + len > self.ahead_bytes_max
+        at > self.tail && !self.ahead.has_room(len)
     }
 
     /// Bytes of history held, wherever.
     pub(crate) fn held_bytes(&self) -> u64 {
-        (self.tail.since(self.oldest) + self.ahead_bytes) as u64
+        (self.tail.since(self.oldest) + self.ahead.bytes()) as u64
     }
 
     /// Bytes of history in memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let cached = self.cold.as_ref().map_or(0, Cold::cached_bytes);
-        (self.blocks.len() * BLOCK_BYTES + self.ahead_bytes + cached) as u64
+        (self.blocks.len() * BLOCK_BYTES + self.ahead.bytes() + cached) as u64
     }
 
     /// Bytes of the files on disk.
@@ -207,7 +160,7 @@ impl Ledger {
             cold.disk.reset(id, epoch);
         }
         let mut fresh = Self::default();
-        (fresh.bytes_max, fresh.ahead_bytes_max) = (self.bytes_max, self.ahead_bytes_max);
+        (fresh.bytes_max, fresh.ahead) = (self.bytes_max, self.ahead.emptied());
         (fresh.identity, fresh.cold) = (Some((id, epoch)), cold);
         *self = fresh;
     }
@@ -309,29 +262,17 @@ impl Ledger {
         if bytes.is_empty() {
             return Ok(());
         }
-        if at == self.tail {
-            if self
-                .ahead
-                .first_key_value()
-                .is_some_and(|(next, _)| *next < at.after(bytes.len()))
-            {
-                return Err(Overlap);
-            }
-            self.append(bytes);
-            self.close_gap();
-            return Ok(());
+        if at > self.tail {
+            return self.ahead.insert(at, bytes);
         }
-        let end = at.after(bytes.len());
-        let before = self.ahead.range(..end).next_back();
-        match before {
-            Some((start, held)) if *start == at && held == bytes => Ok(()),
-            Some((start, held)) if start.after(held.len()) > at => Err(Overlap),
-            Some(_) | None => {
-                self.ahead_bytes += bytes.len();
-                self.ahead.insert(at, bytes.to_vec());
-                Ok(())
-            }
+        if self.ahead.begins_before(at.after(bytes.len())) {
+            return Err(Overlap);
         }
+        self.append(bytes);
+        while let Some(bytes) = self.ahead.take(self.tail) {
+            self.append(&bytes);
+        }
+        Ok(())
     }
 
     /// A batch sent again appends what is there already, and only that.
@@ -347,17 +288,6 @@ impl Ledger {
             Ok(()) if held == bytes => Ok(()),
             Err(Absent::Evicted) => Ok(()),
             Ok(()) | Err(Absent::InFlight) => Err(Overlap),
-        }
-    }
-
-    fn close_gap(&mut self) {
-        while let Some(entry) = self.ahead.first_entry() {
-            if *entry.key() != self.tail {
-                return;
-            }
-            let bytes = entry.remove();
-            self.ahead_bytes -= bytes.len();
-            self.append(&bytes);
         }
     }
 
@@ -446,7 +376,7 @@ impl Ledger {
             let held = if within {
                 self.following(at)
             } else {
-                Held::Hot(self.following_ahead(at))
+                Held::Hot(self.ahead.following(at))
             };
             let take = held.len().min(end.since(at));
             if take == 0 {
@@ -460,13 +390,6 @@ impl Ledger {
             at = at.after(take);
         }
         Ok(())
-    }
-
-    fn following_ahead(&self, at: Position) -> &[u8] {
-        let before = self.ahead.range(..=at).next_back();
-        before
-            .and_then(|(start, bytes)| bytes.get(at.since(*start)..))
-            .unwrap_or(&[])
     }
 
     /// Lets go of everything below `floor`.
@@ -490,8 +413,7 @@ impl Ledger {
 
     /// Cuts back to `tail`, as the handshake after a broken connection asks.
     pub(crate) fn truncate(&mut self, tail: Position) {
-        self.ahead.clear();
-        self.ahead_bytes = 0;
+        self.ahead = self.ahead.emptied();
         if tail >= self.tail {
             return;
         }
@@ -530,7 +452,12 @@ impl Ledger {
             return;
         }
         let mut block = vec![0; self.tail.since(self.base)];
-        let begin = self.base.max(self.oldest);
+        // What was evicted too: a stretch that was cut is written anew, whole.
+        let oldest = self
+            .cold
+            .as_ref()
+            .map_or(self.hot, |cold| cold.disk.oldest());
+        let begin = self.base.max(oldest);
         while let Some(cold) = self.cold.as_ref().filter(|_| self.hot > begin) {
             let from = Position((self.hot.0 - 1) / WRITE_BYTES * WRITE_BYTES).max(begin);
             let mut stretch = Vec::new();

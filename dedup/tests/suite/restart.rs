@@ -94,19 +94,20 @@ fn history_outlives_both_ends() {
     assert!(again < 30_000, "{again} B after two restarts");
 }
 
+/// As after a crash that lost the newest bytes.
+fn halve_last_segment(dir: &Path) {
+    let last = segments(dir).pop().expect("segments");
+    let file = fs::File::options().write(true).open(&last).expect("opens");
+    let len = file.metadata().expect("there").len();
+    file.set_len(len / 2).expect("cut");
+}
+
 #[test]
 fn a_sender_that_lost_its_newest_bytes_goes_on_from_what_it_has() {
     let sites = Sites::new();
     let data = noise(3, 20 << 20);
     send(&mut sites.start(), 0, &data);
-    let last = segments(sites.sender.path()).pop().expect("segments");
-    let len = fs::metadata(&last).expect("there").len();
-    fs::File::options()
-        .write(true)
-        .open(&last)
-        .expect("opens")
-        .set_len(len / 2)
-        .expect("cut");
+    halve_last_segment(sites.sender.path());
     let mut wire = sites.start();
     wire.reconnect();
     let again = send(&mut wire, 0, &data);
@@ -123,14 +124,7 @@ fn a_receiver_that_lost_its_newest_bytes_is_sent_those() {
     let sites = Sites::new();
     let data = noise(4, 20 << 20);
     send(&mut sites.start(), 0, &data);
-    let last = segments(sites.receiver.path()).pop().expect("segments");
-    let len = fs::metadata(&last).expect("there").len();
-    fs::File::options()
-        .write(true)
-        .open(&last)
-        .expect("opens")
-        .set_len(len / 2)
-        .expect("cut");
+    halve_last_segment(sites.receiver.path());
     let mut wire = sites.start();
     let again = send(&mut wire, 0, &data);
     assert!(

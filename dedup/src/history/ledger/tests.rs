@@ -22,7 +22,7 @@ fn check(ledger: &Ledger, from: u64, to: u64) {
     };
     let mut out = Vec::new();
     assert_eq!(ledger.read(extent, &mut out), Ok(()));
-    assert_eq!(out, bytes(from, extent.len));
+    assert!(out == bytes(from, extent.len), "{from}..{to}");
 }
 
 #[test]
@@ -106,6 +106,27 @@ fn what_is_used_again_stays_in_memory() {
         len: 10,
     };
     assert_eq!(ledger.read(unused, &mut Vec::new()), Err(Absent::Evicted));
+}
+
+/// A stretch that is written anew after a truncation keeps what of it was evicted before: the next
+/// start finds that again.
+#[test]
+fn a_truncation_puts_no_zeros_where_bytes_were_evicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = on_disk(dir.path());
+    ledger.reset(HistoryId([1; 16]), 0);
+    ledger.append(&bytes(0, 3 << 20));
+    let (stretch, tail) = (15 * WRITE_BYTES, 15 * WRITE_BYTES + 20_000);
+    ledger.evict_below(Position(stretch + 10_000));
+    ledger.truncate(Position(tail));
+    assert!(ledger.written < ledger.oldest, "the stretch is cut");
+    drop(ledger);
+    let ledger = on_disk(dir.path());
+    assert_eq!(
+        (ledger.oldest(), ledger.tail()),
+        (Position(0), Position(tail))
+    );
+    check(&ledger, stretch, tail);
 }
 
 /// The history as a plain row of bytes.
