@@ -24,7 +24,7 @@ mod wire;
 
 pub use chunker::chunk_lengths;
 pub use decoder::{DecodeError, Decoder, Decoding};
-pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level};
+pub use encoder::{EncodeOptions, EncodeStats, Encoded, Encoder, HelloError, Level, is_noise};
 pub use history::HistoryEvent;
 pub use link::{Recovery, Store, StoreConfig, StoreFigures};
 pub use storage::{FileSystem, Storage, StoredFile};

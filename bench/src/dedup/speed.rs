@@ -1,5 +1,6 @@
 //! `strait-bench dedup speed`: how fast one thread encodes and decodes, beside what the work costs at
-//! the least: chunking and BLAKE3 of every byte, or zstd alone. Both take turns, round by round.
+//! the least: chunking and BLAKE3 of every byte, or zstd alone; and what telling noise costs beside
+//! compressing. Both take turns, round by round.
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
 use std::hint::black_box;
@@ -87,17 +88,38 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         },
     )?;
     for (case, data) in [("noise again", &noise), ("text again", &text)] {
-        let mut link = open()?;
-        pass(&mut link, 0, data, [None; 2])?;
-        let mut stream = 0;
+        let mut passes = 0;
+        let mut link = None;
         race(case, data, hashed, &mut || {
-            stream += 1;
-            pass(&mut link, stream, data, [Some(2.0); 2])
+            let link = match &mut link {
+                Some(link) => link,
+                none => {
+                    let link = none.insert(open()?);
+                    pass(link, 0, data, [None; 2])?;
+                    link
+                }
+            };
+            passes += 1;
+            pass(link, passes, data, [Some(2.0); 2])
         })?;
     }
     race("fresh noise", &noise, hashed, &mut || {
         pass(&mut open()?, 0, &noise, [Some(0.9), None])
     })?;
+    let compressed = Reference("zstd -3 alone", &|data| zstd(data, 3));
+    for (case, data) in [("text, told from noise", &text), ("noise, told", &noise)] {
+        race(case, data, compressed, &mut || {
+            let begin = CpuInstant::now();
+            data.chunks(BATCH_BYTES_MAX).for_each(|batch| {
+                black_box(strait_dedup::is_noise(batch));
+            });
+            Ok(vec![Part {
+                what: "tell",
+                time: begin.elapsed(),
+                aim: Some(100.0),
+            }])
+        })?;
+    }
     for level in [3, 6] {
         let case = format!("fresh text, level {level}");
         let name = format!("zstd -{level} alone");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::history::{Extent, HistoryId};
+use crate::wire::Compressor;
 use crate::wire::plan::Run;
 use crate::{Store, StoreConfig};
 
@@ -82,8 +83,8 @@ impl Forged {
         let mut forged = Self::literal(start, bytes(literal_len));
         forged.head.compressed = true;
         forged.plan.appends = Vec::new();
-        let mut frame = Vec::new();
-        let frame = body::compress(inflated, 0, 3, &mut frame).expect("it shrinks");
+        let mut compressor = Compressor::default();
+        let frame = body::compress(&mut compressor, inflated, 0, 3).expect("it shrinks");
         forged.body = frame.to_vec();
         forged
     }

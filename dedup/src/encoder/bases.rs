@@ -34,6 +34,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) raw_len: usize,
     pub(crate) novel: &'a [Novel],
     pub(crate) tail: &'a Tail,
+    /// Most bytes of it.
+    pub(crate) reach: usize,
     pub(crate) view: View<'a>,
     pub(crate) horizon: &'a dyn Fn(Position) -> Position,
 }
@@ -73,7 +75,7 @@ impl Choice<'_> {
             }
             before = next;
         }
-        let room = left.min(literal_len.max(TAIL_BYTES_MIN));
+        let room = left.min(literal_len.max(TAIL_BYTES_MIN)).min(self.reach);
         // The stream's own tail goes last: nearest to the literals, cheapest to point at.
         let tail = self.tail.newest(room).into_iter();
         let tail = tail

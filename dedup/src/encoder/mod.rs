@@ -10,6 +10,7 @@ mod floor;
 mod in_flight;
 mod level;
 mod noise;
+mod reach;
 mod reverse;
 mod scan;
 mod streams;
@@ -29,6 +30,7 @@ use self::floor::Floor;
 use self::in_flight::{Flight, InFlight};
 pub use self::level::Level;
 use self::level::Leveller;
+pub use self::noise::is_noise;
 use self::reverse::Reverse;
 use self::scan::Scan;
 use self::streams::Streams;
@@ -38,7 +40,7 @@ use crate::history::{Extent, Gone, HistoryId, Position, View};
 use crate::link::Link;
 use crate::wire::batch::{self, Head, Identity};
 use crate::wire::hello::{Hello, Refused};
-use crate::wire::{self, body};
+use crate::wire::{self, Compressor, body};
 use crate::{BatchId, HistoryEvent};
 
 /// What the caller says about a batch.
@@ -101,8 +103,7 @@ pub enum HelloError {
 struct Scratch {
     /// Bases and literals, at most 4 MiB.
     body: Vec<u8>,
-    /// A batch's compressed form, at most 1 MiB and a little.
-    compressed: Vec<u8>,
+    compressor: Compressor,
 }
 
 /// The sending half of a link. Runs on its own thread.
@@ -230,7 +231,7 @@ impl Encoder {
         let bases = if literal || noise {
             Bases::default()
         } else {
-            scan.choose_bases(&found, &stream.tail)
+            scan.choose_bases(&found, &stream.tail, stream.reach.bytes())
         };
         let start = lost.as_ref().map_or(sent.tail(), |lost| lost.start);
         let appends = match &lost {
@@ -262,32 +263,37 @@ impl Encoder {
         let draft = lay_out(view, start, raw, body, &found.matches, appends, bases);
         drop((sent, received));
         stream.courses = found.courses;
-        self.streams.put(options.id.stream, stream);
         // The peer could not resolve what the batch referred to: nothing refers to it again.
         for source in lost.into_iter().flat_map(|lost| lost.sources) {
             self.gone.insert(source);
         }
         self.link.note_chunks(self.tables.index.len());
-        let out = (!noise).then_some(&mut scratch.compressed);
-        let encoded = self.finish(options, raw, draft, out);
+        let compressor = &mut scratch.compressor;
+        if !noise {
+            stream.reach.settle(&draft, compressor);
+        }
+        let compressor = (!noise).then_some(compressor);
+        let encoded = self.finish(options, raw, draft, compressor);
+        stream.reach.met(encoded.stats);
+        self.streams.put(options.id.stream, stream);
         self.scratch = scratch;
         encoded
     }
 
-    /// Compresses the literals into `out`, or leaves them as they are without, and seals the batch.
+    /// Compresses the literals, or leaves them as they are without a compressor, and seals the batch.
     fn finish(
         &mut self,
         options: EncodeOptions,
         raw: &[u8],
         draft: Draft<'_>,
-        out: Option<&mut Vec<u8>>,
+        compressor: Option<&mut Compressor>,
     ) -> Encoded {
         let level = self
             .level
             .choose(raw.len(), draft.literals().len(), draft.prefix_len);
         let plan_bytes = draft.plan.write(draft.start, raw.len());
-        let compressed =
-            out.and_then(|out| body::compress(draft.body, draft.prefix_len, level, out));
+        let compressed = compressor
+            .and_then(|compressor| body::compress(compressor, draft.body, draft.prefix_len, level));
         let floor = self.floor.announced(self.in_flight.earliest());
         let head = Head {
             compressed: compressed.is_some(),

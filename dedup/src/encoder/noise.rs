@@ -18,8 +18,9 @@ const WINDOWS: usize = 4;
 const WINDOW_BYTES: usize = 2 << 10;
 const SEEN_BITS: u32 = 12;
 
-/// Whether `data` looks random throughout.
-pub(super) fn is_noise(data: &[u8]) -> bool {
+/// Whether `data`, a batch, looks random throughout, so that it is not worth compressing; less than
+/// 64 KiB never does. Public for measuring the test alone.
+pub fn is_noise(data: &[u8]) -> bool {
     data.len() >= NOISE_BYTES_MIN && pieces_are_random(data) && nothing_recurs(data)
 }
 

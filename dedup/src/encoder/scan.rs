@@ -143,8 +143,9 @@ impl Scan<'_> {
         found
     }
 
-    /// What the literals between the matches are to be compressed against.
-    pub(crate) fn choose_bases(&self, found: &Found, tail: &Tail) -> Bases {
+    /// What the literals between the matches are to be compressed against, with at most `reach` bytes
+    /// of the stream's tail.
+    pub(crate) fn choose_bases(&self, found: &Found, tail: &Tail, reach: usize) -> Bases {
         let literal_len = self.raw.len()
             - found
                 .matches
@@ -157,6 +158,7 @@ impl Scan<'_> {
             raw_len: self.raw.len(),
             novel: &found.novel,
             tail,
+            reach,
             view: self.view,
             horizon: &horizon,
         }

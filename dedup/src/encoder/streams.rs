@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 
 use super::courses::Courses;
+use super::reach::Reach;
 use crate::chunker::{FingerprintHasher, OpenChunk};
 use crate::history::{Extent, Position};
 
@@ -24,6 +25,7 @@ pub(crate) struct StreamState {
     /// The chunk that the last batch ended in.
     pub(crate) open: Option<OpenPiece>,
     pub(crate) tail: Tail,
+    pub(crate) reach: Reach,
 }
 
 /// The part of a chunk that earlier batches held.

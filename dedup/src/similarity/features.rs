@@ -7,6 +7,8 @@ const FEATURES: usize = 12;
 pub(crate) const SUPER_FEATURES: usize = 3;
 /// One hash in 64 is sampled: about 128 of an average chunk.
 const SAMPLE_MAX: u64 = u64::MAX >> 6;
+/// Only so much of a chunk is sampled: where it is aligned with those like it.
+const SAMPLED_BYTES_MAX: usize = 8 << 10;
 
 /// Three digests of a chunk's features; any one in common makes two chunks alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl Sampler {
     pub(crate) fn sample(&self, chunk: &[u8]) -> Option<SuperFeatures> {
         let mut features = [0; FEATURES];
         let (mut hash, mut last, mut sampled) = (0u64, 0, 0);
-        let mut rest = chunk;
+        let mut rest = &chunk[..chunk.len().min(SAMPLED_BYTES_MAX)];
         while let Some(at) = self.gear.scan(&mut hash, rest, SAMPLE_MAX) {
             rest = &rest[at..];
             if hash == last {
@@ -52,7 +54,7 @@ impl Sampler {
             }
             last = hash;
             sampled += 1;
-            for (feature, (factor, addend)) in features.iter_mut().zip(self.maps) {
+            for (feature, &(factor, addend)) in features.iter_mut().zip(&self.maps) {
                 *feature = (*feature).max(hash.wrapping_mul(factor).wrapping_add(addend));
             }
         }

@@ -1,6 +1,8 @@
 //! The body of a batch: plan and literals in one zstd frame, with the bases as its prefix.
 
-use zstd::zstd_safe::{CCtx, CParameter, DCtx};
+use zstd::zstd_safe::{CParameter, DCtx};
+
+use super::compressor::Compressor;
 
 /// Every zstd frame begins with these; they stay off the wire.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -11,43 +13,32 @@ const LARGE_BODY_BYTES: usize = 256 << 10;
 /// three. A larger long-match table makes up for it on text, tables and binaries alike.
 const LARGE_BODY: (i32, [CParameter; 2]) = (4, [CParameter::HashLog(19), CParameter::ChainLog(17)]);
 
-/// Compresses what follows `prefix_len` bytes of prefix in `buffer`, into `out`. `None` when that
-/// does not make it smaller.
+/// Compresses what follows `prefix_len` bytes of prefix in `buffer`. `None` when that does not make it
+/// smaller.
 ///
 /// Prefix and body lie in one buffer because zstd then goes on as in one stream; a prefix elsewhere
 /// is searched as an external dictionary, a third slower and to less effect.
 pub(crate) fn compress<'a>(
+    compressor: &'a mut Compressor,
     buffer: &[u8],
     prefix_len: usize,
     level: i32,
-    out: &'a mut Vec<u8>,
 ) -> Option<&'a [u8]> {
     let (prefix, body) = buffer.split_at_checked(prefix_len)?;
     if body.is_empty() {
         return None;
     }
-    let mut context = CCtx::try_create()?;
-    let parameters = [
+    let mut parameters = vec![
         CParameter::CompressionLevel(level),
         CParameter::ContentSizeFlag(false),
         CParameter::ChecksumFlag(false),
         CParameter::DictIdFlag(false),
     ];
-    for parameter in parameters {
-        context.set_parameter(parameter).ok()?;
-    }
     if level == LARGE_BODY.0 && body.len() > LARGE_BODY_BYTES {
-        for parameter in LARGE_BODY.1 {
-            context.set_parameter(parameter).ok()?;
-        }
+        parameters.extend(LARGE_BODY.1);
     }
-    if !prefix.is_empty() {
-        context.ref_prefix(prefix).ok()?;
-    }
-    out.clear();
-    out.reserve(zstd::zstd_safe::compress_bound(body.len()));
-    context.compress2(out, body).ok()?;
-    let frame = out.strip_prefix(&MAGIC)?;
+    let frame = compressor.compress(&parameters, prefix, body)?;
+    let frame = frame.strip_prefix(&MAGIC)?;
     (frame.len() < body.len()).then_some(frame)
 }
 
@@ -77,7 +68,8 @@ mod tests {
         let body = [&prefix[1000..30_000], b"and a little more"].concat();
         let compress = |prefix: &[u8], body: &[u8]| {
             let buffer = [prefix, body].concat();
-            compress(&buffer, prefix.len(), 3, &mut Vec::new()).map(<[u8]>::to_vec)
+            let mut compressor = Compressor::default();
+            compress(&mut compressor, &buffer, prefix.len(), 3).map(<[u8]>::to_vec)
         };
         let frame = compress(&prefix, &body).expect("it shrinks");
         assert!(frame.len() < 100, "{} bytes", frame.len());

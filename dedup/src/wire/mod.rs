@@ -3,10 +3,12 @@
 
 pub(crate) mod batch;
 pub(crate) mod body;
+mod compressor;
 pub(crate) mod hello;
 pub(crate) mod plan;
 mod varint;
 
+pub(crate) use compressor::Compressor;
 pub(crate) use varint::{Reader, put_varint, put_zigzag};
 
 /// Version of both forms.

@@ -6,6 +6,7 @@ mod crash;
 mod eviction;
 mod fuzz;
 mod golden;
+mod level;
 mod link;
 mod noise;
 mod restart;
