@@ -95,6 +95,9 @@ pub struct LinkReport {
     pub reconnects: u64,
     /// Times that a newer connection took over while the link was up.
     pub handovers: u64,
+    /// Times that the peer acknowledged nothing for a minute, with batches under way.
+    #[serde(default)]
+    pub stalls: u64,
     /// Why the last connection or dial failed.
     pub last_error: Option<String>,
     /// What went out, all classes together.
@@ -211,6 +214,7 @@ impl LinkReport {
             tcp_received_bytes: status.tcp_received_bytes,
             reconnects: status.reconnects,
             handovers: status.handovers,
+            stalls: status.stalls,
             last_error: status.last_error.clone(),
             ledger: ByteLedger::from(status.ledger),
             classes: status.classes.iter().map(ClassReport::from).collect(),

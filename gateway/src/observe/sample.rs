@@ -187,6 +187,7 @@ fn north() -> LinkReport {
         tcp_received_bytes: 0,
         reconnects: 0,
         handovers: 0,
+        stalls: 0,
         last_error: Some("timed out".to_owned()),
         ledger: ByteLedger::default(),
         classes: Vec::new(),

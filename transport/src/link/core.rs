@@ -94,6 +94,8 @@ pub(super) struct Core {
     /// Of each class's last batch.
     levels: [i32; Class::COUNT],
     stream_ledgers: HashMap<StreamId, Ledger>,
+    /// Batches that the peer has acknowledged.
+    acked_batches: u64,
     pub(super) telemetry: Telemetry,
 }
 
@@ -118,6 +120,7 @@ impl Core {
             ledgers: [Ledger::default(); Class::COUNT],
             levels: [0; Class::COUNT],
             stream_ledgers: HashMap::new(),
+            acked_batches: 0,
             telemetry: Telemetry::new(SystemTime::now()),
         }
     }
@@ -191,6 +194,13 @@ impl Core {
 
     pub(super) fn class_ledger(&self, class: Class) -> Ledger {
         self.ledgers[class.index()].with_gauge(self.session.outbox.gauge(class))
+    }
+
+    /// Batches that the peer has acknowledged so far, and that were sent and it has not.
+    pub(super) fn acked_and_unacked(&self) -> (u64, u64) {
+        let gauges = Class::ALL.map(|class| self.session.outbox.gauge(class));
+        let unacked = gauges.iter().map(|gauge| gauge.unacked_batches).sum();
+        (self.acked_batches, unacked)
     }
 
     /// False: the batch belonged to an earlier session.
@@ -416,6 +426,7 @@ impl Core {
             let mut acked = Vec::new();
             let outbox = &mut self.session.outbox;
             outbox.handle_acks(class, runs, &mut acked)?;
+            self.acked_batches += acked.len() as u64;
             self.jobs.extend(acked.into_iter().map(EncoderJob::Acked));
         }
         Ok(())

@@ -110,6 +110,7 @@ fn status(core: &Core) -> LinkStatus {
         tcp_received_bytes: traffic.tcp_received_bytes,
         reconnects: telemetry.ups.saturating_sub(1),
         handovers: telemetry.handovers,
+        stalls: telemetry.stalls,
         last_error: telemetry.last_error.clone(),
         ledger,
         classes,

@@ -22,6 +22,7 @@ mod pair;
 mod read;
 mod scout;
 mod shared;
+mod stall;
 mod telemetry;
 mod write;
 

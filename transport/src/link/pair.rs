@@ -14,6 +14,7 @@ use super::decoder::DecoderJob;
 use super::drain::Drain;
 use super::establish::Pair;
 use super::shared::Shared;
+use super::stall::Stall;
 use super::telemetry::Sample;
 use super::{read, write};
 use crate::class::Class;
@@ -195,6 +196,7 @@ impl Carrier {
     ) -> String {
         let mut ticks = interval(SAMPLE_EVERY);
         let mut answers = 0;
+        let mut stall = Stall::new(Instant::now());
         loop {
             ticks.tick().await;
             let sample = Sample {
@@ -221,6 +223,15 @@ impl Carrier {
                 // A link that waits for its encoder is faster than it was found to be.
                 let waits = sample.has_room() && core.has_queued();
                 core.set_drain(rate.filter(|_| !waits));
+                let (acked, unacked) = core.acked_and_unacked();
+                if stall.poll(Instant::now(), acked, unacked) {
+                    core.telemetry.stalls += 1;
+                    drop(core);
+                    tracing::warn!(
+                        site = %self.link.site, unacked,
+                        "the peer acknowledges nothing: it does not read, or cannot write"
+                    );
+                }
             }
         }
     }

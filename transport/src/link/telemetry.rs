@@ -50,6 +50,8 @@ pub(super) struct Telemetry {
     pub(super) received: [ReceivedTotals; Class::COUNT],
     /// Times that a newer pair of connections took over while the link was up.
     pub(super) handovers: u64,
+    /// Times that the peer acknowledged nothing for long.
+    pub(super) stalls: u64,
     /// The rate of bulk as last measured, over whatever pair.
     pub(super) known_bytes_s: Option<f64>,
     next_pair: u64,
@@ -69,6 +71,7 @@ impl Telemetry {
             ups: 0,
             received: Default::default(),
             handovers: 0,
+            stalls: 0,
             known_bytes_s: None,
             next_pair: 0,
             samples: BTreeMap::new(),

@@ -315,6 +315,11 @@ pub(super) const LINK: &[Metric<LinkReport>] = &[
         "Times that a newer connection took over while the link was up",
         |l| some(l.handovers),
     ),
+    counter(
+        "strait_link_stalls",
+        "Times that the peer acknowledged nothing for a minute",
+        |l| some(l.stalls),
+    ),
 ];
 
 pub(super) const TRANSPORT: &[Metric<bool>] = &[gauge(
