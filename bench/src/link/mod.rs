@@ -9,7 +9,7 @@ mod strait;
 mod table;
 mod tcp;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "strait,tcp-cubic,tcp-bbr"
+        default_value = "strait,strait-rate,tcp-cubic,tcp-bbr"
     )]
     contenders: Vec<Contender>,
     /// Who else fills the link at the same time
@@ -87,7 +87,8 @@ pub(crate) struct Arguments {
     /// Losses of the table, percent
     #[arg(long, value_delimiter = ',', default_value = "0,0.1,1")]
     losses: Vec<f64>,
-    /// Write the table as Markdown, too
+    /// Write the table as Markdown, too: in place of the one before, between two comments
+    /// `link`, where the file has them, with the drawing below it
     #[arg(long)]
     markdown: Option<PathBuf>,
     /// Draw goodput as SVG, too
@@ -104,16 +105,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             reports.push(report);
         }
     }
-    for (path, drawn) in [
-        (&arguments.markdown, table::markdown(&reports)),
-        (&arguments.plot, plot::svg(&reports)),
-    ] {
-        if let Some(path) = path {
-            std::fs::write(path, drawn)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(path) = &arguments.markdown {
+        // A new file, or a page with a place for it.
+        let page = std::fs::read_to_string(path).unwrap_or_default();
+        let mut table = table::markdown(&reports);
+        if let Some(plot) = arguments.plot.as_ref().and_then(|plot| plot.file_name()) {
+            // Beside the page.
+            table += &format!("\n![The same, drawn]({})\n", plot.display());
         }
+        write(path, &table::put(&page, &table))?;
+    }
+    if let Some(path) = &arguments.plot {
+        write(path, &plot::svg(&reports))?;
     }
     Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn cells(arguments: &Arguments) -> Vec<LinkArguments> {

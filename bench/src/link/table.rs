@@ -41,3 +41,29 @@ pub(super) fn cell(report: &Report) -> String {
         report.rate_mbit_s, report.rtt_ms, report.loss_percent
     )
 }
+
+const BEGIN: &str = "<!-- link: begin -->\n";
+const END: &str = "<!-- link: end -->";
+
+/// The page with this table between its two comments, or, where it has none, the table alone.
+pub(super) fn put(page: &str, table: &str) -> String {
+    let place = page.split_once(BEGIN);
+    let place = place.and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    match place {
+        Some((head, tail)) => format!("{head}{BEGIN}\n{table}\n{END}{tail}"),
+        None => table.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_takes_the_place_of_the_one_before() {
+        let page = "# Figures\n<!-- link: begin -->\n| old |\n<!-- link: end -->\nMore.\n";
+        let expected = "# Figures\n<!-- link: begin -->\n\n| new |\n\n<!-- link: end -->\nMore.\n";
+        assert_eq!(put(page, "| new |\n"), expected);
+        assert_eq!(put("", "| new |\n"), "| new |\n");
+    }
+}
