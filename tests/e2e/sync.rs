@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use strait_tests::{Site, eventually, pair_of_sites};
 
@@ -37,11 +38,19 @@ fn what_appears_is_shipped_through_breaks_and_restarts() {
     fs::create_dir(folder.path().join("sub")).unwrap();
     fs::write(folder.path().join(".hidden"), "x").unwrap();
     let mut slow = fs::File::create(folder.path().join("sub/slow")).unwrap();
+    let mut paused = Duration::ZERO;
     for _ in 0..6 {
+        let written = Instant::now();
         slow.write_all(b"x").unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         let early = fs::read_to_string(far.join("sub/slow"));
-        assert!(early.is_err(), "shipped while it was written: {early:?}");
+        // A busy machine may have held us up for as long as settles a file.
+        paused = paused.max(written.elapsed());
+        let settled = paused >= Duration::from_secs(1);
+        assert!(
+            early.is_err() || settled,
+            "shipped while it was written: {early:?}"
+        );
     }
     eventually_there(&far.join("sub/slow"), "xxxxxx");
     assert!(!far.join(".hidden").exists());
@@ -62,8 +71,11 @@ fn what_appears_is_shipped_through_breaks_and_restarts() {
     fs::write(folder.path().join("first"), "one").unwrap();
     east.start();
     eventually_there(&far.join("first"), "one");
-    let sent = east.status().unwrap()["bulk"]["sent_files"].as_u64();
-    assert_eq!(sent, Some(1));
+    let sent = eventually("the sender hears of it", 20, || {
+        let sent = east.status()?["bulk"]["sent_files"].as_u64();
+        sent.filter(|sent| *sent > 0)
+    });
+    assert_eq!(sent, 1);
 }
 
 #[test]

@@ -113,6 +113,7 @@ struct Found {
     path: PathBuf,
     to: Location,
     state: State,
+    modified: SystemTime,
 }
 
 #[derive(Debug)]
@@ -207,9 +208,12 @@ impl Sync {
                 if meta.is_dir() {
                     self.look(&entry.path(), &to, found)?;
                 } else if meta.is_file() {
-                    let (path, state) = (entry.path(), State::of(&meta));
-                    let to = to.as_file();
-                    found.push(Found { path, to, state });
+                    found.push(Found {
+                        path: entry.path(),
+                        to: to.as_file(),
+                        state: State::of(&meta),
+                        modified: meta.modified()?,
+                    });
                 }
             }
         }
@@ -221,11 +225,7 @@ impl Sync {
         if known(&self.shipped) || known(&self.failed) {
             return false;
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        let settle = i64::try_from(self.settings.settle.as_secs()).unwrap_or(i64::MAX);
-        // A time in the future says nothing: it counts as long ago.
-        now - file.state.mtime.0 >= settle || file.state.mtime.0 > now
+        is_settled(file.modified, SystemTime::now(), self.settings.settle)
     }
 
     fn ship(&mut self, files: &[Found]) {
@@ -262,6 +262,12 @@ impl Sync {
             }
         }
     }
+}
+
+/// A time in the future says nothing: it counts as long ago.
+fn is_settled(modified: SystemTime, now: SystemTime, settle: Duration) -> bool {
+    let age = now.duration_since(modified);
+    age.map_or(true, |age| age >= settle)
 }
 
 fn visible_name(entry: &DirEntry) -> Option<String> {
@@ -309,5 +315,20 @@ fn push(gateway: &Gateway, file: &Found) -> Result<(), ClientError> {
             push(false).map(drop)
         }
         pushed => pushed.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_settles_to_the_millisecond() {
+        let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+        let settles = |now| is_settled(at(10_900), at(now), Duration::from_secs(1));
+        assert!(!settles(11_000), "another second began, no second went by");
+        assert!(!settles(11_899));
+        assert!(settles(11_900));
+        assert!(settles(10_899), "from the future");
     }
 }
