@@ -160,9 +160,10 @@ fn resets_pass_both_ways_and_targets_that_are_not_allowed_are_refused() {
         stream.read_exact(&mut first).unwrap();
         if first == *b"R" {
             // Unread bytes behind the first: closing resets.
-            thread::sleep(Duration::from_millis(200));
+            stream.peek(&mut [0]).unwrap();
             return;
         }
+        told.send(false).unwrap();
         told.send(is_reset(stream.read(&mut [0; 64]))).unwrap();
     });
     let site = Forwarded::to(target, "");
@@ -176,11 +177,11 @@ fn resets_pass_both_ways_and_targets_that_are_not_allowed_are_refused() {
     // A client that dies: closing with unread bytes would need an answer, so by linger.
     let mut client = site.connect();
     client.write_all(b"x").unwrap();
-    thread::sleep(Duration::from_millis(300));
+    let was_reset = || heard.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(!was_reset(), "the byte arrives");
     set_zero_linger(&client);
     drop(client);
-    let was_reset = heard.recv_timeout(Duration::from_secs(20)).unwrap();
-    assert!(was_reset, "the client's reset arrives");
+    assert!(was_reset(), "the client's reset arrives");
     drop(site);
 
     // Allowed is the target's port alone.
@@ -235,7 +236,8 @@ fn a_reader_that_stops_holds_up_its_sender_and_nobody_else() {
     other.write_all(b"e").unwrap();
     let begun = Instant::now();
     ask(&mut other, b"hello").unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    // Some milliseconds, and what a busy machine adds.
+    assert!(begun.elapsed() < Duration::from_secs(10));
     // It reads after all: everything is there, in order.
     let (mut block, expected) = (vec![0; 1 << 20], noise(1 << 20, 5));
     for _ in 0..seen >> 20 {

@@ -3,19 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use redis::Commands;
-use strait_tests::{Edit, Site, edit_journal, eventually, eventually_equal_digests, pair_of_sites};
+use strait_tests::{
+    Edit, Site, edit_journal, eventually, eventually_equal_digests, newest_journal, pair_of_sites,
+};
 
 /// Counts under a key of its own, in a flush of its own.
 fn count(site: &Site, key: &str, by: i64) {
-    let mut redis = site.redis();
-    let () = redis.incr(key, by).unwrap();
-    let () = redis::cmd("WAITAOF")
-        .arg(1)
-        .arg(0)
-        .arg(5000)
-        .query(&mut redis)
-        .unwrap_or(());
-    std::thread::sleep(std::time::Duration::from_millis(120));
+    let () = site.redis().incr(key, by).unwrap();
+    site.settle();
 }
 
 fn get(site: &Site, key: &str) -> Option<i64> {
@@ -116,6 +111,7 @@ fn a_flipped_bit_in_the_journal_heals_from_the_peer_by_itself() {
     east.stop();
     assert_eq!(edit_journal(&east.data(), b"lost:key", Edit::FlipBit), 1);
     assert_eq!(edit_journal(&east.data(), b"west:key", Edit::FlipBit), 1);
+    let damaged = newest_journal(&east.data());
     east.start();
     assert!(east.log_text().contains("put aside"), "it is named");
     eventually_equal_digests(&east, &west, 30);
@@ -125,8 +121,10 @@ fn a_flipped_bit_in_the_journal_heals_from_the_peer_by_itself() {
     );
     let quarantine = east.data().join("grid/quarantine");
     assert!(std::fs::read_dir(quarantine).unwrap().count() > 0);
-    // The damage is not read a second time.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // The damage is not read a second time: the journal is rewritten without it.
+    eventually("the damaged journal is gone", 20, || {
+        (!damaged.exists()).then_some(())
+    });
     east.kill();
     let log = east.log_text().len();
     east.start();

@@ -2,7 +2,7 @@
 //! The format is drawn in docs/STORE.md, section "Journal".
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const HEAD_BYTES: usize = 24;
 const FRAME_BYTES: usize = 12;
@@ -18,13 +18,17 @@ pub enum Edit {
     FlipBit,
 }
 
-/// Changes the records in the newest journal of a data directory that hold `text`; how many.
-pub fn edit_journal(data: &Path, text: &[u8], edit: Edit) -> usize {
-    let dir = data.join("grid");
-    let names = fs::read_dir(&dir).expect("a journal's folder");
+/// The newest journal of a data directory.
+pub fn newest_journal(data: &Path) -> PathBuf {
+    let names = fs::read_dir(data.join("grid")).expect("a journal's folder");
     let names = names.map(|entry| entry.expect("a name").path());
     let journals = names.filter(|path| path.to_string_lossy().contains("/journal-"));
-    let path = journals.max().expect("a journal");
+    journals.max().expect("a journal")
+}
+
+/// Changes the records in the newest journal of a data directory that hold `text`; how many.
+pub fn edit_journal(data: &Path, text: &[u8], edit: Edit) -> usize {
+    let path = newest_journal(data);
     let old = fs::read(&path).expect("a journal that can be read");
     let generation = &old[12..20];
     let mut new = old[..HEAD_BYTES].to_vec();

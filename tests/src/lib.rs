@@ -9,11 +9,12 @@ mod site;
 mod wait;
 
 pub use http::get;
-pub use journal::{Edit, edit_journal};
+pub use journal::{Edit, edit_journal, newest_journal};
 pub use lab::{Lab, Side};
 use site::binary;
-pub use site::{Exit, Site, free_port, signal};
+pub use site::{Exit, Site, signal};
 pub use strait::demo::wan::{Wan, WanConfig};
+pub use strait_ports::free_port;
 pub use wait::{eventually, eventually_all_equal, eventually_equal_digests};
 
 use std::net::SocketAddr;

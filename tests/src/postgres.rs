@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use strait_ports::free_port;
 use tempfile::TempDir;
 
-use crate::{eventually, free_port, signal};
+use crate::{eventually, signal};
 
 /// The user that the server runs as when the tests run as root, which it refuses.
 pub const POSTGRES_USER: &str = "postgres";

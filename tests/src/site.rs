@@ -1,12 +1,12 @@
 //! One gateway process with its data directory.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
+use strait_ports::free_port;
 use tempfile::TempDir;
 
 use crate::lab::{self, Lab, Side};
@@ -201,6 +201,16 @@ impl Site {
         Exit { status }
     }
 
+    /// Waits until all that was written here is on this site's disk.
+    pub fn settle(&self) {
+        let mut wait = redis::cmd("WAITAOF");
+        let held: [u64; 2] = wait
+            .arg(&[1, 0, 0])
+            .query(&mut self.redis())
+            .expect("the gateway answers");
+        assert_eq!(held[0], 1, "it is on disk");
+    }
+
     /// Ends the gateway with SIGKILL, in the middle of whatever it does.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the gateway runs");
@@ -314,19 +324,4 @@ pub fn signal(process: &Child, name: &str) {
         .status()
         .expect("kill runs");
     assert!(status.success(), "kill -{name} works");
-}
-
-/// A port on loopback that nobody uses, neither UDP nor TCP. It lies below those that the kernel gives
-/// to outgoing connections, so that it is still free after a restart.
-pub fn free_port() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = std::process::id() as u16;
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 12_000 + first.wrapping_mul(61).wrapping_add(step) % 20_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
 }

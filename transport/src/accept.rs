@@ -195,8 +195,8 @@ mod tests {
             BTreeMap::from([(of.public_key(), site.parse::<SiteName>().unwrap())])
         };
         let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = strait_ports::free_port();
+        let listener = TcpListener::bind(address).await.unwrap();
         let (endpoint, _) = quic::listen(address, &ring, true).unwrap();
         let acceptor = Acceptor::new(&ring).unwrap();
         let (link, mut calls) = tokio::sync::mpsc::channel(1);

@@ -298,10 +298,12 @@ mod tests {
 
     async fn send(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut answer = Vec::new();
+        // Whoever sends too much may be hung up on.
+        if stream.write_all(request.as_bytes()).await.is_ok() {
+            drop(stream.read_to_end(&mut answer).await);
+        }
+        String::from_utf8(answer).unwrap()
     }
 
     async fn get(address: SocketAddr, path: &str) -> String {

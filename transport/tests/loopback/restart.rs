@@ -1,6 +1,5 @@
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-
 use bytes::Bytes;
+use strait_ports::free_port;
 use strait_transport::{Class, LinkEvent, SendError};
 use tokio::time::timeout;
 
@@ -9,8 +8,8 @@ use crate::site::{PATIENCE, Site};
 #[tokio::test(flavor = "multi_thread")]
 async fn either_end_may_be_made_anew() {
     let (east, west) = (Site::new("east"), Site::new("west"));
-    let mut west_runs = west.start(&east, None).await;
-    let west_address = west_runs.node.local_addr();
+    let west_address = free_port();
+    let mut west_runs = west.start_at(west_address, &east, None).await;
     let mut east_runs = east.start(&west, Some(west_address)).await;
     assert!(east_runs.up().await && west_runs.up().await);
     let mut stream = east_runs.link.open(Class::Bulk, Bytes::new()).unwrap();
@@ -51,7 +50,7 @@ async fn either_end_may_be_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_may_dial() {
     let (east, west) = (Site::new("east"), Site::new("west"));
-    let addresses = free_addresses();
+    let addresses = [free_port(), free_port()];
     for _ in 0..5 {
         let mut runs = [
             east.start_at(addresses[0], &west, Some(addresses[1])).await,
@@ -67,18 +66,4 @@ async fn both_may_dial() {
             site.node.close().await;
         }
     }
-}
-
-/// Two, free for UDP and TCP and below the ports that the kernel gives to outgoing connections of other
-/// tests, so that they are still free after a restart.
-fn free_addresses() -> [SocketAddr; 2] {
-    let first = std::process::id() % 10_000;
-    let mut addresses = (0..20_000).map(|step| {
-        let port = 12_000 + (first + step) % 20_000;
-        SocketAddr::from(([127, 0, 0, 1], port as u16))
-    });
-    let free = |address: &SocketAddr| {
-        UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
-    };
-    [addresses.find(free).unwrap(), addresses.find(free).unwrap()]
 }

@@ -20,7 +20,7 @@ use strait_transport::{
 use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
 use super::location::Location;
 use super::store::FileMeta;
-use super::{Bulk, BulkConfig};
+use super::{Bulk, BulkConfig, BulkFigures};
 use crate::streams::StreamOpen;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,7 +49,6 @@ struct Wires {
 
 impl Wires {
     fn new() -> Self {
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let (east, west) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for dir in [&east, &west] {
             Identity::generate()
@@ -60,7 +59,7 @@ impl Wires {
         Self {
             east,
             west,
-            west_address: free.local_addr().unwrap(),
+            west_address: strait_ports::free_port(),
         }
     }
 
@@ -199,16 +198,22 @@ impl Gate {
 
     /// Until nothing is under way here.
     async fn idle(&self) {
-        let idle = async {
-            loop {
-                let figures = self.bulk.figures();
-                if figures.sending + figures.receiving == 0 {
-                    return;
-                }
+        self.until(|figures| figures.sending + figures.receiving == 0)
+            .await;
+    }
+
+    /// Until a file is under way to here.
+    async fn receives(&self) {
+        self.until(|figures| figures.receiving > 0).await;
+    }
+
+    async fn until(&self, check: impl Fn(BulkFigures) -> bool) {
+        let checked = async {
+            while !check(self.bulk.figures()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, idle).await.unwrap();
+        tokio::time::timeout(PATIENCE, checked).await.unwrap();
     }
 }
 

@@ -320,7 +320,7 @@ async fn a_peer_that_restarts_ends_the_push_with_a_clear_error() {
     east.push("west:warm", &b"up"[..]).await.unwrap();
     let push = east.push("west:f", Slow);
     let restart = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        west.receives().await;
         west.stop().await;
         Gate::start(wires.west().await, None)
     };

@@ -3,7 +3,8 @@
 
 use std::process::{Child, Command, Stdio};
 
-use tokio::io::BufReader;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::net::UnixStream;
 
 use super::*;
 
@@ -12,8 +13,7 @@ const SCRIPT: &str = include_str!("same_as_redis.txt");
 
 struct Redis {
     process: Child,
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Redis {
@@ -26,29 +26,34 @@ impl Redis {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--dir"])
+            .args([
+                "--port",
+                "0",
+                "--save",
+                "",
+                "--unixsocket",
+                "socket",
+                "--dir",
+            ])
             .arg(dir.path())
             .stdout(Stdio::null())
             .spawn()
             .ok()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        for _ in 0..200 {
-            if std::net::TcpStream::connect(address).is_ok() {
-                break;
+        Some(Self { process, dir })
+    }
+
+    async fn connect(&self) -> UnixStream {
+        let connected = async {
+            loop {
+                match UnixStream::connect(self.dir.path().join("socket")).await {
+                    Ok(stream) => return stream,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
             }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(Self {
-            process,
-            address,
-            _dir: dir,
-        })
+        };
+        let connected = tokio::time::timeout(PATIENCE, connected).await;
+        connected.expect("redis-server starts")
     }
 }
 
@@ -60,7 +65,7 @@ impl Drop for Redis {
 }
 
 /// Reads one reply as it came, its nested ones included.
-async fn reply(stream: &mut BufReader<TcpStream>) -> String {
+async fn reply(stream: &mut BufReader<impl AsyncRead + Unpin>) -> String {
     let (mut text, mut left) = (String::new(), 1_usize);
     while left > 0 {
         left -= 1;
@@ -88,8 +93,8 @@ async fn reply(stream: &mut BufReader<TcpStream>) -> String {
     text
 }
 
-async fn play(address: SocketAddr, hello: &str) -> Vec<(String, String)> {
-    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+async fn play(stream: impl AsyncRead + AsyncWrite + Unpin, hello: &str) -> Vec<(String, String)> {
+    let mut stream = BufReader::new(stream);
     if !hello.is_empty() {
         stream
             .write_all(format!("{hello}\r\n").as_bytes())
@@ -106,7 +111,7 @@ async fn play(address: SocketAddr, hello: &str) -> Vec<(String, String)> {
             .write_all(format!("{line}\r\n").as_bytes())
             .await
             .unwrap();
-        let answer = tokio::time::timeout(Duration::from_secs(5), reply(&mut stream)).await;
+        let answer = tokio::time::timeout(PATIENCE, reply(&mut stream)).await;
         answers.push((line.to_owned(), answer.expect(line)));
     }
     answers
@@ -122,8 +127,8 @@ async fn strait_answers_as_redis_does() {
         };
         let site = Site::start(None).await;
         let (ours, theirs) = (
-            play(site.address, hello).await,
-            play(redis.address, hello).await,
+            play(site.client().await.0, hello).await,
+            play(redis.connect().await, hello).await,
         );
         for ((command, ours), (_, theirs)) in ours.iter().zip(&theirs) {
             if ours != theirs {
