@@ -140,6 +140,7 @@ fn forwards_need_a_peer_a_port_and_a_target() {
     };
     let target = "target = \"db:5432\"";
     let first = forward("127.0.0.1:1", "west", target);
+    let second = |more: &str| forward("127.0.0.1:2", "west", more);
     for (second, line, what) in [
         (
             forward("127.0.0.1:2", "south", target),
@@ -148,26 +149,10 @@ fn forwards_need_a_peer_a_port_and_a_target() {
         ),
         (forward("0.0.0.0:1", "west", target), 11, "is taken"),
         (forward("127.0.0.1:6390", "west", target), 11, "is taken"),
-        (
-            forward("127.0.0.1:2", "west", ""),
-            10,
-            "needs either target",
-        ),
-        (
-            forward("127.0.0.1:2", "west", "target = \"db\""),
-            13,
-            "has no port",
-        ),
-        (
-            forward("127.0.0.1:2", "west", "class = \"x\""),
-            13,
-            "is no class",
-        ),
-        (
-            forward("127.0.0.1:2", "west", "bypass = 1"),
-            13,
-            "is no bypass",
-        ),
+        (second(""), 10, "needs either target"),
+        (second("target = \"db\""), 13, "has no port"),
+        (second("class = \"x\""), 13, "is no class"),
+        (second("bypass = 1"), 13, "is no bypass"),
         (
             "[[sync]]\ndir = \"x\"\nto = \"south:\"".to_owned(),
             12,

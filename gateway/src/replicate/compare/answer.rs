@@ -6,8 +6,8 @@ use strait_transport::{Class, LinkHandle, OutStream, SendError};
 use tracing::debug;
 
 use super::message::{Message, entry_id, id, log_name, marks};
-use super::{CompareError, Inbox, blocking, group, groups};
-use crate::grid::{Fingerprints, Grid, LogName, RangeScan, Ranges};
+use super::{CompareError, Inbox, blocking, group, groups, tell};
+use crate::grid::{Fingerprints, Grid, LogName, Ranges};
 use crate::streams::StreamOpen;
 
 /// Answers until the session ends.
@@ -97,20 +97,7 @@ impl Answerer {
 
     async fn tell_ranges(&mut self) -> Result<(), CompareError> {
         let ranges: Ranges = std::mem::take(&mut self.ranges).into_iter().collect();
-        let mut scan = RangeScan::new(ranges);
-        loop {
-            let (grid, record);
-            grid = self.grid.clone();
-            (scan, record) = blocking(move || {
-                let record = grid.next_of_ranges(&mut scan);
-                (scan, record)
-            })
-            .await?;
-            match record {
-                Some(record) => self.send(&Message::Record(record.to_vec())).await?,
-                None => break,
-            }
-        }
+        tell(&self.grid, ranges, &mut self.out).await?;
         let differences = self.differences;
         Ok(self.send(&Message::RecordsEnd { differences }).await?)
     }

@@ -11,9 +11,9 @@ use tracing::{error, info, warn};
 use super::message::{GROUP, Message, entry_id, log_name};
 use super::{
     ANSWER_WAIT, CompareError, Comparer, Comparison, Demand, Inbox, NAMED_MAX, blocking, group,
-    groups, told,
+    groups, tell, told,
 };
-use crate::grid::{Fingerprints, Grid, RANGES, RangeScan, Ranges};
+use crate::grid::{Fingerprints, Grid, RANGES, Ranges};
 use crate::streams::StreamOpen;
 
 /// Ranges that are exchanged in one comparison: a sixteenth of all counters. On a grid that
@@ -145,21 +145,9 @@ impl Asker {
         ranges: Vec<u16>,
         found: &mut Comparison,
     ) -> Result<(), CompareError> {
-        let mut scan = RangeScan::new(ranges.iter().copied().collect::<Ranges>());
+        let held: Ranges = ranges.iter().copied().collect();
         self.send(&Message::Exchange(ranges)).await?;
-        loop {
-            let (grid, record);
-            grid = self.grid.clone();
-            (scan, record) = blocking(move || {
-                let record = grid.next_of_ranges(&mut scan);
-                (scan, record)
-            })
-            .await?;
-            match record {
-                Some(record) => self.send(&Message::Record(record.to_vec())).await?,
-                None => break,
-            }
-        }
+        tell(&self.grid, held, &mut self.out).await?;
         self.send(&Message::RecordsEnd { differences: 0 }).await?;
         loop {
             let answer = self.answer().await?;

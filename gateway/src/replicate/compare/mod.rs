@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strait_transport::{LinkHandle, Received, SendError, SiteName};
+use strait_transport::{LinkHandle, OutStream, Received, SendError, SiteName};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
-use crate::grid::{Applied, ApplyError, Difference, Fingerprints, Grid};
+use crate::grid::{Applied, ApplyError, Difference, Fingerprints, Grid, RangeScan, Ranges};
 use crate::streams::StreamOpen;
 use message::{Fingerprint, GROUP, Message};
 
@@ -226,6 +226,23 @@ fn told(difference: &Difference) -> String {
         "{name} of {origin}: version {} sum {} here, version {} sum {} there",
         ours.0, ours.1, theirs.0, theirs.1
     )
+}
+
+/// Tells the other side all that is held in `ranges`.
+async fn tell(grid: &Arc<Grid>, ranges: Ranges, out: &mut OutStream) -> Result<(), CompareError> {
+    let mut scan = RangeScan::new(ranges);
+    loop {
+        let grid = grid.clone();
+        let (rest, record) = blocking(move || {
+            let record = grid.next_of_ranges(&mut scan);
+            (scan, record)
+        })
+        .await?;
+        let Some(record) = record else { return Ok(()) };
+        let message = Message::Record(record.to_vec());
+        out.send(message.encode(), false).await?;
+        scan = rest;
+    }
 }
 
 /// Runs what takes long away from tokio's threads.
