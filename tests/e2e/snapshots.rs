@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use redis::Commands;
@@ -32,6 +33,15 @@ fn an_export_goes_into_another_grid_and_says_the_same() {
         let () = redis.xadd("clicks", "*", &[("n", n)]).unwrap();
     }
     let () = redis.del("key:7").unwrap();
+    const LATER_MS: u64 = 4_000_000_000_000;
+    for key in ["key:8", "pages"] {
+        let () = redis::cmd("PEXPIREAT")
+            .arg(key)
+            .arg(LATER_MS)
+            .query(&mut redis)
+            .unwrap();
+    }
+    let () = redis.pexpire("key:9", 1).unwrap();
     east.stop();
 
     // From the files alone; then while the gateway runs.
@@ -52,7 +62,13 @@ fn an_export_goes_into_another_grid_and_says_the_same() {
     let said = text(pipe.wait_with_output().unwrap());
     assert!(said.contains("errors: 0"), "{said}");
     west.stop();
-    assert_eq!(lines(&west), lines(&east), "the same at the other end");
+    let held = lines(&west);
+    assert_eq!(held, lines(&east), "the same at the other end");
+    for key in ["key:8", "pages"] {
+        let line = format!("{{\"at_ms\":{LATER_MS},\"expires\":\"{key}\"}}");
+        assert!(held.contains(&line), "{key} still expires");
+    }
+    assert!(!held.iter().any(|line| line.contains("\"key:9\"")));
 
     let csv = text(west.must(&["export", "--format", "csv", "--match", "key:4?"]));
     let expected: String = (40..50)
@@ -169,4 +185,64 @@ fn counters_of_an_earlier_time_come_from_a_snapshot() {
             .contains("removed a snapshot that was never finished")
             .then_some(())
     });
+}
+
+/// A disk with hardly any room, over a folder. Unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`, and it says so, without root.
+    fn over(folder: PathBuf) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]);
+        let mounted = mount.arg(&folder).output().unwrap();
+        if !mounted.status.success() {
+            eprintln!("SKIPPED: a small disk needs root: {mounted:?}");
+            return None;
+        }
+        Some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A gateway may still look at it.
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_costs_a_snapshot_and_nothing_else() {
+    let mut east = Site::new("east");
+    east.start();
+    let mut pipe = redis::pipe();
+    for n in 0..20_000_u64 {
+        let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        pipe.incr(format!("key:{scattered:x}"), scattered >> 20)
+            .ignore();
+    }
+    pipe.exec(&mut east.redis()).unwrap();
+    east.stop();
+    let snapshots = east.data().join("snapshots");
+    fs::remove_dir_all(&snapshots).unwrap();
+    fs::create_dir(&snapshots).unwrap();
+    let Some(_disk) = SmallDisk::over(snapshots.clone()) else {
+        return;
+    };
+    // One is due at the start.
+    east.start();
+    let failed = eventually("it fails", 20, || {
+        east.status()?["snapshots"]["failed"]
+            .as_u64()
+            .filter(|failed| *failed > 0)
+    });
+    assert_eq!(failed, 1, "it is not tried again and again");
+    eventually("the log says so", 20, || {
+        let log = east.log_text();
+        log.contains("no snapshot of the counters").then_some(())
+    });
+    let left = fs::read_dir(&snapshots).unwrap().count();
+    assert_eq!(left, 0, "what was written of it is gone");
+    let () = east.redis().incr("after", 1).unwrap();
+    east.settle();
 }

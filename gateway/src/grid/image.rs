@@ -5,6 +5,7 @@ use std::path::Path;
 
 use strait_transport::SiteName;
 
+use super::clock::now_ms;
 use super::counter::{SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{decode_counters, kind_of};
@@ -24,6 +25,7 @@ impl Image {
     pub fn of_journal(dir: &Path, site: &SiteName) -> Result<(Self, Recovery), GridOpenError> {
         let mut image = Self::empty(site);
         let recovery = recovery::look(dir, &mut image.state)?;
+        image.state.now_ms = now_ms();
         Ok((image, recovery))
     }
 
@@ -32,6 +34,7 @@ impl Image {
         let mut image = Self::empty(site);
         let state = &mut image.state;
         let mut reader = SnapshotReader::open(path)?;
+        state.now_ms = reader.head().time_ms;
         while let Some(record) = reader.next()? {
             let unreadable = || reader.damaged("a record cannot be read");
             let (_, body) = kind_of(&record).map_err(|_| unreadable())?;
@@ -85,9 +88,24 @@ impl Image {
         seen.then(|| keys.sum(place))
     }
 
-    /// A hash behind a counter of the same name.
+    /// Every key that expires, soonest first, and when, in milliseconds since 1970.
+    pub fn deadlines(&self, mut found: impl FnMut(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
+        for (at_ms, place) in &self.state.deadlines {
+            if self.state.kind_at(*place).is_some() {
+                found(self.state.keys.key_of(CounterRef::key(*place)).0, *at_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A hash behind a counter of the same name; a key whose deadline has passed.
     fn is_hidden(&self, at: CounterRef) -> bool {
-        at.is_field() && self.state.kind_at(at.name) != Some(Kind::Hash)
+        let kind = if at.is_field() {
+            Kind::Hash
+        } else {
+            Kind::Counter
+        };
+        self.state.kind_at(at.name) != Some(kind)
     }
 
     /// Every entry of every log up to `until_ms`, log by log: the name that clients know the log

@@ -8,7 +8,7 @@ use crate::grid::EntryId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// Commands as Redis takes them: SET, HSET, XADD
+    /// Commands as Redis takes them: SET, HSET, PEXPIREAT, XADD
     Resp,
     /// A JSON object a line; what is no UTF-8 is {"hex": "…"}
     Ndjson,
@@ -44,6 +44,16 @@ impl<W: Write> Output<W> {
             }
             (Format::Csv, None) => self.row(&[b"counter", key, b"", text.as_bytes()]),
             (Format::Csv, Some(field)) => self.row(&[b"hash", key, field, text.as_bytes()]),
+        }
+    }
+
+    /// A key that expires, in milliseconds since 1970. Follows the key's counters: `SET` clears it.
+    pub(super) fn deadline(&mut self, key: &[u8], at_ms: u64) -> io::Result<()> {
+        let text = at_ms.to_string();
+        match self.format {
+            Format::Resp => self.command(&[b"PEXPIREAT", key, text.as_bytes()]),
+            Format::Ndjson => self.line(&json!({ "expires": name(key), "at_ms": at_ms })),
+            Format::Csv => self.row(&[b"expires", key, b"", text.as_bytes()]),
         }
     }
 
@@ -144,6 +154,7 @@ mod tests {
         let mut out = Output::new(format, &mut bytes);
         out.counter(b"hits", None, -3).unwrap();
         out.counter(b"a\"b,", Some(b"\xff"), 1).unwrap();
+        out.deadline(b"hits", 9000).unwrap();
         let id = EntryId { ms: 5, seq: 1 };
         let values = [&b"f"[..], b"x y"];
         out.entry(b"clicks", id, (2, values.into_iter())).unwrap();
@@ -157,11 +168,12 @@ mod tests {
             written(Format::Resp),
             "*3\\r\\n$3\\r\\nSET\\r\\n$4\\r\\nhits\\r\\n$2\\r\\n-3\\r\\n\
              *4\\r\\n$4\\r\\nHSET\\r\\n$4\\r\\na\\\"b,\\r\\n$1\\r\\n\\xff\\r\\n$1\\r\\n1\\r\\n\
+             *3\\r\\n$9\\r\\nPEXPIREAT\\r\\n$4\\r\\nhits\\r\\n$4\\r\\n9000\\r\\n\
              *5\\r\\n$4\\r\\nXADD\\r\\n$6\\r\\nclicks\\r\\n$3\\r\\n5-1\\r\\n$1\\r\\nf\\r\\n$3\\r\\nx y\\r\\n"
         );
         assert_eq!(
             written(Format::Csv),
-            "counter,hits,,-3\\nhash,\\\"a\\\"\\\"b,\\\",\\xff,1\\nentry,clicks,5-1,f,x y\\n"
+            "counter,hits,,-3\\nhash,\\\"a\\\"\\\"b,\\\",\\xff,1\\nexpires,hits,,9000\\nentry,clicks,5-1,f,x y\\n"
         );
         let lines = written(Format::Ndjson)
             .replace("\\\"", "\"")
@@ -169,8 +181,9 @@ mod tests {
         let lines: Vec<_> = lines.split("\\n").collect();
         assert_eq!(lines[0], r#"{"counter":"hits","value":-3}"#);
         assert!(lines[1].contains(r#"{"hex":"ff"}"#), "{}", lines[1]);
+        assert_eq!(lines[2], r#"{"at_ms":9000,"expires":"hits"}"#);
         assert_eq!(
-            lines[2],
+            lines[3],
             r#"{"id":"5-1","log":"clicks","values":[["f","x y"]]}"#
         );
     }

@@ -60,6 +60,10 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
                 }
                 Ok(())
             })?;
+            image.deadlines(|key, at_ms| match args.wants(key) {
+                true => out.deadline(key, at_ms),
+                false => Ok(()),
+            })?;
         }
     }
     if let Some(live) = live.filter(|_| args.only != Some(Only::Counters)) {

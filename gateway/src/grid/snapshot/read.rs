@@ -118,6 +118,11 @@ impl SnapshotReader {
         Ok(reader)
     }
 
+    /// What the snapshot says of itself.
+    pub(in crate::grid) fn head(&self) -> &SnapshotHead {
+        &self.head
+    }
+
     /// The next record; none at the end.
     pub(in crate::grid) fn next(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
         if self.read == self.head.records {
