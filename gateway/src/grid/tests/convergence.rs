@@ -1,0 +1,171 @@
+//! Sites that exchange records come to hold the same.
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Counters' records may come in any order and twice; logs' records in order, also twice.
+    #[test]
+    fn sites_that_exchange_records_converge(
+        steps in proptest::collection::vec((any::<bool>(), step()), 1..60),
+        order in any::<u64>(),
+    ) {
+        let (east, west) = (grid("east"), grid("west"));
+        let mut under_way: [Vec<Bytes>; 2] = [Vec::new(), Vec::new()];
+        let mut random = order | 1;
+        for (at_east, step) in &steps {
+            let (here, there) = if *at_east { (&east, &west) } else { (&west, &east) };
+            let queue = &mut under_way[usize::from(*at_east)];
+            queue.extend(run(here, step));
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if random >> 62 == 0 && !queue.is_empty() {
+                let place = (random >> 32) as usize % queue.len();
+                let record = queue[place].clone();
+                if !is_log(&record) {
+                    there.apply(&peer(), record).unwrap();
+                }
+            }
+        }
+        // In the second round both see what the other's deadlines said.
+        for _ in 0..2 {
+            for grid in [&east, &west] {
+                grid.lock().expire_some(5);
+            }
+            for (place, (here, there)) in [(&west, &east), (&east, &west)].into_iter().enumerate() {
+                let mut queue = std::mem::take(&mut under_way[place]);
+                queue.extend(flush(here));
+                let logs: Vec<_> = queue.iter().filter(|r| is_log(r)).cloned().collect();
+                let counters = queue.iter().rev().filter(|r| !is_log(r)).cloned();
+                for record in counters.chain(logs.clone()).chain(logs) {
+                    there.apply(&peer(), record).unwrap();
+                }
+            }
+        }
+        for grid in [&east, &west] {
+            grid.flush().unwrap();
+        }
+        prop_assert_eq!(east.digest(), west.digest());
+        // What clients see of counters is the same too.
+        for key in 0..4_u8 {
+            prop_assert_eq!(east.lock().get(&[b'k', key]).ok().flatten(), west.lock().get(&[b'k', key]).ok().flatten());
+        }
+    }
+
+    /// A scan at any moment, with writes going on, leaves out nothing.
+    #[test]
+    fn a_site_that_was_away_catches_up(
+        steps in proptest::collection::vec((any::<bool>(), step()), 1..60),
+        catch_ups in proptest::collection::vec(0..60_usize, 0..4),
+    ) {
+        let (east, west) = (grid("east"), grid("west"));
+        for (place, (at_east, step)) in steps.iter().enumerate() {
+            run(if *at_east { &east } else { &west }, step);
+            if catch_ups.contains(&place) {
+                catch_up(&east, &west);
+                catch_up(&west, &east);
+            }
+        }
+        east.flush().unwrap();
+        west.flush().unwrap();
+        catch_up(&east, &west);
+        catch_up(&west, &east);
+        // The last scans may have left out what they found dirty.
+        prop_assert_eq!(east.digest(), west.digest());
+    }
+}
+
+#[test]
+fn a_gap_in_a_log_is_refused_and_says_where_to_go_on() {
+    let (east, west) = (grid("east"), grid("west"));
+    append(&east, "clicks", 1);
+    let first = flush(&east);
+    append(&east, "clicks", 2);
+    let second = flush(&east);
+    let record = second.iter().find(|record| is_log(record)).unwrap();
+    let Err(ApplyError::Gap { log, have }) = west.apply(&peer(), record.clone()) else {
+        panic!("the gap went unseen");
+    };
+    assert_eq!(have, LogPosition::default());
+    while let Some((record, reached)) = east.log_after(&log, have, usize::MAX) {
+        west.apply(&peer(), record).unwrap();
+        if reached == east.positions().log(&log) {
+            break;
+        }
+    }
+    for record in first.iter().chain(&second) {
+        west.apply(&peer(), record.clone()).unwrap();
+    }
+    west.flush().unwrap();
+    assert_eq!(east.digest(), west.digest());
+    assert_eq!(west.stats().applied_gaps_total, 1);
+    assert_eq!(
+        west.lock()
+            .kind(b"east.clicks")
+            .map(|kind| matches!(kind, Kind::Log(_))),
+        Some(true)
+    );
+    let refused = west
+        .lock()
+        .append(b"east.clicks", NewId::Auto, &payload(1), (true, None), 1);
+    assert_eq!(refused, Err(OpError::OthersLog("east".to_owned())));
+    let refused = west
+        .lock()
+        .append(b"east.other", NewId::Auto, &payload(1), (true, None), 1);
+    assert_eq!(refused, Err(OpError::OthersName("east".to_owned())));
+}
+
+#[test]
+fn names_of_different_kinds_at_two_sites_converge() {
+    let (east, west) = (grid("east"), grid("west"));
+    east.lock().add(b"x", 1).unwrap();
+    west.lock().add_field(b"x", b"f", 2).unwrap();
+    append(&west, "x2", 1);
+    east.lock().add(b"west.x2", 1).unwrap();
+    for _ in 0..2 {
+        east.flush().unwrap();
+        west.flush().unwrap();
+        catch_up(&east, &west);
+        catch_up(&west, &east);
+    }
+    assert_eq!(east.digest(), west.digest());
+    for grid in [&east, &west] {
+        assert_eq!(grid.lock().kind(b"x"), Some(Kind::Counter));
+        assert_eq!(grid.lock().get_field(b"x", b"f"), Err(OpError::WrongType));
+    }
+    assert_eq!(east.lock().kind(b"west.x2"), Some(Kind::Counter));
+    // Deleting the counter brings the hash to light, at both.
+    east.lock().delete(b"x").unwrap();
+    east.flush().unwrap();
+    catch_up(&east, &west);
+    assert_eq!(
+        west.lock().kind(b"x"),
+        None,
+        "DEL takes everything behind the name"
+    );
+}
+
+#[test]
+fn what_a_lost_disk_held_comes_back_from_a_peer_and_is_named() {
+    let (east, west) = (grid("east"), grid("west"));
+    for _ in 0..3 {
+        east.lock().add(b"hits", 5).unwrap();
+        append(&east, "clicks", 1);
+        east.flush().unwrap();
+    }
+    catch_up(&east, &west);
+    // The same data directory, its journal gone.
+    let east = grid("east");
+    catch_up(&west, &east);
+    assert_eq!(east.lock().get(b"hits"), Ok(Some(15)));
+    assert!(east.stats().own_from_peers_total > 0);
+    // And it goes on from there: what it writes next is newer than all that peers hold.
+    east.lock().add(b"hits", 1).unwrap();
+    assert!(append(&east, "clicks", 2) > EntryId::MIN);
+    east.flush().unwrap();
+    catch_up(&east, &west);
+    catch_up(&west, &east);
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(16)));
+    assert_eq!(east.digest(), west.digest());
+    assert_eq!(west.stats().own_from_peers_total, 0);
+}

@@ -1,0 +1,154 @@
+//! What a peer may send instead of records and positions: read or refused, never more memory than
+//! its bytes are worth, and what is read is the same when it comes again.
+
+use std::path::{Path, PathBuf};
+
+use strait_fuzz::Target;
+
+use super::*;
+
+/// Names that foreign bytes made are forgotten after so many inputs.
+const INPUTS_A_GRID: u32 = 256;
+
+fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name)
+}
+
+fn fuzz(name: &str, memory_bytes_max: usize, check: impl FnMut(&[u8])) {
+    let target = Target {
+        name,
+        corpora: &[&corpus(name)],
+        memory_bytes_max,
+        per_mille: 1000,
+    };
+    target.run(check);
+}
+
+/// A grid that is made anew now and then.
+fn renewed() -> impl FnMut() -> Arc<Grid> {
+    let (mut current, mut inputs) = (grid("west"), 0);
+    move || {
+        inputs += 1;
+        if inputs % INPUTS_A_GRID == 0 {
+            current = grid("west");
+        }
+        current.clone()
+    }
+}
+
+#[test]
+fn records() {
+    let (mut west, mut merged) = (renewed(), 0);
+    fuzz("record", 4 << 20, |input| {
+        let (west, record) = (west(), Bytes::copy_from_slice(input));
+        if west.apply(&peer(), record.clone()).is_ok() {
+            merged += 1;
+            let digest = west.digest();
+            west.apply(&peer(), record).unwrap();
+            assert_eq!(west.digest(), digest, "a repetition changes nothing");
+        }
+    });
+    assert!(merged > 100, "{merged} records were understood");
+}
+
+#[test]
+fn packed_records() {
+    // What came before, so that an input may speak of keys and words by number.
+    let before = ["counters-1.bin", "log-1.bin"];
+    let before = before.map(|name| std::fs::read(corpus("packed").join(name)).unwrap());
+    let (mut west, mut unpacked) = (renewed(), 0);
+    fuzz("packed", 4 << 20, |input| {
+        let (west, mut heard) = (west(), Heard::default());
+        let mut unpack = |bytes: &[u8]| west.unpack(&mut heard, Bytes::copy_from_slice(bytes));
+        for packed in &before {
+            unpack(packed).unwrap();
+        }
+        for record in unpack(input).into_iter().flatten() {
+            assert!(record.len() <= RECORD_BYTES_MAX);
+            if record == input {
+                // It was not packed.
+                continue;
+            }
+            unpacked += 1;
+            // What an entry holds is looked at when it is merged; all else can be read.
+            let is_log = is_log(&record);
+            let merged = west.apply(&peer(), record);
+            assert!(
+                is_log || !matches!(merged, Err(ApplyError::Malformed(_))),
+                "{merged:?}"
+            );
+        }
+    });
+    assert!(unpacked > 100, "{unpacked} records were understood");
+}
+
+#[test]
+fn positions() {
+    let mut understood = 0;
+    fuzz("positions", 4 << 20, |input| {
+        let mut positions = Positions::default();
+        if positions.extend_from(input).is_ok() {
+            understood += 1;
+            let mut again = Positions::default();
+            for piece in positions.encode() {
+                again.extend_from(&piece).unwrap();
+            }
+            assert_eq!(again, positions);
+        }
+    });
+    assert!(understood > 100, "{understood} were understood");
+}
+
+#[test]
+#[ignore = "writes the corpora anew: only for a new version of the formats"]
+fn write_corpora() {
+    let write = |folder: &str, name: &str, bytes: &[u8]| {
+        std::fs::create_dir_all(corpus(folder)).unwrap();
+        std::fs::write(corpus(folder).join(name), bytes).unwrap();
+    };
+    let (east, mut sent) = (grid("east"), Sent::default());
+    let mut tell = |round: u8| {
+        for record in flush(&east) {
+            let kind = if is_log(&record) { "log" } else { "counters" };
+            let name = format!("{kind}-{round}.bin");
+            write("record", &name, &record);
+            write("packed", &name, &east.pack(&mut sent, &record));
+        }
+    };
+    for key in ["banner:1:clicks", "banner:2:clicks", "page"] {
+        east.lock().add(key.as_bytes(), 1_000).unwrap();
+    }
+    append(&east, "clicks", 7);
+    tell(1);
+    east.lock().add(b"banner:1:clicks", -5).unwrap();
+    east.lock().add_field(b"by:page", b"/a", 3).unwrap();
+    east.lock().delete(b"banner:2:clicks").unwrap();
+    east.lock().set_deadline(b"page", 9_000_000).unwrap();
+    for value in 0..9 {
+        append(&east, "clicks", value);
+    }
+    let trim = Trim {
+        keep: Keep::Newest(4),
+        roughly: false,
+        limit: None,
+    };
+    east.lock().trim(b"clicks", trim).unwrap();
+    tell(2);
+    // Two origins in one record, and how far one is complete.
+    let west = grid("west");
+    west.lock().add(b"banner:1:clicks", 7).unwrap();
+    catch_up(&west, &east);
+    let mut scan = east.scan_counters(Positions::default());
+    let whole = scan.next(usize::MAX).unwrap().unwrap();
+    write("record", "whole.bin", &whole);
+    write(
+        "packed",
+        "whole.bin",
+        &east.pack(&mut Sent::default(), &whole),
+    );
+    for (place, piece) in east.positions().encode().iter().enumerate() {
+        write("positions", &format!("{place}.bin"), piece);
+    }
+}
