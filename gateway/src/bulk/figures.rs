@@ -140,7 +140,7 @@ impl Counters {
     }
 
     pub(super) fn read(&self, stored_bytes: u64) -> BulkFigures {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         BulkFigures {
             sending: read(&self.sending),
             receiving: read(&self.receiving),
@@ -175,12 +175,13 @@ impl Drop for Counted<'_> {
             direction,
             succeeded,
         } = self;
-        counters.active(*direction).fetch_sub(1, Ordering::Relaxed);
         let counter = match (*succeeded, *direction) {
             (true, Direction::Out) => &counters.sent_files,
             (true, Direction::In) => &counters.received_files,
             (false, _) => &counters.failed,
         };
+        // Whoever sees that nothing is under way sees how it ended, too.
         counter.fetch_add(1, Ordering::Relaxed);
+        counters.active(*direction).fetch_sub(1, Ordering::Release);
     }
 }

@@ -207,6 +207,11 @@ impl Gate {
         self.until(|figures| figures.receiving > 0).await;
     }
 
+    /// Until so many files have failed here.
+    async fn failed(&self, files: u64) {
+        self.until(|figures| figures.failed == files).await;
+    }
+
     async fn until(&self, check: impl Fn(BulkFigures) -> bool) {
         let checked = async {
             while !check(self.bulk.figures()) {

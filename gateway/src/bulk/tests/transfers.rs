@@ -128,12 +128,11 @@ async fn a_push_that_breaks_off_leaves_the_old_file() {
     east.push("west:f", &b"old"[..]).await.unwrap();
     let error = east.push("west:f", Broken(3 << 20)).await.unwrap_err();
     assert!(error.to_string().contains("bad sector"), "{error}");
-    west.idle().await;
+    west.failed(1).await;
     assert_eq!(
         (read(&west.files.join("f")), west.unfinished()),
         (b"old".to_vec(), 0)
     );
-    assert_eq!(west.bulk.figures().failed, 1);
     let changed = east
         .run(|gateway| {
             let check = |_: &_| Err(Failure::Changed);
@@ -150,7 +149,7 @@ async fn a_push_that_breaks_off_leaves_the_old_file() {
         changed,
         Err(ClientError::Failed(Failure::Changed))
     ));
-    west.idle().await;
+    west.failed(2).await;
     assert_eq!(read(&west.files.join("f")), b"old");
 }
 
@@ -181,7 +180,7 @@ async fn the_same_push_goes_on_where_it_broke_off() {
         })
     };
     push(bytes[..30 << 20].to_vec(), true).await.unwrap_err();
-    west.idle().await;
+    west.failed(1).await;
     assert_eq!(west.unfinished(), 1);
     let before = west.bulk.figures().received_bytes;
     let other = push(noise(9, 40 << 20), false).await.unwrap_err();
@@ -209,7 +208,7 @@ async fn a_full_site_says_so_at_once_and_goes_on() {
             bytes_max: 2_097_152
         })
     ));
-    west.idle().await;
+    west.failed(1).await;
     assert_eq!(
         (west.unfinished(), west.bulk.figures().stored_bytes),
         (0, 0)
