@@ -65,11 +65,23 @@ impl Outgoing {
         tokio::select! {
             biased;
             verdict = &mut self.answers.verdict => Err(premature(verdict.ok())),
-            sent = sending => {
-                self.batches_sent += 1;
-                sent
+            sent = sending => match sent {
+                Ok(()) => {
+                    self.batches_sent += 1;
+                    Ok(())
+                }
+                Err(failure) => Err(self.told(failure).await),
             }
         }
+    }
+
+    /// A stream may know that the session is over before the room does: whoever hears of it and
+    /// tries again is to find the next session.
+    async fn told(&mut self, failure: Failure) -> Failure {
+        if failure == Failure::SessionReset {
+            return self.refused().await;
+        }
+        failure
     }
 
     /// Returns when the receiver has said, early, that it will not keep the file.
@@ -85,8 +97,10 @@ impl Outgoing {
             digest: *trailer.digest.as_bytes(),
             cost: self.progress().cost,
         };
-        self.stream.send(message::encode(&ending), true).await?;
-        Ok(())
+        match self.stream.send(message::encode(&ending), true).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.told(error.into()).await),
+        }
     }
 
     /// After the trailer: waits until the file is durable at the peer.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use strait_transport::{Class, LinkHandle, OutStream, SendError, StreamId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,6 +26,8 @@ pub(super) struct Session {
 
 #[derive(Debug, Default)]
 struct Tables {
+    /// The session has ended: nobody is to wait in them.
+    over: bool,
     /// Files on their way to the peer.
     outgoing: HashMap<TransferId, Outlet>,
     /// Files on their way here, each with the queue of the task that takes it.
@@ -62,8 +64,18 @@ impl Session {
 
     /// Ends all that is under way. Nothing that comes later finds anyone.
     pub(super) fn end(&self) {
-        let ended = std::mem::take(&mut *self.tables.lock());
+        let over = Tables {
+            over: true,
+            ..Tables::default()
+        };
+        let ended = std::mem::replace(&mut *self.tables.lock(), over);
         drop(ended);
+    }
+
+    /// The tables, to wait in them.
+    fn open_tables(&self) -> Option<MutexGuard<'_, Tables>> {
+        let tables = self.tables.lock();
+        (!tables.over).then_some(tables)
     }
 
     /// Waits while many messages wait for the link; an error once the session is over.
@@ -84,10 +96,10 @@ impl Session {
     pub(super) fn add_outgoing(&self, transfer: TransferId, credit: u64) -> Answers {
         let (credit, credit_seen) = watch::channel(credit);
         let (verdict, verdict_seen) = oneshot::channel();
-        self.tables
-            .lock()
-            .outgoing
-            .insert(transfer, Outlet { credit, verdict });
+        if let Some(mut tables) = self.open_tables() {
+            let outlet = Outlet { credit, verdict };
+            tables.outgoing.insert(transfer, outlet);
+        }
         Answers {
             credit: credit_seen,
             verdict: verdict_seen,
@@ -103,7 +115,9 @@ impl Session {
         transfer: TransferId,
     ) -> oneshot::Receiver<Result<Incoming, Failure>> {
         let (answer, answered) = oneshot::channel();
-        self.tables.lock().pulls.insert(transfer, answer);
+        if let Some(mut tables) = self.open_tables() {
+            tables.pulls.insert(transfer, answer);
+        }
         answered
     }
 
@@ -119,13 +133,17 @@ impl Session {
     pub(super) async fn ask(&self, question: Question) -> Result<Answer, Failure> {
         let request = RequestId(rand::random());
         let (answer, answered) = oneshot::channel();
-        self.tables.lock().questions.insert(request, answer);
+        if let Some(mut tables) = self.open_tables() {
+            tables.questions.insert(request, answer);
+        }
         self.send(Message::Ask { request, question }).await?;
         answered.await.map_err(|_| Failure::SessionReset)?
     }
 
     pub(super) fn add_incoming(&self, stream: StreamId, queue: mpsc::Sender<Part>) {
-        self.tables.lock().incoming.insert(stream, queue);
+        if let Some(mut tables) = self.open_tables() {
+            tables.incoming.insert(stream, queue);
+        }
     }
 
     pub(super) fn incoming_count(&self) -> usize {
