@@ -1,23 +1,26 @@
 //! A wide-area link inside the process: a UDP relay with a rate, a delay, a
 //! drop-tail queue, random loss and a cable that can be pulled. Needs no root.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lru::LruCache;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-/// Most clients (source addresses) that one relay serves; further ones are ignored.
-const CLIENTS_MAX: usize = 64;
+/// Most clients (source addresses) that one relay serves; of more, who was silent longest is
+/// forgotten. While the cable is out, gateways dial from ever new sockets.
+const CLIENTS_MAX: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Largest UDP datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Bytes that IPv4 and UDP headers add to each datagram on a real link.
@@ -202,7 +205,8 @@ impl Wan {
 
 /// Takes datagrams of every client to the target, from a socket of its own each.
 async fn relay(front: Arc<UdpSocket>, target: SocketAddr, there: Direction, back: Direction) {
-    let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    let mut clients: LruCache<SocketAddr, (Arc<UdpSocket>, AbortHandle)> =
+        LruCache::new(CLIENTS_MAX);
     let mut answers = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
@@ -210,17 +214,18 @@ async fn relay(front: Arc<UdpSocket>, target: SocketAddr, there: Direction, back
         let Ok((len, client)) = front.recv_from(&mut buffer).await else {
             continue;
         };
-        if !clients.contains_key(&client) {
-            if clients.len() == CLIENTS_MAX {
-                continue;
-            }
+        if !clients.contains(&client) {
             let Ok(socket) = connected(target).await else {
                 continue;
             };
-            answers.spawn(answer(socket.clone(), front.clone(), client, back.clone()));
-            clients.insert(client, socket);
+            let answering = answer(socket.clone(), front.clone(), client, back.clone());
+            let answering = answers.spawn(answering);
+            if let Some((_, (_, silent))) = clients.push(client, (socket, answering)) {
+                silent.abort();
+            }
+            while answers.try_join_next().is_some() {}
         }
-        if let Some(socket) = clients.get(&client) {
+        if let Some((socket, _)) = clients.get(&client) {
             there.send(&buffer[..len], socket, None);
         }
     }
@@ -324,6 +329,23 @@ mod tests {
             })
             .count();
         assert!((900..1100).contains(&lost), "{lost} of 10000 lost at 10 %");
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_many_others_is_served() {
+        let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let wan = Wan::start(config(), target.local_addr().unwrap())
+            .await
+            .unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..=CLIENTS_MAX.get() {
+            let client = connected(wan.address()).await.unwrap();
+            client.send(b"there").await.unwrap();
+            let (_, from) = target.recv_from(&mut [0; 64]).await.unwrap();
+            target.send_to(b"back", from).await.unwrap();
+            assert_eq!(client.recv(&mut [0; 64]).await.unwrap(), 4);
+            clients.push(client);
+        }
     }
 
     #[tokio::test]
