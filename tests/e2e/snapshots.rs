@@ -122,7 +122,13 @@ fn counters_go_back_to_an_earlier_time_at_all_sites() {
     let () = west.redis().incr("new", 1).unwrap();
     eventually_equal_digests(&east, &west, 30);
 
+    let before = text(east.must(&["export", "--format", "csv", "--only", "counters"]));
     let said = text(east.must(&["replay", "--at", &time]));
+    let plan = "2 counters are to be set and 2 deleted, of 3";
+    assert!(said.contains(plan), "{said}");
+    let after = text(east.must(&["export", "--format", "csv", "--only", "counters"]));
+    assert_eq!(after, before, "nothing was asked for yet");
+    let said = text(east.must(&["replay", "--at", &time, "--yes"]));
     assert!(said.contains("2 set, 2 deleted, 3 compared"), "{said}");
     eventually_equal_digests(&east, &west, 30);
     for site in [&east, &west] {

@@ -6,7 +6,6 @@ use std::io;
 use anyhow::Context;
 
 use super::super::output::say;
-use super::super::time::rfc3339;
 use super::{Globals, export, status};
 use crate::config;
 use crate::grid::Image;
@@ -25,7 +24,8 @@ struct Changes {
     compared: u64,
 }
 
-pub(super) fn replay(globals: &Globals, at_ms: u64) -> anyhow::Result<()> {
+/// Says what is to be done, and with `yes` does it.
+pub(super) fn replay(globals: &Globals, at_ms: u64, yes: bool) -> anyhow::Result<()> {
     let then = export::snapshot(globals, at_ms)?;
     let mut client = connect(globals)?;
     let mut done = Changes::default();
@@ -33,14 +33,20 @@ pub(super) fn replay(globals: &Globals, at_ms: u64) -> anyhow::Result<()> {
         // What is in memory goes to the journal, which is what is compared.
         client.call(&[b"WAITAOF", b"1", b"0", b"0"])?;
         let now = export::live(globals)?;
-        let changes = go_back(&now, &then, &mut client)?;
+        if !yes {
+            let needed = differences(&now, &then, |_| Ok(()))?;
+            return say(format!(
+                "to be as they were then, {} counters are to be set and {} deleted, of {}; with \
+                 --yes they are\n",
+                needed.set, needed.deleted, needed.compared
+            ));
+        }
+        let changes = differences(&now, &then, |words| send(&mut client, words))?;
+        client.flush()?;
         if changes.set + changes.deleted == 0 {
             return say(format!(
-                "the counters are as before {}: {} set, {} deleted, {} compared\n",
-                rfc3339(at_ms),
-                done.set,
-                done.deleted,
-                changes.compared
+                "the counters are as they were then: {} set, {} deleted, {} compared\n",
+                done.set, done.deleted, changes.compared
             ));
         }
         done.set += changes.set;
@@ -60,8 +66,13 @@ fn connect(globals: &Globals) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-/// Writes what differs: first deletions, as a name may have become another kind of thing.
-fn go_back(now: &Image, then: &Image, client: &mut Client) -> anyhow::Result<Changes> {
+/// The commands that make `now` into `then`: first deletions, as a name may have become another
+/// kind of thing.
+fn differences(
+    now: &Image,
+    then: &Image,
+    mut write: impl FnMut(&[&[u8]]) -> io::Result<()>,
+) -> anyhow::Result<Changes> {
     let mut changes = Changes::default();
     now.counters(|key, field, _| {
         if then.counter(key, field).is_some() {
@@ -69,8 +80,8 @@ fn go_back(now: &Image, then: &Image, client: &mut Client) -> anyhow::Result<Cha
         }
         changes.deleted += 1;
         match field {
-            None => send(client, &[b"DEL", key]),
-            Some(field) => send(client, &[b"HDEL", key, field]),
+            None => write(&[b"DEL", key]),
+            Some(field) => write(&[b"HDEL", key, field]),
         }
     })?;
     then.counters(|key, field, value| {
@@ -81,11 +92,10 @@ fn go_back(now: &Image, then: &Image, client: &mut Client) -> anyhow::Result<Cha
         changes.set += 1;
         let value = value.to_string();
         match field {
-            None => send(client, &[b"SET", key, value.as_bytes()]),
-            Some(field) => send(client, &[b"HSET", key, field, value.as_bytes()]),
+            None => write(&[b"SET", key, value.as_bytes()]),
+            Some(field) => write(&[b"HSET", key, field, value.as_bytes()]),
         }
     })?;
-    client.flush()?;
     Ok(changes)
 }
 

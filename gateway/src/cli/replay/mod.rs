@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// Take the counters, at all sites, back to the last snapshot here before this time (UTC)
     #[arg(long, value_name = "TIME", value_parser = super::time::parse)]
     at: Option<u64>,
+    /// With --at: do it. Without, only say what it comes to
+    #[arg(long, requires = "at")]
+    yes: bool,
     /// How long to wait for a link that is down
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
@@ -41,7 +44,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         replay(globals, &args, from)?;
     }
     match args.at {
-        Some(at) => at::replay(globals, at),
+        Some(at) => at::replay(globals, at, args.yes),
         None => Ok(()),
     }
 }
