@@ -193,7 +193,11 @@ fn promise(context: &mut Context<'_>, command: &Command, args: Args<'_>) {
     } else {
         args.len() - 1
     };
-    let promised = args.from(1).take(keys).map(|key| rules.of(key)).max();
+    let keys = args
+        .from(1)
+        .take(keys)
+        .step_by(command.keys.2.unsigned_abs().max(1) as usize);
+    let promised = keys.map(|key| rules.of(key)).max();
     context.session.promised = context.session.promised.max(promised.unwrap_or_default());
 }
 

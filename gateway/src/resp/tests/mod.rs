@@ -337,6 +337,18 @@ async fn clients_too_many_are_turned_away() {
     site.stop().await;
 }
 
+#[tokio::test]
+async fn values_are_promised_nothing() {
+    let rules = DurabilityRules {
+        patterns: vec![("5*".to_owned(), Durability::Remote)],
+        otherwise: Durability::Memory,
+    };
+    let site = Site::with(None, rules, None).await;
+    let mut client = site.client().await;
+    client.expect("MSET a 5 b 51\r\n", "+OK\r\n").await;
+    site.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn durable_writes_are_on_disk_when_the_reply_is_there() {
     let dir = tempfile::tempdir().unwrap();
