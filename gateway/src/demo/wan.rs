@@ -331,12 +331,15 @@ mod tests {
         assert!((900..1100).contains(&lost), "{lost} of 10000 lost at 10 %");
     }
 
+    async fn target_behind_wan() -> (UdpSocket, Wan) {
+        let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let wan = Wan::start(config(), target.local_addr().unwrap()).await;
+        (target, wan.unwrap())
+    }
+
     #[tokio::test]
     async fn who_comes_after_many_others_is_served() {
-        let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let wan = Wan::start(config(), target.local_addr().unwrap())
-            .await
-            .unwrap();
+        let (target, wan) = target_behind_wan().await;
         let mut clients = Vec::new();
         for _ in 0..=CLIENTS_MAX.get() {
             let client = connected(wan.address()).await.unwrap();
@@ -350,10 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_cross_late_and_not_at_all_when_cut() {
-        let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let wan = Wan::start(config(), target.local_addr().unwrap())
-            .await
-            .unwrap();
+        let (target, wan) = target_behind_wan().await;
         let client = connected(wan.address()).await.unwrap();
         let mut buffer = [0; 64];
 

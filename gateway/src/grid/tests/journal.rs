@@ -26,6 +26,11 @@ proptest! {
     }
 }
 
+fn first_file(dir: &std::path::Path) -> PathBuf {
+    let first = std::fs::read_dir(dir).unwrap().next().unwrap();
+    first.unwrap().path()
+}
+
 #[test]
 fn a_journal_cut_anywhere_gives_back_a_prefix() {
     let dir = tempfile::tempdir().unwrap();
@@ -41,12 +46,7 @@ fn a_journal_cut_anywhere_gives_back_a_prefix() {
         digests.push(grid.digest());
     }
     drop(grid);
-    let path = std::fs::read_dir(dir.path())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let path = first_file(dir.path());
     let whole = std::fs::read(&path).unwrap();
     let mut seen = 0;
     for cut in (0..=whole.len()).rev() {
@@ -72,12 +72,7 @@ fn a_damaged_record_is_put_aside_and_the_rest_is_read() {
         grid.flush().unwrap();
     }
     drop(grid);
-    let path = std::fs::read_dir(dir.path())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let path = first_file(dir.path());
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -30,7 +30,12 @@ pub(super) fn decrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    match context.state.get(args.get(1))? {
+    let value = context.state.get(args.get(1))?;
+    value_or_null(context, value)
+}
+
+fn value_or_null(context: &mut Context<'_>, value: Option<i64>) -> Outcome {
+    match value {
         Some(value) => context.replies.bulk_integer(value),
         None => context.replies.null(),
     }
@@ -38,14 +43,11 @@ pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn getdel(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    match context.state.get(args.get(1))? {
-        Some(value) => {
-            context.state.delete(args.get(1))?;
-            context.replies.bulk_integer(value);
-        }
-        None => context.replies.null(),
+    let value = context.state.get(args.get(1))?;
+    if value.is_some() {
+        context.state.delete(args.get(1))?;
     }
-    Ok(Next::Go)
+    value_or_null(context, value)
 }
 
 pub(super) fn setnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -62,11 +64,7 @@ pub(super) fn getset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (key, value) = (args.get(1), integer(args.get(2))?);
     let outcome = context.state.set(key, value, SetIf::Always, true)?;
     context.state.set_deadline(key, 0)?;
-    match outcome.old {
-        Some(old) => context.replies.bulk_integer(old),
-        None => context.replies.null(),
-    }
-    Ok(Next::Go)
+    value_or_null(context, outcome.old)
 }
 
 /// `MSET key value [key value …]`: all of them, or none where one is no integer or no counter.

@@ -4,7 +4,7 @@ use super::super::glob;
 use super::super::parse::Args;
 use super::super::reply::Replies;
 use super::keys::{ScanArgs, VISITS_MAX};
-use super::{CommandError, Context, Next, Outcome, fail, integer};
+use super::{CommandError, Context, Next, Outcome, integer, wrong_number};
 
 pub(super) fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let by = integer(args.get(3))?;
@@ -16,7 +16,7 @@ pub(super) fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
 /// Values are whole numbers, as those of `SET`.
 pub(super) fn hset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if !args.len().is_multiple_of(2) {
-        return fail("ERR wrong number of arguments for 'hset' command");
+        return Err(wrong_number("hset"));
     }
     let places = (2..args.len()).step_by(2);
     let pair = |place| Ok((args.get(place), integer(args.get(place + 1))?));
