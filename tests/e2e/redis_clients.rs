@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use strait_tests::Site;
 
@@ -44,6 +45,38 @@ fn redis_cli_talks_to_the_grid() {
     assert!(cli(&site, &["INCR", "clicks"]).starts_with("WRONGTYPE"));
     assert!(cli(&site, &["--scan"]).lines().count() == 2);
     assert!(cli(&site, &["INFO", "server"]).contains("redis_version"));
+    let _connected = site.redis();
+    let status = site.status().unwrap();
+    assert_eq!(status["clients"]["connected"], 1, "{status}");
+    assert!(status["clients"]["commands"].as_u64() > Some(9), "{status}");
+}
+
+/// What people type to look around asks for more commands than programs do.
+#[test]
+fn redis_cli_looks_around() {
+    let site = started();
+    cli(&site, &["SET", "hits", "-42"]);
+    cli(&site, &["XADD", "clicks", "*", "url", "/a"]);
+    assert_eq!(cli(&site, &["KEYS", "h*"]), "hits");
+    let biggest = cli(&site, &["--bigkeys"]);
+    assert!(
+        biggest.contains("Biggest string found '\"hits\"' has 3 bytes"),
+        "{biggest}"
+    );
+    let mut stat = Command::new("redis-cli")
+        .args(["-p", &site.grid.port().to_string(), "--stat", "-i", "0.01"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(stat.stdout.take().unwrap()).lines();
+    // After two lines of headings.
+    let line = lines.map(Result::unwrap).nth(2).unwrap();
+    stat.kill().unwrap();
+    stat.wait().unwrap();
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(columns[0], "2", "{line}");
+    let requests: u64 = columns[4].parse().expect(&line);
+    assert!(requests > 3, "{line}");
 }
 
 #[test]

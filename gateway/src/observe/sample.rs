@@ -8,6 +8,7 @@ use crate::datadir::Incarnation;
 use crate::forward::{FlowReport, ForwardReport, ForwardsReport};
 use crate::grid::GridStats;
 use crate::replicate::compare::{CompareError, Comparison};
+use crate::resp::ClientFigures;
 
 /// A gateway that never changes.
 #[derive(Debug)]
@@ -37,10 +38,14 @@ pub(crate) fn status() -> Status {
             uptime_s: 11_520.0,
             link_address: "0.0.0.0:7440".to_owned(),
             grid_address: "127.0.0.1:6390".to_owned(),
-            clients: 3,
         },
         not_ready: Vec::new(),
         links: vec![west(), north()],
+        clients: ClientFigures {
+            connected: 3,
+            commands: 77,
+            ..ClientFigures::default()
+        },
         grid: GridStats {
             keys: 120_000,
             logs: 2,

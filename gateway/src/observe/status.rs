@@ -7,6 +7,7 @@ use crate::bulk::{BulkFigures, SyncReport};
 use crate::datadir::Incarnation;
 use crate::forward::ForwardsReport;
 use crate::grid::GridStats;
+use crate::resp::ClientFigures;
 
 /// A gateway at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// Each configured peer.
     pub links: Vec<LinkReport>,
+    /// Redis clients.
+    #[serde(default)]
+    pub clients: ClientFigures,
     /// Counters and logs.
     pub grid: GridStats,
     /// Seconds until the grid's memory is full, if it goes on growing as it does.
@@ -54,8 +58,6 @@ pub struct GatewayReport {
     pub link_address: String,
     /// TCP address of Redis clients, as bound.
     pub grid_address: String,
-    /// Redis clients that are connected.
-    pub clients: u64,
 }
 
 /// Copies of the counters by time.

@@ -154,7 +154,7 @@ fn render_stores(out: &mut Table, status: &Status) {
             bytes(grid.memory_bytes),
             bytes(grid.memory_bytes_max),
             bytes(grid.journal_bytes),
-            count(status.gateway.clients),
+            count(status.clients.connected),
         ),
     );
     if grid.journal_failed {

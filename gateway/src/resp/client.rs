@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// Number of a client, never used twice by a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,12 +49,29 @@ impl ClientInfo {
     }
 }
 
+/// Redis clients in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientFigures {
+    /// Connected now.
+    pub connected: u64,
+    /// Of those, how many wait for room in memory, or in a blocking command.
+    pub blocked: u64,
+    /// Connections that were served since the start.
+    pub connections: u64,
+    /// Connections that were turned away, as there were `clients_max`.
+    pub turned_away: u64,
+    /// Commands carried out, whatever they were answered.
+    pub commands: u64,
+}
+
 /// All connected clients.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub struct Clients {
     list: Mutex<BTreeMap<ClientId, ClientInfo>>,
     last: AtomicU64,
     blocked: AtomicU64,
+    turned_away: AtomicU64,
+    commands: AtomicU64,
 }
 
 /// A client that waits, as long as this is held.
@@ -73,9 +91,21 @@ impl Clients {
         Blocked(self)
     }
 
-    /// How many wait.
-    pub(super) fn blocked(&self) -> u64 {
-        self.blocked.load(Ordering::Relaxed)
+    /// So many more commands were carried out.
+    pub(super) fn count_commands(&self, commands: u64) {
+        self.commands.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// How many there are and were.
+    pub fn figures(&self) -> ClientFigures {
+        let connected = self.list.lock().len() as u64;
+        ClientFigures {
+            connected,
+            blocked: self.blocked.load(Ordering::Relaxed),
+            connections: self.last.load(Ordering::Relaxed),
+            turned_away: self.turned_away.load(Ordering::Relaxed),
+            commands: self.commands.load(Ordering::Relaxed),
+        }
     }
 
     /// Registers a client until the returned guard is dropped; none when there are too many.
@@ -87,6 +117,7 @@ impl Clients {
     ) -> Option<Entered> {
         let mut list = self.list.lock();
         if list.len() >= max {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let id = ClientId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
@@ -105,15 +136,6 @@ impl Clients {
             id,
             clients: self.clone(),
         })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.list.lock().len()
-    }
-
-    /// Clients that ever connected.
-    pub(super) fn total(&self) -> u64 {
-        self.last.load(Ordering::Relaxed)
     }
 
     /// `CLIENT LIST`.

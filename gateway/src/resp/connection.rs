@@ -107,7 +107,7 @@ impl Connection {
     /// Carries out the commands in the buffer under one hold of the lock. The ticket stands for
     /// the flush that will hold what they wrote.
     fn commands(&mut self) -> (Round, Ticket) {
-        let mut done = 0;
+        let (mut done, mut commands) = (0, 0);
         let now_ms = now_ms();
         let mut state = self.shared.grid.lock();
         state.expire_some(now_ms);
@@ -137,6 +137,7 @@ impl Connection {
                     let next = commands::run(&mut context, args);
                     if !matches!(next, Next::Full) {
                         done += length;
+                        commands += 1;
                     }
                     match next {
                         Next::Go if self.replies.bytes.len() < REPLY_BYTES_HIGH => {}
@@ -150,6 +151,7 @@ impl Connection {
         };
         let ticket = state.ticket();
         drop(state);
+        self.shared.clients.count_commands(commands);
         self.buffer.drain(..done);
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
@@ -168,12 +170,15 @@ impl Connection {
 
     /// Does what could not be done under the lock; false when the client left meanwhile.
     async fn later(&mut self, later: Later) -> io::Result<bool> {
+        let shared = self.shared.clone();
+        if let Later::Info(sections) = &later {
+            let text = info::render(&shared, sections);
+            self.replies.verbatim(&text);
+            return Ok(true);
+        }
+        let _blocked = shared.clients.block();
         match later {
-            Later::Info(sections) => {
-                let text = info::render(&self.shared, &sections);
-                self.replies.verbatim(&text);
-                Ok(true)
-            }
+            Later::Info(_) => Ok(true),
             Later::Wait {
                 sites,
                 timeout,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::client::ClientFigures;
 use super::server::Shared;
 
 /// What `INFO` says beyond what the grid knows.
@@ -27,9 +28,10 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
     let every = |word: &String| ["all", "default", "everything"].contains(&word.as_str());
     let all = wanted.is_empty() || wanted.iter().any(every);
     let stats = server.grid.stats();
+    let clients = server.clients.figures();
     let sections: [(&str, Lines); 6] = [
         ("Server", server_lines(server)),
-        ("Clients", client_lines(server)),
+        ("Clients", client_lines(server, &clients)),
         (
             "Memory",
             vec![
@@ -43,8 +45,10 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
             vec![
                 (
                     "total_connections_received",
-                    server.clients.total().to_string(),
+                    clients.connections.to_string(),
                 ),
+                ("total_commands_processed", clients.commands.to_string()),
+                ("rejected_connections", clients.turned_away.to_string()),
                 ("expired_keys", stats.expired_total.to_string()),
                 ("strait_writes", stats.writes_total.to_string()),
                 (
@@ -110,11 +114,11 @@ fn server_lines(server: &Shared) -> Lines {
     ]
 }
 
-fn client_lines(server: &Shared) -> Lines {
+fn client_lines(server: &Shared, clients: &ClientFigures) -> Lines {
     vec![
-        ("connected_clients", server.clients.len().to_string()),
+        ("connected_clients", clients.connected.to_string()),
         ("maxclients", server.config.clients_max.to_string()),
-        ("blocked_clients", server.clients.blocked().to_string()),
+        ("blocked_clients", clients.blocked.to_string()),
     ]
 }
 

@@ -16,6 +16,7 @@ mod parse;
 mod reply;
 mod server;
 
+pub use client::{ClientFigures, Clients};
 pub use durability::{Durability, DurabilityRules};
 pub use info::{InfoSource, NoInfo};
 pub use server::{BindError, RespConfig, Server};

@@ -91,6 +91,11 @@ impl Server {
         self.shared.local_addr
     }
 
+    /// Who is connected.
+    pub fn clients(&self) -> Arc<Clients> {
+        self.shared.clients.clone()
+    }
+
     /// Serves clients until `shutdown` is done; then closes all of them. A command that has begun
     /// is carried out, its reply may not arrive.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {

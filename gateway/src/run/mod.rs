@@ -121,6 +121,7 @@ impl Gateway {
             link_address: node.local_addr(),
             grid_address: resp.local_addr(),
             started: SystemTime::now(),
+            clients: resp.clients(),
             peers,
             syncs: SyncFigures::new(&config.syncs),
             config,

@@ -17,7 +17,7 @@ use crate::forward::Forwards;
 use crate::grid::Grid;
 use crate::replicate::compare::Comparer;
 use crate::replicate::{FlushClock, Kind, Progress};
-use crate::resp::InfoSource;
+use crate::resp::{Clients, InfoSource};
 
 /// One peer's link and how far its replication has come.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub(super) struct Parts {
     pub(super) link_address: SocketAddr,
     pub(super) grid_address: SocketAddr,
     pub(super) started: SystemTime,
+    pub(super) clients: Arc<Clients>,
     pub(super) grid: Arc<Grid>,
     pub(super) store: Store,
     pub(super) bulk: Arc<Bulk>,

@@ -26,6 +26,7 @@ impl StatusSource for Parts {
                 .iter()
                 .map(|link| self.link_report(link))
                 .collect(),
+            clients: self.clients.figures(),
             grid,
             snapshots: self.snapshots.report(),
             history: self.history_report(),
@@ -62,7 +63,6 @@ impl Parts {
             uptime_s: self.started.elapsed().unwrap_or_default().as_secs_f64(),
             link_address: self.link_address.to_string(),
             grid_address: self.grid_address.to_string(),
-            clients: 0,
         }
     }
 

@@ -113,7 +113,8 @@ impl Collector for Snapshot {
         let site = || ("site", status.gateway.site.clone());
         write_build(out, status)?;
         let one = [(vec![site()], status)];
-        write(out, tables::STATUS, &one)?;
+        write(out, tables::GRID, &one)?;
+        write(out, tables::ROOMS, &one)?;
         let process: Vec<_> = self.process.iter().map(|p| (Labels::new(), p)).collect();
         write(out, tables::PROCESS, &process)?;
         let mut links = Vec::new();

@@ -1,6 +1,6 @@
 //! The connection itself, and questions about the server.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::glob;
 use super::super::parse::Args;
@@ -294,6 +294,18 @@ pub(super) fn info(_context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         .from(1)
         .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase());
     Ok(Next::Later(Later::Info(words.collect())))
+}
+
+/// Seconds since 1970 and microseconds of the second now.
+pub(super) fn time(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    context.replies.array(2);
+    for number in [now.as_secs(), u64::from(now.subsec_micros())] {
+        context.replies.bulk(number.to_string().as_bytes());
+    }
+    Ok(Next::Go)
 }
 
 /// A timeout in milliseconds; none: for ever.

@@ -34,6 +34,14 @@ pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     value_or_null(context, value)
 }
 
+/// Digits of the value, and its sign.
+pub(super) fn strlen(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let value = context.state.get(args.get(1))?;
+    let length = value.map_or(0, |value| value.to_string().len());
+    context.replies.count(length as u64);
+    Ok(Next::Go)
+}
+
 fn value_or_null(context: &mut Context<'_>, value: Option<i64>) -> Outcome {
     match value {
         Some(value) => context.replies.bulk_integer(value),

@@ -9,6 +9,9 @@ use crate::grid::Kind;
 /// Places that one `SCAN` looks at, whatever its `COUNT`: the lock is held meanwhile.
 pub(super) const VISITS_MAX: u64 = 10_000;
 
+/// Names that `KEYS` looks at, for the same reason; it answers an error where there are more.
+const KEYS_VISITS_MAX: u64 = 1_000_000;
+
 pub(super) fn del(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let mut count = 0;
     for key in args.from(1) {
@@ -115,6 +118,25 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     context
         .replies
         .bulk(next.unwrap_or(0).to_string().as_bytes());
+    context.replies.array(found.len());
+    for key in found {
+        context.replies.bulk(&key);
+    }
+    Ok(Next::Go)
+}
+
+/// `KEYS pattern`: for people who look around.
+pub(super) fn keys(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let pattern = args.get(1);
+    let mut found = Vec::new();
+    let more = context.state.scan(0, KEYS_VISITS_MAX, |key, _| {
+        if pattern == b"*" || glob::matches(pattern, key) {
+            found.push(key.to_vec());
+        }
+    });
+    if more.is_some() {
+        return fail("ERR there are too many keys for KEYS, which holds up everybody: use SCAN");
+    }
     context.replies.array(found.len());
     for key in found {
         context.replies.bulk(&key);

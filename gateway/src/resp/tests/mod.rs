@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Site {
     grid: Arc<Grid>,
     address: SocketAddr,
+    clients: Arc<Clients>,
     stop: Option<oneshot::Sender<()>>,
     done: tokio::task::JoinHandle<()>,
 }
@@ -49,11 +50,13 @@ impl Site {
             .await
             .unwrap();
         let address = server.local_addr();
+        let clients = server.clients();
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(server.serve(async move { drop(stopped.await) }));
         Self {
             grid,
             address,
+            clients,
             stop: Some(stop),
             done,
         }
@@ -333,6 +336,14 @@ async fn clients_too_many_are_turned_away() {
         .expect("", "-ERR max number of clients reached\r\n")
         .await;
     assert!(fifth.closed().await);
+    let figures = ClientFigures {
+        connected: 4,
+        blocked: 0,
+        connections: 4,
+        turned_away: 1,
+        commands: 4,
+    };
+    assert_eq!(site.clients.figures(), figures);
     drop(clients);
     site.stop().await;
 }
