@@ -31,7 +31,11 @@ pub(super) fn borg(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn run(tool: &Tool, arguments: &Arguments) -> anyhow::Result<()> {
-    for (name, host) in [("ssh", "far"), ("ssh through a strait forward", "through")] {
+    let contenders = [("ssh", "far"), ("ssh through a strait forward", "through")];
+    for (name, host) in contenders
+        .into_iter()
+        .filter(|c| arguments.is_asked_for(c.0))
+    {
         let mut stage = Stage::new(&arguments.link)?;
         stage.serve_ssh()?;
         if host == "through" {

@@ -20,7 +20,10 @@ const CONTENDERS: [(&str, &str, &str); 4] = [
 ];
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    for (name, ssh, options) in CONTENDERS {
+    for (name, ssh, options) in CONTENDERS
+        .into_iter()
+        .filter(|c| arguments.is_asked_for(c.0))
+    {
         let mut stage = Stage::new(&arguments.link)?;
         stage.serve_postgres(arguments.rows)?;
         if name == "strait forward" {

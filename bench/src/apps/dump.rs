@@ -30,7 +30,10 @@ const CONTENDERS: [(&str, &str); 5] = [
 ];
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    for (name, script) in CONTENDERS {
+    for (name, script) in CONTENDERS
+        .into_iter()
+        .filter(|c| arguments.is_asked_for(c.0))
+    {
         let mut stage = Stage::new(&arguments.link)?;
         stage.serve_postgres(arguments.rows)?;
         if name == "strait push" {

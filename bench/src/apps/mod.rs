@@ -50,6 +50,16 @@ pub(crate) struct Arguments {
     /// Rows in the database; a thousand make about 0.15 MB of dump
     #[arg(long, default_value_t = 200_000)]
     rows: u64,
+    /// Only contenders whose names contain this
+    #[arg(long, value_name = "TEXT")]
+    contender: Option<String>,
+}
+
+impl Arguments {
+    fn is_asked_for(&self, contender: &str) -> bool {
+        let asked = self.contender.as_deref();
+        asked.is_none_or(|text| contender.contains(text))
+    }
 }
 
 /// One line of output.

@@ -14,7 +14,7 @@ const HERE: u16 = 63_793;
 const CONTENDERS: [&str; 3] = ["tunnel, plain", "tunnel, ssh -C", "strait forward"];
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    for name in CONTENDERS {
+    for name in CONTENDERS.into_iter().filter(|c| arguments.is_asked_for(c)) {
         let mut stage = Stage::new(&arguments.link)?;
         for (side, port) in [(Side::Near, PRIMARY), (Side::Far, REPLICA)] {
             let mut server = stage.command(side, "redis-server");

@@ -33,7 +33,10 @@ const CONTENDERS: [(&str, &str); 4] = [
 ];
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    for (name, script) in CONTENDERS {
+    for (name, script) in CONTENDERS
+        .into_iter()
+        .filter(|c| arguments.is_asked_for(c.0))
+    {
         let mut stage = Stage::new(&arguments.link)?;
         fs::create_dir(stage.path("there"))?;
         match name.contains("strait") {
