@@ -66,6 +66,8 @@ impl Flow {
         let mut incoming = self.incoming.lock();
         let granted = incoming.window.granted();
         let aborted = incoming.inlet.handle(arrival, granted)?;
+        let arrived = incoming.inlet.arrived();
+        incoming.window.handle_arrived(arrived, Instant::now());
         drop(incoming);
         self.arrived.notify_one();
         Ok(aborted)

@@ -49,7 +49,6 @@ pub(super) struct Inlet {
     ready: VecDeque<Bytes>,
     /// Small pieces behind those that are ready.
     tail: BytesMut,
-    /// Bytes that have come without a gap.
     arrived: u64,
     end: Option<u64>,
 }
@@ -76,6 +75,11 @@ impl Inlet {
         self.carriers[carrier].1 = end.ok_or(Violation)?;
         self.file(at, arrival.bytes)?;
         Ok(false)
+    }
+
+    /// Bytes that have come without a gap.
+    pub(super) fn arrived(&self) -> u64 {
+        self.arrived
     }
 
     /// What the reader gets next.

@@ -11,7 +11,7 @@ pub(super) const WINDOW_INITIAL: u64 = 256 << 10;
 const WINDOW_MAX: u64 = 64 << 20;
 /// How much larger a window becomes that is too small: it bounds memory, the link has a congestion
 /// window of its own, so there is no harm in going beyond what turns out to be needed.
-const GROWTH: u64 = 4;
+const GROWTH: u64 = 8;
 /// What all flows together may have beyond their first window.
 const SHARED_BYTES_MAX: u64 = 256 << 20;
 
@@ -46,6 +46,8 @@ pub(super) struct Window {
     consumed: u64,
     granted: u64,
     granted_at: Instant,
+    /// Since when all that was granted is here: the sender waits for more.
+    used_up_at: Option<Instant>,
 }
 
 impl Window {
@@ -56,6 +58,7 @@ impl Window {
             consumed: 0,
             granted: WINDOW_INITIAL,
             granted_at: now,
+            used_up_at: None,
         }
     }
 
@@ -64,8 +67,17 @@ impl Window {
         self.granted
     }
 
+    /// So many bytes have arrived in all.
+    pub(super) fn handle_arrived(&mut self, bytes: u64, now: Instant) {
+        if bytes >= self.granted && self.used_up_at.is_none() {
+            self.used_up_at = Some(now);
+        }
+    }
+
     /// The reader took so many bytes; the new credit, if it is time to grant more. A
-    /// window that was used up within two round trips is too small.
+    /// window is too small if it lasted for less than two round trips, and also, however long a
+    /// link that is busy took to bring it, if the sender ran dry and the reader did not keep it
+    /// waiting.
     pub(super) fn handle_consumed(
         &mut self,
         bytes: u64,
@@ -77,12 +89,16 @@ impl Window {
         if ahead > self.size / 2 {
             return None;
         }
-        let took = now.duration_since(self.granted_at);
-        if self.size < WINDOW_MAX && took < 2 * rtt() {
-            self.grow();
+        if self.size < WINDOW_MAX {
+            let (took, rtt) = (now.duration_since(self.granted_at), rtt());
+            let waited = self.used_up_at.map(|at| now.duration_since(at));
+            if took < 2 * rtt || waited.is_some_and(|waited| waited < rtt) {
+                self.grow();
+            }
         }
         self.granted = self.consumed + self.size;
         self.granted_at = now;
+        self.used_up_at = None;
         Some(self.granted)
     }
 
@@ -130,6 +146,27 @@ mod tests {
         assert!((20 << 20..=64 << 20).contains(&size), "{size}");
         drop((slow, fast));
         assert_eq!(pool.0.load(Ordering::Relaxed), SHARED_BYTES_MAX);
+    }
+
+    /// A link that is still slow brings each window late, and whole; its reader takes `pause` for
+    /// it.
+    fn after_late_windows(pause: Duration) -> u64 {
+        let mut window = Window::new(WindowPool::default(), Instant::now());
+        let mut now = Instant::now();
+        for _ in 0..10 {
+            now += 3 * RTT;
+            window.handle_arrived(window.granted(), now);
+            now += pause;
+            let bytes = window.granted() - window.consumed;
+            window.handle_consumed(bytes, now, || RTT);
+        }
+        window.size
+    }
+
+    #[test]
+    fn a_sender_that_runs_dry_gets_more_unless_its_reader_is_slow() {
+        assert_eq!(after_late_windows(RTT / 20), WINDOW_MAX);
+        assert_eq!(after_late_windows(2 * RTT), WINDOW_INITIAL);
     }
 
     #[test]
