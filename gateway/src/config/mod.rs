@@ -18,6 +18,7 @@ mod template;
 mod tests;
 mod token;
 mod values;
+mod weekdays;
 mod windows;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use resolved::{
 pub use template::Template;
 pub use token::{PairToken, ParseTokenError, fingerprint};
 pub use values::check_address;
+pub use weekdays::Weekdays;
 
 /// More than any honest configuration; a file beyond it is refused unread.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use strait_transport::{Class, PeerConfig, SiteName};
 
+use super::weekdays::Weekdays;
 use crate::bulk::FileRule;
 use crate::bulk::sync::SyncSettings;
 use crate::forward::{AllowRule, ForwardSettings};
@@ -168,6 +169,8 @@ pub struct Window {
     pub from: Duration,
     /// The same. Not after `from`: on the next day.
     pub to: Duration,
+    /// Those on which it begins.
+    pub days: Weekdays,
     /// Bulk or interactive.
     pub class: Class,
     /// Bits a second on each link; 0: nothing goes.

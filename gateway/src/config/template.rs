@@ -176,6 +176,7 @@ level = "adaptive"
 # [[window]]
 # from = "08:00"
 # to = "18:00"                        # before `from`: on the next day
+# days = ["mon", "tue", "wed", "thu", "fri"]   # on which it begins; without: on all
 # class = "bulk"                      # or "interactive"
 # rate = "20Mbit/s"                   # or "closed": nothing of it goes
 

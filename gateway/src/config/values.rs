@@ -14,6 +14,7 @@ use super::errors::Fault;
 use super::quantity::{ByteSize, Rate};
 use super::resolved::{CompressionLevel, OnFull, Password};
 use super::section::printable;
+use super::weekdays::Weekdays;
 use crate::bulk::location::Location;
 use crate::forward::{AllowRule, Bypass, FlowClass};
 use crate::resp::Durability;
@@ -132,6 +133,18 @@ pub(super) fn time_of_day(value: &DeValue<'_>) -> Result<Duration, Fault> {
         (Some(24), Some(0)) => Ok(Duration::from_secs(86_400)),
         _ => Err(fault()),
     }
+}
+
+/// `["mon", "fri"]`.
+pub(super) fn weekdays(value: &DeValue<'_>) -> Result<Weekdays, Fault> {
+    let days = value.as_array().and_then(|items| {
+        let names = items.iter().map(|item| item.get_ref().as_str());
+        Weekdays::named(names.map(Option::unwrap_or_default))
+    });
+    days.ok_or_else(|| {
+        let what = format!("{} is no list of days", shown(value));
+        Fault::new(what, "write them like [\"mon\", \"tue\", \"sat\"]")
+    })
 }
 
 /// `"interactive"` or `"bulk"`.

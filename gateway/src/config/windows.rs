@@ -4,6 +4,7 @@ use super::errors::{Fault, Report};
 use super::resolved::Window;
 use super::section::Section;
 use super::values;
+use super::weekdays::Weekdays;
 
 /// More are a mistake: each is held against the clock every second.
 const WINDOWS_MAX: usize = 64;
@@ -23,6 +24,7 @@ fn read_one(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Option<Win
     let from = section.require(report, "from", remedy, values::time_of_day);
     let remedy = "say when it ends, like to = \"18:00\"";
     let to = section.require(report, "to", remedy, values::time_of_day);
+    let days = section.get_or(report, "days", Weekdays::default(), values::weekdays);
     let remedy = "say what goes slower then: class = \"bulk\" or \"interactive\"";
     let class = section.require(report, "class", remedy, values::window_class);
     let remedy = "say how fast it may go then, like rate = \"20Mbit/s\", or \"closed\"";
@@ -31,6 +33,7 @@ fn read_one(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Option<Win
     Some(Window {
         from: from?.value,
         to: to?.value,
+        days,
         class: class?.value,
         bits_s: bits_s?.value,
     })

@@ -1,16 +1,7 @@
-use super::*;
-use crate::forward::{Bypass, FlowClass, Target};
-use crate::resp::Durability;
+//! Each with its line and its remedy.
 
-use strait_transport::Transport;
-
-const WEST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-const NORTH: &str = "aeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaq";
-
-fn check(text: &str) -> Result<Config, ConfigErrors> {
-    let own_key = PublicKey::from_bytes([9; 32]);
-    parse(Path::new("/data/strait.toml"), text, Some(own_key))
-}
+use super::super::*;
+use super::{NORTH, WEST, check};
 
 /// `LINE: text` of each mistake.
 fn mistakes(text: &str) -> Vec<(usize, String)> {
@@ -26,111 +17,6 @@ fn mistakes(text: &str) -> Vec<(usize, String)> {
 
 fn peer(site: &str, key: &str, more: &str) -> String {
     format!("site = \"east\"\n[[peer]]\nsite = \"{site}\"\nkey = \"{key}\"\n{more}\n")
-}
-
-#[test]
-fn the_template_says_nothing_but_the_defaults() {
-    let template = Template::new("east".parse().unwrap());
-    let config = check(&template.render()).unwrap();
-    let default = Config::new("east".parse().unwrap(), "/data/bulk".into());
-    assert_eq!(format!("{config:?}"), format!("{default:?}"));
-}
-
-/// Every commented-out key is real: without its `#` the file still loads.
-#[test]
-fn the_template_names_every_key() {
-    let template = Template::new("east".parse().unwrap()).render();
-    let text = template.replace("\n# password", "\npassword");
-    let text = text.replace("\n# bytes_max", "\nbytes_max");
-    let text = text.replace("\n# group = \"postgres\"", "\ngroup = \"root\"");
-    let (head, peer) = text.split_once("# [[peer]]").unwrap();
-    let (head, forward) = head.split_once("# [[forward]]").unwrap();
-    let forward = forward.replace("\n# Peers", "\n").replace("\n# ", "\n");
-    let forward = forward.split(". `strait").next().unwrap();
-    let peer = peer
-        .replace("\n# ", "\n")
-        .replace("key = \"...\"", &format!("key = \"{WEST}\""));
-    let text = format!("{head}[[forward]]{forward}\n[[peer]]{peer}");
-    let config = check(&text).unwrap();
-    assert_eq!(config.forwards[0].patience.as_secs(), 15);
-    assert_eq!(config.grid.password, Some(Password::new("...")));
-    assert_eq!(config.bulk.bytes_max, Some(1 << 40));
-    assert_eq!(config.bulk.group, Some(0));
-    assert_eq!(config.peers[0].rate_bits_s, Some(100_000_000));
-}
-
-#[test]
-fn the_handbook_explains_every_key() {
-    let handbook = include_str!("../../../docs/OPERATING.md");
-    let mut section = String::new();
-    let template = Template::new("east".parse().unwrap()).render();
-    for line in template.lines() {
-        let line = line.trim_start_matches("# ");
-        if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_matches(['[', ']']).to_owned() + ".";
-        } else if let Some((key, _)) = line.split_once(" = ")
-            && !key.contains(' ')
-        {
-            assert!(
-                handbook.contains(&format!("| `{section}{key}` |")),
-                "{section}{key}"
-            );
-        }
-    }
-    assert_eq!(section, "peer.");
-}
-
-#[test]
-fn a_name_is_enough_and_everything_can_be_said() {
-    assert!(check("site = \"east\"").is_ok());
-    let text = format!(
-        "site = \"east\"\nlisten = {{ link = \"[::]:1\", grid = \"10.0.0.1:2\", http = \
-         \"0.0.0.0:3\", http_allow_remote = true, advertise = [\"e.example:1\", \"[2001:db8::1]:1\"], \
-         link_from = [\"192.0.2.0/24\", \"2001:db8::1\"], gso = false }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
-         \"secret\"\ndurability = \"disk\"\ndurability_of = [[\"order:*\", \"remote\"]]\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
-         \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
-         \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
-    );
-    let file = "[[file]]\npattern = \"dumps/*\"\nkeep_newest = 2\nkeep_days = 3\n";
-    let window =
-        "[[window]]\nfrom = \"22:30\"\nto = \"06:00\"\nclass = \"bulk\"\nrate = \"closed\"\n";
-    let text = text + file + window;
-    let forward = "[forwarding]\nallow = [\"db:5432\", \"[fd00::/8]:*\"]\n[[forward]]\nlisten = \
-                   \"127.0.0.1:4\"\npeer = \"west\"\ntransparent = true\nclass = \"bulk\"\nbypass = \
-                   \"direct\"\npatience_s = 3\nproxy_protocol = true\n";
-    let config = check(&(text + forward)).unwrap();
-    assert_eq!(config.allow.len(), 2);
-    let window = config.windows[0];
-    assert_eq!(
-        (window.from.as_secs(), window.to.as_secs()),
-        (81_000, 21_600)
-    );
-    assert_eq!(
-        (window.class, window.bits_s),
-        (strait_transport::Class::Bulk, 0)
-    );
-    let (file, days) = (&config.files[0], std::time::Duration::from_secs(3 * 86_400));
-    assert_eq!((file.newest, file.age), (Some(2), Some(days)));
-    let forward = &config.forwards[0];
-    assert_eq!(forward.target, Target::Original);
-    assert_eq!(
-        (forward.class, forward.bypass),
-        (FlowClass::Bulk, Bypass::Direct)
-    );
-    assert!(forward.proxy_protocol && forward.patience.as_secs() == 3);
-    assert_eq!(config.listen.http.port(), 3);
-    assert_eq!(config.listen.advertise.len(), 2);
-    assert_eq!(config.listen.link_from[1].to_string(), "2001:db8::1/128");
-    assert!(!config.listen.gso);
-    assert_eq!(config.grid.durability.otherwise, Durability::Disk);
-    let remote = ("order:*".to_owned(), Durability::Remote);
-    assert_eq!(config.grid.durability.patterns, [remote]);
-    assert_eq!(config.bulk.dir, Path::new("/srv/bulk"));
-    assert_eq!(config.compression, CompressionLevel::Fixed(9));
-    assert_eq!(config.peers[0].rate_bits_s, Some(1_000_000_000));
-    assert_eq!(config.peers[0].transport, Some(Transport::Tcp));
-    assert_eq!(config.peers[0].keys().count(), 2);
-    assert!(!format!("{config:?}").contains("secret"));
 }
 
 #[test]
@@ -204,6 +90,11 @@ fn each_mistake_has_its_line_and_its_remedy() {
             "site = \"east\"\n[[window]]\nfrom = \"08:00\"\nto = \"24:00\"\nclass = \"control\"\nrate = \"closed\"",
             5,
             "is no class that can wait",
+        ),
+        (
+            "site = \"east\"\n[[window]]\nfrom = \"08:00\"\nto = \"24:00\"\nclass = \"bulk\"\nrate = \"closed\"\ndays = [\"monday\"]",
+            7,
+            "is no list of days; write them like [\"mon\"",
         ),
         ("site = \"east", 1, "toml.io"),
         (
@@ -463,49 +354,4 @@ fn all_mistakes_come_at_once_in_the_order_of_their_lines() {
         !shown.contains("password = 5"),
         "a line with a secret is not shown: {shown}"
     );
-}
-
-#[test]
-fn paths_start_from_the_file() {
-    let config = parse(Path::new("strait.toml"), "site = \"east\"", None).unwrap();
-    assert_eq!(
-        config.bulk.dir,
-        std::env::current_dir().unwrap().join("bulk")
-    );
-    let here = "site = \"east\"\n[bulk]\ndir = \".\"\n";
-    assert!(parse(Path::new("strait.toml"), here, None).is_err());
-}
-
-#[test]
-fn what_cannot_be_read_is_said() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("strait.toml");
-    let error = load(&path).unwrap_err().to_string();
-    assert!(error.starts_with("cannot read "), "{error}");
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(load(&path).unwrap_err().to_string().contains("UTF-8"));
-    std::fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
-    assert!(load(&path).unwrap_err().to_string().contains("larger"));
-}
-
-proptest::proptest! {
-    /// No file makes us panic, and whatever loads is shown without a mistake.
-    #[test]
-    fn any_text_is_read_or_explained(text in "(?s).{0,200}") {
-        if let Err(errors) = check(&text) {
-            proptest::prop_assert!(!errors.to_string().is_empty());
-        }
-    }
-
-    #[test]
-    fn any_edit_of_a_real_file_is_read_or_explained(at in 0usize..1800, new in "(?s).{0,3}") {
-        let mut text = Template::new("east".parse().unwrap()).render();
-        let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        let end = (at + 1..=text.len()).find(|&end| text.is_char_boundary(end)).unwrap_or(at);
-        text.replace_range(at..end, &new);
-        if let Err(errors) = check(&text) {
-            proptest::prop_assert!(!errors.mistakes().is_empty());
-            proptest::prop_assert!(!errors.to_string().is_empty());
-        }
-    }
 }
