@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use strait_transport::Identity;
 
-use super::{Contender, Wire, clock, stock, strait, tcp};
+use super::{Contender, PIECE_BYTES, Wire, clock, stock, strait, tcp};
 
 /// Between two messages of the class control.
 pub(super) const CONTROL_EVERY_MS: u64 = 20;
@@ -37,6 +37,9 @@ pub(crate) struct EndArguments {
     /// The link's rate, Mbit/s
     #[arg(long)]
     pub(super) rate: f64,
+    /// What to send at most, Mbit/s
+    #[arg(long)]
+    pub(super) offered: Option<f64>,
     /// The receiver's address
     #[arg(long)]
     pub(super) peer: String,
@@ -53,7 +56,8 @@ impl EndArguments {
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map_or_else(String::new, |value| value.get_name().to_owned())
         };
-        vec![
+        let offered = self.offered.map(|offered| format!("--offered={offered}"));
+        let flags = [
             format!("--role={}", name(self.role.to_possible_value())),
             format!("--contender={}", name(self.contender.to_possible_value())),
             format!("--start={}", self.start),
@@ -62,7 +66,17 @@ impl EndArguments {
             format!("--peer={}", self.peer),
             format!("--port={}", self.port),
             format!("--keys={}", self.keys.display()),
-        ]
+        ];
+        flags.into_iter().chain(offered).collect()
+    }
+
+    /// Waits until the next piece of bulk is due, `sent` pieces after the first.
+    pub(super) async fn until_due(&self, sent: u64) {
+        if let Some(offered) = self.offered {
+            let sent_bits = 8.0 * (sent * PIECE_BYTES as u64) as f64;
+            let due_ns = sent_bits * 1e3 / offered;
+            tokio::time::sleep(clock::until(self.start + due_ns as u64)).await;
+        }
     }
 
     /// When to stop, nanoseconds since 1970.

@@ -129,6 +129,7 @@ pub(super) fn measure(
             start,
             secs,
             rate: link.rate,
+            offered: arguments.offered.map(|part| part * link.rate),
             peer: FAR_ADDRESS.into(),
             port,
             keys: keys.to_owned(),

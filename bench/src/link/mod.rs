@@ -72,6 +72,10 @@ pub(crate) struct Arguments {
     /// Who else fills the link at the same time
     #[arg(long)]
     against: Option<Contender>,
+    /// Offer this part of the link's rate as bulk and no more, so that strait and stock quinn (and
+    /// only they) are measured at the same goodput
+    #[arg(long)]
+    offered: Option<f64>,
     /// Cut the link in the 7th second, for so many seconds, and measure how it recovers
     #[arg(long)]
     cut: Option<u64>,

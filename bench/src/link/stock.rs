@@ -72,7 +72,7 @@ pub(super) async fn send(arguments: &EndArguments) -> anyhow::Result<()> {
     };
     let sending = async {
         let (bulk, control) = tokio::try_join!(dial(), dial())?;
-        tokio::try_join!(send_bulk(bulk), send_control(control)).map(|_: ((), ())| ())
+        tokio::try_join!(send_bulk(bulk, arguments), send_control(control)).map(|_: ((), ())| ())
     };
     // Time is up: that is how it ends.
     timeout(clock::until(arguments.end()), sending)
@@ -80,11 +80,12 @@ pub(super) async fn send(arguments: &EndArguments) -> anyhow::Result<()> {
         .unwrap_or(Ok(()))
 }
 
-async fn send_bulk(connection: Connection) -> anyhow::Result<()> {
+async fn send_bulk(connection: Connection, arguments: &EndArguments) -> anyhow::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     rand::fill(&mut piece[..]);
     let piece = Bytes::from(piece);
-    loop {
+    for number in 0_u64.. {
+        arguments.until_due(number).await;
         let mut stream = connection.open_uni().await?;
         for offset in (0..PIECE_BYTES).step_by(64 << 10) {
             stream
@@ -93,6 +94,7 @@ async fn send_bulk(connection: Connection) -> anyhow::Result<()> {
         }
         stream.finish()?;
     }
+    Ok(())
 }
 
 async fn send_control(connection: Connection) -> anyhow::Result<()> {

@@ -60,7 +60,7 @@ pub(super) async fn send(arguments: &EndArguments) -> anyhow::Result<()> {
     let (_node, handle, mut events) = link(arguments).await?;
     let sending = async {
         while !matches!(events.next().await, Some(LinkEvent::Up { .. })) {}
-        let bulk = send_bulk(&handle);
+        let bulk = send_bulk(&handle, arguments);
         let control = send_control(&handle);
         tokio::try_join!(bulk, control).map(|_: ((), ())| ())
     };
@@ -76,11 +76,12 @@ pub(super) async fn send(arguments: &EndArguments) -> anyhow::Result<()> {
     }
 }
 
-async fn send_bulk(handle: &LinkHandle) -> anyhow::Result<()> {
+async fn send_bulk(handle: &LinkHandle, arguments: &EndArguments) -> anyhow::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     rand::fill(&mut piece[..]);
     let mut stream = handle.open(Class::Bulk, Bytes::new())?;
     for number in 0_u64.. {
+        arguments.until_due(number).await;
         piece[..8].copy_from_slice(&number.to_le_bytes());
         stream.send(Bytes::copy_from_slice(&piece), false).await?;
     }
