@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -16,7 +17,7 @@ use crate::ids::SiteName;
 use crate::line::{Goodbye, Line};
 use crate::link::{self, Caller};
 use crate::quic;
-use crate::refusals::Refusals;
+use crate::refusals::{Refusal, Refusals, Refused};
 use crate::tcp::Acceptor;
 use crate::tls::Keyring;
 
@@ -26,7 +27,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why it was refused, if it was.
-type Answered = (SocketAddr, Result<(), String>);
+type Answered = (SocketAddr, Result<(), Refused>);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -35,6 +36,7 @@ pub(crate) struct Door {
     callers: HashMap<SiteName, Sender<Caller>>,
     /// Empty: anywhere.
     from: Vec<IpNet>,
+    refusals: Arc<Refusals>,
 }
 
 impl Door {
@@ -42,11 +44,13 @@ impl Door {
         ring: Keyring,
         callers: HashMap<SiteName, Sender<Caller>>,
         from: Vec<IpNet>,
+        refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             ring,
             callers,
             from,
+            refusals,
         }
     }
 
@@ -56,10 +60,27 @@ impl Door {
         self.from.is_empty() || self.from.iter().any(|net| net.contains(&address))
     }
 
+    /// What to do with one more from this address.
+    fn judge(&self, address: SocketAddr, is_proven: bool, answers: &Answers) -> Verdict {
+        let ip = address.ip();
+        let (verdict, refused) = match answers.in_progress.judge(ip, is_proven) {
+            _ if !self.is_open_to(ip) => {
+                let reason = "no peer is let in from there";
+                (Verdict::Ignore, Refusal::NotAllowed.because(reason))
+            }
+            Verdict::Ignore => {
+                let reason = "too many handshakes are in progress";
+                (Verdict::Ignore, Refusal::TooMany.because(reason))
+            }
+            verdict @ (Verdict::Admit | Verdict::Prove) => return verdict,
+        };
+        self.refusals.record(Instant::now(), address, &refused);
+        verdict
+    }
+
     /// Answers those who dial us, until it is dropped.
     pub(crate) async fn open(self, endpoint: Endpoint, listener: TcpListener, acceptor: Acceptor) {
         let (mut over_quic, mut over_tcp) = (Answers::default(), Answers::default());
-        let mut refusals = Refusals::default();
         loop {
             let answered = tokio::select! {
                 incoming = endpoint.accept() => match incoming {
@@ -73,8 +94,7 @@ impl Door {
                     match accepted {
                         Ok((stream, address)) => {
                             // The kernel has seen that it is its own.
-                            let verdict = over_tcp.in_progress.judge(address.ip(), true);
-                            if self.is_open_to(address.ip()) && verdict == Verdict::Admit {
+                            if self.judge(address, true, &over_tcp) == Verdict::Admit {
                                 let door = self.clone();
                                 let answer = door.answer_tcp(stream, address, acceptor.clone());
                                 over_tcp.begin(address, answer);
@@ -90,8 +110,8 @@ impl Door {
                 Some(answered) = over_quic.next() => answered,
                 Some(answered) = over_tcp.next() => answered,
             };
-            if let (address, Err(reason)) = answered {
-                refusals.log(Instant::now(), address, &reason);
+            if let (address, Err(refused)) = answered {
+                self.refusals.record(Instant::now(), address, &refused);
             }
         }
     }
@@ -100,8 +120,7 @@ impl Door {
     fn admit(&self, incoming: Incoming, over_quic: &mut Answers) {
         let address = incoming.remote_address();
         let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
-        match over_quic.in_progress.judge(address.ip(), is_proven) {
-            _ if !self.is_open_to(address.ip()) => incoming.ignore(),
+        match self.judge(address, is_proven, over_quic) {
             Verdict::Admit => over_quic.begin(address, self.clone().answer_quic(incoming)),
             // An address that is not the sender's own never comes back.
             Verdict::Prove => drop(incoming.retry()),
@@ -109,7 +128,7 @@ impl Door {
         }
     }
 
-    async fn answer_quic(self, incoming: Incoming) -> Result<(), String> {
+    async fn answer_quic(self, incoming: Incoming) -> Result<(), Refused> {
         self.answer(quic::answer(incoming)).await
     }
 
@@ -118,7 +137,7 @@ impl Door {
         stream: TcpStream,
         address: SocketAddr,
         acceptor: Acceptor,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         let handshake = async { acceptor.answer(stream, address).await.map(Some) };
         self.answer(handshake).await
     }
@@ -126,19 +145,20 @@ impl Door {
     /// Hands a caller with a pinned key to its link. `None`: it has taken its call back.
     async fn answer(
         self,
-        handshake: impl Future<Output = Result<Option<Line>, String>>,
-    ) -> Result<(), String> {
+        handshake: impl Future<Output = Result<Option<Line>, Refused>>,
+    ) -> Result<(), Refused> {
         let line = timeout(HANDSHAKE_MAX, handshake).await;
-        let Some(line) = line.map_err(|_| "the handshake took too long")?? else {
+        let slow = |_| Refusal::Handshake.because("the handshake took too long");
+        let Some(line) = line.map_err(slow)?? else {
             return Ok(());
         };
         let key = line.connection.key();
         let site = key.and_then(|key| self.ring.site_of(&key));
         let Some(link) = site.and_then(|site| self.callers.get(&site)) else {
             line.connection.close(Goodbye::Violation, "unknown key");
-            return Err("unknown key".into());
+            return Err(Refusal::UnknownKey.because("unknown key"));
         };
-        if let Some(caller) = link::introduce(line).await {
+        if let Some(caller) = link::introduce(line).await? {
             // A link that has stopped needs no callers.
             drop(link.send(caller).await);
         }
@@ -157,7 +177,7 @@ impl Answers {
     fn begin(
         &mut self,
         address: SocketAddr,
-        answer: impl Future<Output = Result<(), String>> + Send + 'static,
+        answer: impl Future<Output = Result<(), Refused>> + Send + 'static,
     ) {
         self.in_progress.begin(address.ip());
         self.running.spawn(async move { (address, answer.await) });
@@ -183,28 +203,70 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::identity::Identity;
+    use crate::identity::{Identity, PublicKey};
     use crate::line::Purpose;
+    use crate::status::Transport;
     use crate::tcp;
     use crate::wire::hello::{Prefix, WIRE_VERSION};
 
-    /// An open door of `west`, which knows `east`; where it is, and east's keys.
-    async fn door(from: Vec<IpNet>) -> (SocketAddr, Keyring) {
-        let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
-        let pins = |of: &Identity, site: &str| {
-            BTreeMap::from([(of.public_key(), site.parse::<SiteName>().unwrap())])
-        };
-        let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
-        let address = strait_ports::free_port();
-        let listener = TcpListener::bind(address).await.unwrap();
-        let (endpoint, _) = quic::listen(address, &ring, true).unwrap();
-        let acceptor = Acceptor::new(&ring).unwrap();
-        let (link, mut calls) = tokio::sync::mpsc::channel(1);
-        let callers = HashMap::from([("east".parse().unwrap(), link)]);
-        let door = Door::new(ring, callers, from);
-        tokio::spawn(door.open(endpoint, listener, acceptor));
-        tokio::spawn(async move { while calls.recv().await.is_some() {} });
-        (address, Keyring::new(&east, pins(&west, "west")).unwrap())
+    /// An open door of `west`, which knows `east`.
+    struct Open {
+        address: SocketAddr,
+        refusals: Arc<Refusals>,
+        east: Identity,
+        west: Identity,
+    }
+
+    impl Open {
+        async fn new(from: Vec<IpNet>) -> Self {
+            let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+            let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
+            let address = strait_ports::free_port();
+            let listener = TcpListener::bind(address).await.unwrap();
+            let (endpoint, _) = quic::listen(address, &ring, true).unwrap();
+            let acceptor = Acceptor::new(&ring).unwrap();
+            let (link, mut calls) = tokio::sync::mpsc::channel(1);
+            let callers = HashMap::from([("east".parse().unwrap(), link)]);
+            let refusals = Arc::<Refusals>::default();
+            let door = Door::new(ring, callers, from, Arc::clone(&refusals));
+            tokio::spawn(door.open(endpoint, listener, acceptor));
+            tokio::spawn(async move { while calls.recv().await.is_some() {} });
+            Self {
+                address,
+                refusals,
+                east,
+                west,
+            }
+        }
+
+        /// Dials it with this key.
+        async fn dial(&self, own: &Identity, transport: Transport) -> Result<Line, String> {
+            let (site, ring) = ("west".parse().unwrap(), pins(&self.west, "west"));
+            let ring = Keyring::new(own, ring).unwrap();
+            match transport {
+                Transport::Quic => {
+                    quic::dial(self.address, &site, &ring, Purpose::Control, true).await
+                }
+                Transport::Tcp => tcp::dial(self.address, &site, &ring).await,
+            }
+        }
+
+        /// Waits until so many were turned away for this, and none for anything else.
+        async fn has_refused(&self, refusal: Refusal, connections: u64) {
+            let counted = async {
+                while self.refusals.connections(refusal) < connections {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), counted).await.unwrap();
+            for other in Refusal::ALL.into_iter().filter(|other| *other != refusal) {
+                assert_eq!(self.refusals.connections(other), 0, "{other:?}");
+            }
+        }
+    }
+
+    fn pins(of: &Identity, site: &str) -> BTreeMap<PublicKey, SiteName> {
+        BTreeMap::from([(of.public_key(), site.parse().unwrap())])
     }
 
     #[tokio::test]
@@ -225,21 +287,39 @@ mod tests {
 
     #[tokio::test]
     async fn who_dials_from_elsewhere_is_not_answered() {
-        let (address, ring) = door(vec!["192.0.2.0/24".parse().unwrap()]).await;
-        let west = "west".parse().unwrap();
-        assert!(tcp::dial(address, &west, &ring).await.is_err());
-        let over_quic = quic::dial(address, &west, &ring, Purpose::Control, true);
+        let door = Open::new(vec!["192.0.2.0/24".parse().unwrap()]).await;
+        assert!(door.dial(&door.east, Transport::Tcp).await.is_err());
+        let over_quic = door.dial(&door.east, Transport::Quic);
         assert!(timeout(Duration::from_secs(1), over_quic).await.is_err());
+        door.has_refused(Refusal::NotAllowed, 2).await;
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_is_counted() {
+        let door = Open::new(Vec::new()).await;
+        let stranger = Identity::generate().unwrap();
+        for transport in [Transport::Quic, Transport::Tcp] {
+            // To the dialer a handshake may be over before the other end has seen its key.
+            drop(door.dial(&stranger, transport).await);
+        }
+        door.has_refused(Refusal::UnknownKey, 2).await;
+    }
+
+    #[tokio::test]
+    async fn too_many_from_one_address_are_counted() {
+        let door = Open::new(Vec::new()).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(TcpStream::connect(door.address).await.unwrap());
+        }
+        door.has_refused(Refusal::TooMany, 4).await;
     }
 
     #[tokio::test]
     async fn another_version_is_named_to_both() {
-        let (address, ring) = door(vec!["127.0.0.0/8".parse().unwrap()]).await;
-        let west = "west".parse().unwrap();
-        let over_quic = quic::dial(address, &west, &ring, Purpose::Control, true);
-        let lines = [over_quic.await, tcp::dial(address, &west, &ring).await];
-        for line in lines {
-            let mut line = line.unwrap();
+        let door = Open::new(vec!["127.0.0.0/8".parse().unwrap()]).await;
+        for transport in [Transport::Quic, Transport::Tcp] {
+            let mut line = door.dial(&door.east, transport).await.unwrap();
             let hello = Prefix::Hello {
                 version: WIRE_VERSION + 1,
                 body_len: 0,
@@ -250,5 +330,6 @@ mod tests {
             let theirs = format!("speaks version {}", WIRE_VERSION + 1);
             assert!(reason.contains(&theirs), "{reason}");
         }
+        door.has_refused(Refusal::Version, 2).await;
     }
 }

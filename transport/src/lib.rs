@@ -36,6 +36,7 @@ pub use identity::{Identity, IdentityError, ParseKeyError, PublicKey};
 pub use ids::{ParseSiteError, Seq, SiteName, StreamId};
 pub use link::{LinkEvent, LinkEvents, LinkHandle, OutStream, PeerInfo, Received};
 pub use node::Node;
+pub use refusals::{Refusal, Refusals};
 pub use status::{ClassStatus, Ledger, LinkStatus, Phase, Transport};
 pub use wire::frame;
 

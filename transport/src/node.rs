@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::{AsyncUdpSocket, Endpoint};
@@ -19,6 +19,7 @@ use crate::ids::SiteName;
 use crate::line::Goodbye;
 use crate::link::{self, LinkEvents, LinkHandle, Own, Running};
 use crate::quic;
+use crate::refusals::Refusals;
 use crate::session::Instance;
 use crate::tcp::{self, Acceptor};
 use crate::tls::Keyring;
@@ -38,6 +39,7 @@ pub struct Node {
     endpoint: Endpoint,
     socket: Weak<dyn AsyncUdpSocket>,
     accept: JoinHandle<()>,
+    refusals: Arc<Refusals>,
     links: Vec<Running>,
 }
 
@@ -81,12 +83,15 @@ impl Node {
             ends.push((handle, events));
         }
         let local_addr = endpoint.local_addr().map_err(bound)?;
-        let door = Door::new(ring.clone(), callers, config.callers_from);
+        let refusals = Arc::<Refusals>::default();
+        let from = config.callers_from;
+        let door = Door::new(ring.clone(), callers, from, Arc::clone(&refusals));
         let accept = door.open(endpoint.clone(), listener, acceptor);
         let node = Self {
             ring,
             local_addr,
             accept: tokio::spawn(accept),
+            refusals,
             endpoint,
             socket,
             links,
@@ -125,6 +130,11 @@ impl Node {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Those who were turned away, as long as the node is there and after.
+    pub fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.refusals)
     }
 
     /// Says goodbye to all peers, stops the links' threads and frees the port; within three

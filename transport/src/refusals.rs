@@ -1,25 +1,101 @@
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// One log line for those whom we refuse, however often they knock.
+/// Why somebody who dialed us was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It dialed from where no peer is let in from.
+    NotAllowed,
+    /// Too many handshakes were in progress, in all or from its address.
+    TooMany,
+    /// Its key is not pinned.
+    UnknownKey,
+    /// It speaks another version of the protocol.
+    Version,
+    /// Its handshake or its first words made no sense, or took too long.
+    Handshake,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::NotAllowed,
+        Self::TooMany,
+        Self::UnknownKey,
+        Self::Version,
+        Self::Handshake,
+    ];
+
+    /// Lower-case name, as metrics show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::TooMany => "too_many",
+            Self::UnknownKey => "unknown_key",
+            Self::Version => "version",
+            Self::Handshake => "handshake",
+        }
+    }
+
+    pub(crate) fn because(self, reason: impl ToString) -> Refused {
+        Refused {
+            refusal: self,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Somebody is turned away, and what an operator needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) reason: String,
+}
+
+/// Those whom a node has turned away: all are counted, and of each kind one in ten seconds is
+/// logged, however often they knock.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    last: Option<Instant>,
-    unlogged: u64,
+pub struct Refusals([Kind; Refusal::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct Kind {
+    connections: AtomicU64,
+    lines: Mutex<Lines>,
 }
 
 impl Refusals {
-    pub(crate) fn log(&mut self, now: Instant, address: SocketAddr, reason: &str) {
-        match self.is_due(now) {
+    /// Connections turned away since the node was bound.
+    pub fn connections(&self, refusal: Refusal) -> u64 {
+        self.0[refusal as usize].connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn record(&self, now: Instant, address: SocketAddr, refused: &Refused) {
+        let Refused { refusal, reason } = refused;
+        let kind = &self.0[*refusal as usize];
+        kind.connections.fetch_add(1, Ordering::Relaxed);
+        let due = kind.lines.lock().is_due(now);
+        match due {
             Some(more) => {
                 tracing::warn!(%address, reason, more, "refused a connection");
             }
             None => tracing::trace!(%address, reason, "refused a connection"),
         }
     }
+}
 
+#[derive(Debug, Default)]
+struct Lines {
+    last: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Lines {
     /// How many went unlogged since, if a line may be written now.
     fn is_due(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now < last + EVERY) {
@@ -37,12 +113,24 @@ mod tests {
 
     #[test]
     fn one_line_in_ten_seconds() {
-        let mut refusals = Refusals::default();
+        let mut lines = Lines::default();
         let start = Instant::now();
-        assert_eq!(refusals.is_due(start), Some(0));
+        assert_eq!(lines.is_due(start), Some(0));
         for ms in 1..100 {
-            assert_eq!(refusals.is_due(start + Duration::from_millis(ms)), None);
+            assert_eq!(lines.is_due(start + Duration::from_millis(ms)), None);
         }
-        assert_eq!(refusals.is_due(start + EVERY), Some(99));
+        assert_eq!(lines.is_due(start + EVERY), Some(99));
+    }
+
+    #[test]
+    fn each_kind_is_counted_for_itself() {
+        let refusals = Refusals::default();
+        let address = ([192, 0, 2, 1], 7440).into();
+        for _ in 0..3 {
+            let refused = Refusal::Version.because("too old");
+            refusals.record(Instant::now(), address, &refused);
+        }
+        let counts = Refusal::ALL.map(|refusal| refusals.connections(refusal));
+        assert_eq!(counts, [0, 0, 0, 3, 0]);
     }
 }

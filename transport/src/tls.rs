@@ -24,6 +24,7 @@ use rustls::{
 
 use crate::identity::{Identity, PublicKey};
 use crate::ids::SiteName;
+use crate::refusals::Refusal;
 
 /// The protocol's name and generation. What may change more often has its version in the
 /// Hello.
@@ -167,9 +168,19 @@ pub(crate) fn client(ring: &Keyring, site: &SiteName) -> Result<rustls::ClientCo
     Ok(config)
 }
 
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// What it means for one who dials us that we send it this alert.
+pub(crate) fn refusal(alert: u8) -> Refusal {
+    match alert {
+        NO_APPLICATION_PROTOCOL => Refusal::Version,
+        alert if is_about_key(alert) => Refusal::UnknownKey,
+        _ => Refusal::Handshake,
+    }
+}
+
 /// What the peer means by an alert (RFC 8446, section 6.2), where an operator can do something.
 pub(crate) fn explain_alert(alert: u8) -> Option<&'static str> {
-    const NO_APPLICATION_PROTOCOL: u8 = 120;
     match alert {
         NO_APPLICATION_PROTOCOL => Some("the peer speaks another version of the protocol"),
         alert if is_about_key(alert) => {

@@ -17,5 +17,5 @@ mod table;
 pub use http::{BindError, Server, StatusSource};
 pub use link::{ByteLedger, ClassReport, CompareReport, LinkPhase, LinkReport, StreamReport};
 pub use readable::{bytes, seconds};
-pub use status::{GatewayReport, HistoryReport, SnapshotReport, Status};
+pub use status::{GatewayReport, HistoryReport, RefusalReport, SnapshotReport, Status};
 pub use table::render;

@@ -46,6 +46,10 @@ pub(crate) fn status() -> Status {
             commands: 77,
             ..ClientFigures::default()
         },
+        refusals: vec![RefusalReport {
+            reason: "unknown_key".to_owned(),
+            connections: 5,
+        }],
         grid: GridStats {
             keys: 120_000,
             logs: 2,

@@ -21,6 +21,9 @@ pub struct Status {
     /// Redis clients.
     #[serde(default)]
     pub clients: ClientFigures,
+    /// Those who dialed us and were turned away, reason by reason.
+    #[serde(default)]
+    pub refusals: Vec<RefusalReport>,
     /// Counters and logs.
     pub grid: GridStats,
     /// Seconds until the grid's memory is full, if it goes on growing as it does.
@@ -58,6 +61,15 @@ pub struct GatewayReport {
     pub link_address: String,
     /// TCP address of Redis clients, as bound.
     pub grid_address: String,
+}
+
+/// Those who dialed us and were turned away for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalReport {
+    /// `not_allowed`, `too_many`, `unknown_key`, `version` or `handshake`.
+    pub reason: String,
+    /// How many, since the gateway was started.
+    pub connections: u64,
 }
 
 /// Copies of the counters by time.

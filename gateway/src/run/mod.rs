@@ -119,6 +119,7 @@ impl Gateway {
             key: RwLock::new(dir.identity().public_key()),
             incarnation: dir.incarnation(),
             link_address: node.local_addr(),
+            refusals: node.refusals(),
             grid_address: resp.local_addr(),
             started: SystemTime::now(),
             clients: resp.clients(),

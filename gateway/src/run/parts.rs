@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::RwLock;
 use strait_dedup::Store;
-use strait_transport::{LinkHandle, Phase, PublicKey};
+use strait_transport::{LinkHandle, Phase, PublicKey, Refusals};
 
 use super::retention::Retention;
 use super::snapshots::Snapshots;
@@ -55,6 +55,7 @@ pub(super) struct Parts {
     pub(super) retention: Arc<Retention>,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) peers: Arc<Peers>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 /// The links of a gateway, and the clock that their lag is measured by.

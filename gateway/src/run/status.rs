@@ -3,10 +3,12 @@
 use std::time::{Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
+use strait_transport::Refusal;
 
 use super::parts::{Link, Parts};
 use crate::observe::{
-    CompareReport, GatewayReport, HistoryReport, LinkReport, Status, StatusSource, StreamReport,
+    CompareReport, GatewayReport, HistoryReport, LinkReport, RefusalReport, Status, StatusSource,
+    StreamReport,
 };
 use crate::replicate::compare::{CompareError, Comparison};
 use crate::replicate::{Kind, ProgressFigures};
@@ -27,6 +29,9 @@ impl StatusSource for Parts {
                 .map(|link| self.link_report(link))
                 .collect(),
             clients: self.clients.figures(),
+            refusals: Refusal::ALL
+                .map(|refusal| self.refusal_report(refusal))
+                .into(),
             grid,
             snapshots: self.snapshots.report(),
             history: self.history_report(),
@@ -88,6 +93,13 @@ impl Parts {
             last,
         };
         report
+    }
+
+    fn refusal_report(&self, refusal: Refusal) -> RefusalReport {
+        RefusalReport {
+            reason: refusal.name().to_owned(),
+            connections: self.refusals.connections(refusal),
+        }
     }
 
     fn stream_report(&self, kind: Kind, figures: &ProgressFigures) -> StreamReport {

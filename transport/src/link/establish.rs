@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::line::{Goodbye, Line, Source};
+use crate::refusals::{Refusal, Refused};
 use crate::wire::Malformed;
 use crate::wire::hello::{Hello, PairToken, Prefix, WIRE_VERSION};
 
@@ -80,21 +81,28 @@ pub(super) enum Introduction {
     Join(PairToken),
 }
 
-/// Reads a caller's first words; closes the connection where they make no sense.
-pub(crate) async fn introduce(mut line: Line) -> Option<Caller> {
-    match read_introduction(&mut line.recv).await {
-        Ok(introduction) => Some(Caller { line, introduction }),
-        Err(error) => {
+/// Reads a caller's first words; closes the connection where they make no sense. `None`: the peer
+/// has taken it back, as one does of two when both ends dial at once.
+pub(crate) async fn introduce(mut line: Line) -> Result<Option<Caller>, Refused> {
+    let error = match read_introduction(&mut line.recv).await {
+        Ok(introduction) => return Ok(Some(Caller { line, introduction })),
+        Err(error) => error,
+    };
+    line.connection.close(error.goodbye(), &error.to_string());
+    match error {
+        EstablishError::BrokenOff(reason) => {
             let address = line.connection.address();
-            // When both ends dial at once, the peer takes back one of its connections.
-            if matches!(error, EstablishError::BrokenOff(_)) {
-                tracing::debug!(%address, %error, "a peer took back its connection");
-            } else {
-                tracing::warn!(%address, %error, "dropped a connection from a peer");
-            }
-            line.connection.close(error.goodbye(), &error.to_string());
-            None
+            tracing::debug!(%address, reason, "a peer took back its connection");
+            Ok(None)
         }
+        EstablishError::Version { .. } => Err(Refusal::Version.because(error)),
+        EstablishError::NoAddress
+        | EstablishError::Resolve { .. }
+        | EstablishError::Dial { .. }
+        | EstablishError::Both { .. }
+        | EstablishError::Slow(_)
+        | EstablishError::Malformed(_)
+        | EstablishError::Violation(_) => Err(Refusal::Handshake.because(error)),
     }
 }
 

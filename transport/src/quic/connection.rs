@@ -15,6 +15,7 @@ use crate::class::Class;
 use crate::congestion::{self, Prospect};
 use crate::identity::PublicKey;
 use crate::line::{Connection, Ended, Figures, Goodbye, Line, Sink, Source, Traffic};
+use crate::refusals::Refusal;
 use crate::tls;
 
 /// Acknowledgements go before everything else.
@@ -225,6 +226,22 @@ pub(super) fn is_hung_up(error: &ConnectionError) -> bool {
         | ConnectionError::Reset
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => false,
+    }
+}
+
+/// Why one who dials us is refused.
+pub(super) fn refusal(error: &ConnectionError) -> Refusal {
+    match error {
+        ConnectionError::TransportError(ours) => {
+            alert(ours.code).map_or(Refusal::Handshake, tls::refusal)
+        }
+        ConnectionError::VersionMismatch => Refusal::Version,
+        ConnectionError::TimedOut
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::ApplicationClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => Refusal::Handshake,
     }
 }
 

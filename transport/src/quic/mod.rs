@@ -19,6 +19,7 @@ pub(crate) use self::connection::{QuicConnection, QuicSink, QuicSource};
 use crate::congestion::StraitFactory;
 use crate::ids::SiteName;
 use crate::line::{IDLE_MAX, Line, Purpose};
+use crate::refusals::Refused;
 use crate::tls::{self, Keyring};
 
 /// When nothing else is said, each end says something after this time. The dialer is first, so
@@ -135,7 +136,7 @@ pub(crate) fn let_go(endpoint: &Endpoint) {
 
 /// Completes the handshake of one who dials us. `None`: it has taken its call back, as one does
 /// who came through from another socket.
-pub(crate) async fn answer(incoming: Incoming) -> Result<Option<Line>, String> {
+pub(crate) async fn answer(incoming: Incoming) -> Result<Option<Line>, Refused> {
     let handshake = async {
         let connection = incoming.accept()?.await?;
         QuicConnection::new(connection, None).answered().await
@@ -143,7 +144,7 @@ pub(crate) async fn answer(incoming: Incoming) -> Result<Option<Line>, String> {
     match handshake.await {
         Ok(line) => Ok(Some(line)),
         Err(error) if connection::is_hung_up(&error) => Ok(None),
-        Err(error) => Err(explain(&error)),
+        Err(error) => Err(connection::refusal(&error).because(explain(&error))),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 pub(crate) use self::connection::{TcpConnection, TcpSink, TcpSource};
 use crate::ids::SiteName;
 use crate::line::{IDLE_MAX, Line};
+use crate::refusals::{Refusal, Refused};
 use crate::tls::{self, Keyring};
 
 /// What the kernel may hold unsent: little, so that the queue stands here, most urgent first.
@@ -34,10 +35,10 @@ impl Acceptor {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-    ) -> Result<Line, String> {
+    ) -> Result<Line, Refused> {
         prepare(&stream);
         let stream = self.0.accept(stream).await;
-        let stream = stream.map_err(|error| explain(&error))?;
+        let stream = stream.map_err(|error| refusal(&error).because(explain(&error)))?;
         let key = stream.get_ref().1.peer_certificates();
         let key = key.and_then(tls::peer_key);
         Ok(TcpConnection::start(stream, address, key))
@@ -91,8 +92,20 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
+/// Why one who dials us is refused.
+fn refusal(error: &io::Error) -> Refusal {
+    match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(_)) => Refusal::UnknownKey,
+        Some(rustls::Error::NoApplicationProtocol) => Refusal::Version,
+        Some(_) | None => Refusal::Handshake,
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 /// What an operator needs to know of a failed handshake or a broken connection.
 fn explain(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    inner.map_or_else(|| error.to_string(), tls::explain)
+    tls_error(error).map_or_else(|| error.to_string(), tls::explain)
 }

@@ -140,6 +140,9 @@ impl Collector for Snapshot {
             classes.extend(link.classes.iter().map(|c| (with("class", &c.class), c)));
             streams.extend(link.streams.iter().map(|s| (with("stream", &s.stream), s)));
         }
+        let refusals = status.refusals.iter();
+        let refusals = refusals.map(|r| (vec![site(), ("reason", r.reason.clone())], r));
+        write(out, tables::REFUSAL, &refusals.collect::<Vec<_>>())?;
         write(out, tables::LINK, &links)?;
         write(out, tables::PHASE, &phases)?;
         write(out, tables::TRANSPORT, &transports)?;
@@ -229,6 +232,7 @@ mod tests {
             "strait_link_transport{site=\"east\",link=\"north\",transport=\"tcp\"} 0",
             "strait_class_wire_bytes_total{site=\"east\",link=\"west\",class=\"bulk\"} 1000000",
             "strait_stream_lag_seconds{site=\"east\",link=\"west\",stream=\"counters\"} 0.08",
+            "strait_refused_connections_total{site=\"east\",reason=\"unknown_key\"} 5",
             "strait_grid_writes_total{site=\"east\"} 42",
             "strait_build_info{site=\"east\",version=\"0.1.0\",incarnation=\"00000000000000ff\"} 1",
         ] {

@@ -2,7 +2,7 @@
 
 use super::super::{Metric, Value, counter, gauge};
 use super::some;
-use crate::observe::status::Status;
+use crate::observe::status::{RefusalReport, Status};
 
 pub(in super::super) const GRID: &[Metric<Status>] = &[
     gauge("strait_ready", "1 if clients are served", |s| {
@@ -235,3 +235,9 @@ pub(in super::super) const ROOMS: &[Metric<Status>] = &[
         |s| some(s.bulk.stored_bytes),
     ),
 ];
+
+pub(in super::super) const REFUSAL: &[Metric<RefusalReport>] = &[counter(
+    "strait_refused_connections",
+    "Connections from others that were turned away",
+    |r| some(r.connections),
+)];
