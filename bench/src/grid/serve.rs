@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             block: None,
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::bind(any, grid, config, Arc::new(NoInfo)).await?;
+        let server = Server::bind(any, grid, config, Arc::new(NoInfo))?;
         println!("{}", server.local_addr());
         let closed = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
         server.serve(async { drop(closed.await) }).await;

@@ -147,9 +147,10 @@ mod tests {
     #[test]
     fn a_running_gateway_is_asked() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let gateway = Arc::new(sample::Still(sample::status()));
-        let bind = Server::bind(([127, 0, 0, 1], 0).into(), gateway);
+        let bind = Server::bind(([127, 0, 0, 1], 0).into());
         let server = runtime.block_on(bind).unwrap();
+        let gateway = sample::Still(sample::status());
+        server.pages().show(Arc::new(gateway));
         let address = server.local_addr();
         runtime.spawn(server.serve(std::future::pending()));
         let status: Status = serde_json::from_str(&ask(address).unwrap()).unwrap();

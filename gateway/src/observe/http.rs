@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -42,10 +42,10 @@ pub trait StatusSource: Send + Sync + 'static {
     fn compare(&self, site: String) -> BoxFuture<'static, Result<Comparison, CompareError>>;
 }
 
-/// What the pages are made from.
-#[derive(Clone)]
+/// What the pages are made from: nothing, until the gateway has recovered.
+#[derive(Clone, Default)]
 struct Source {
-    gateway: Arc<dyn StatusSource>,
+    gateway: Arc<OnceLock<Arc<dyn StatusSource>>>,
     digesting: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -68,6 +68,23 @@ pub struct BindError {
     source: io::Error,
 }
 
+/// Where a gateway says that it has recovered: what the pages show from then on.
+#[derive(Clone)]
+pub struct Pages(Source);
+
+impl Pages {
+    /// Shows how this gateway is. Only the first call counts.
+    pub fn show(&self, gateway: Arc<dyn StatusSource>) {
+        self.0.gateway.get_or_init(|| gateway);
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").finish_non_exhaustive()
+    }
+}
+
 /// A server that has its port and serves nothing yet.
 pub struct Server {
     listener: TcpListener,
@@ -85,21 +102,20 @@ impl fmt::Debug for Server {
 
 impl Server {
     /// Takes the port.
-    pub async fn bind(
-        address: SocketAddr,
-        gateway: Arc<dyn StatusSource>,
-    ) -> Result<Self, BindError> {
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address,
-            source: Source {
-                gateway,
-                digesting: Arc::default(),
-            },
+            source: Source::default(),
         })
+    }
+
+    /// What it serves.
+    pub fn pages(&self) -> Pages {
+        Pages(self.source.clone())
     }
 
     /// The address with the port that was taken.
@@ -215,68 +231,82 @@ fn names_this_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
 }
 
-async fn serve_metrics(State(source): State<Source>) -> Response {
-    match ask(source).await.map(metrics::render) {
-        Some(Ok(text)) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Some(Err(_)) | None => unavailable(),
-    }
+async fn serve_metrics(State(source): State<Source>) -> Result<Response, Unavailable> {
+    let text = metrics::render(source.status().await?).map_err(|_| Unavailable::Stopping)?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-async fn serve_status(State(source): State<Source>) -> Response {
-    match ask(source).await {
-        Some(status) => json(&status),
-        None => unavailable(),
-    }
+async fn serve_status(State(source): State<Source>) -> Result<Response, Unavailable> {
+    json(&source.status().await?)
 }
 
-async fn serve_digest(State(Source { gateway, digesting }): State<Source>) -> Response {
+async fn serve_digest(State(source): State<Source>) -> Result<Response, Unavailable> {
     // One at a time: each reads the whole grid.
-    let _turn = digesting.lock().await;
-    match tokio::task::spawn_blocking(move || gateway.digest()).await {
-        Ok(digest) => (digest + "\n").into_response(),
-        Err(_) => unavailable(),
-    }
+    let _turn = source.digesting.lock().await;
+    let digest = source.ask(|gateway| gateway.digest()).await?;
+    Ok((digest + "\n").into_response())
 }
 
-async fn serve_verify(State(source): State<Source>, Path(site): Path<String>) -> Response {
-    match source.gateway.compare(site).await {
+async fn serve_verify(
+    State(source): State<Source>,
+    Path(site): Path<String>,
+) -> Result<Response, Unavailable> {
+    match source.gateway()?.compare(site).await {
         Ok(comparison) => json(&comparison),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(error) => Ok((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()),
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
-        Err(_) => unavailable(),
+async fn serve_ready(State(source): State<Source>) -> Result<Response, Unavailable> {
+    let reasons = source.status().await?.not_ready;
+    if reasons.is_empty() {
+        return Ok("ready\n".into_response());
+    }
+    let text = format!("not ready: {}\n", reasons.join("; "));
+    Ok((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Response, Unavailable> {
+    let text = serde_json::to_string(value).map_err(|_| Unavailable::Stopping)?;
+    Ok(([(CONTENT_TYPE, "application/json")], text + "\n").into_response())
+}
+
+/// Why there is nothing to show.
+#[derive(Clone, Copy)]
+enum Unavailable {
+    Starting,
+    Stopping,
+}
+
+impl IntoResponse for Unavailable {
+    fn into_response(self) -> Response {
+        let text = match self {
+            Self::Starting => "not ready: the gateway is starting: it reads its data directory\n",
+            Self::Stopping => "not ready: the gateway is going down\n",
+        };
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }
 
-async fn serve_ready(State(source): State<Source>) -> Response {
-    match ask(source).await.map(|status| status.not_ready) {
-        Some(reasons) if reasons.is_empty() => "ready\n".into_response(),
-        Some(reasons) => {
-            let text = format!("not ready: {}\n", reasons.join("; "));
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
-        None => unavailable(),
+impl Source {
+    fn gateway(&self) -> Result<Arc<dyn StatusSource>, Unavailable> {
+        self.gateway.get().cloned().ok_or(Unavailable::Starting)
     }
-}
 
-/// The state is gathered under locks: not on a thread that moves packets. `None` when the
-/// gateway is going down.
-async fn ask(source: Source) -> Option<Status> {
-    tokio::task::spawn_blocking(move || source.gateway.status())
-        .await
-        .ok()
-}
+    async fn status(&self) -> Result<Status, Unavailable> {
+        self.ask(|gateway| gateway.status()).await
+    }
 
-fn unavailable() -> Response {
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the gateway is going down\n",
-    )
-        .into_response()
+    /// The state is gathered under locks: not on a thread that moves packets.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: fn(&dyn StatusSource) -> T,
+    ) -> Result<T, Unavailable> {
+        let gateway = self.gateway()?;
+        tokio::task::spawn_blocking(move || question(&*gateway))
+            .await
+            .map_err(|_| Unavailable::Stopping)
+    }
 }
 
 #[cfg(test)]
@@ -287,10 +317,8 @@ mod tests {
     use super::*;
 
     async fn start(status: Status) -> SocketAddr {
-        let gateway = Arc::new(sample::Still(status));
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), gateway)
-            .await
-            .unwrap();
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        server.pages().show(Arc::new(sample::Still(status)));
         let address = server.local_addr();
         tokio::spawn(server.serve(std::future::pending()));
         address
@@ -333,6 +361,21 @@ mod tests {
             );
             assert!(answer.contains(part), "{path}: {answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_reads_its_disk_is_alive_and_not_ready() {
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let (address, pages) = (server.local_addr(), server.pages());
+        tokio::spawn(server.serve(std::future::pending()));
+        assert!(get(address, "/livez").await.contains("alive"));
+        for path in ["/readyz", "/status", "/metrics", "/digest", "/verify/west"] {
+            let answer = get(address, path).await;
+            assert!(answer.starts_with("HTTP/1.0 503 "), "{path}: {answer}");
+            assert!(answer.contains("is starting"), "{path}: {answer}");
+        }
+        pages.show(Arc::new(sample::Still(sample::status())));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.0 200 "));
     }
 
     #[tokio::test]

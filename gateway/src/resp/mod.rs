@@ -19,7 +19,7 @@ mod server;
 pub use client::{ClientFigures, Clients};
 pub use durability::{Durability, DurabilityRules};
 pub use info::{InfoSource, NoInfo};
-pub use server::{BindError, RespConfig, Server};
+pub use server::{BindError, Port, RespConfig, Server};
 
 #[cfg(test)]
 mod tests;

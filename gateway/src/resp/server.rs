@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::client::{Clients, Entered};
@@ -15,6 +15,9 @@ use super::connection::Connection;
 use super::durability::DurabilityRules;
 use super::info::InfoSource;
 use crate::grid::Grid;
+
+/// Connections that wait to be accepted, at most.
+const BACKLOG: u32 = 1024;
 
 /// What the server needs besides the grid.
 #[derive(Clone, Debug)]
@@ -47,6 +50,31 @@ pub(super) struct Shared {
     pub(super) since: Instant,
 }
 
+/// A port that was taken and does not listen yet: who connects is refused, and no other process
+/// can have it.
+#[derive(Debug)]
+pub struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Port {
+    /// Takes `address`. Port 0: any free one.
+    pub fn take(address: SocketAddr) -> Result<Self, BindError> {
+        let socket = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        let socket = socket().map_err(|source| BindError { address, source })?;
+        Ok(Self { socket, address })
+    }
+}
+
 /// A bound server that serves no one yet.
 pub struct Server {
     listener: TcpListener,
@@ -63,14 +91,24 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// Listens on `address`. Port 0: any free one.
-    pub async fn bind(
+    pub fn bind(
         address: SocketAddr,
         grid: Arc<Grid>,
         config: RespConfig,
         info: Arc<dyn InfoSource>,
     ) -> Result<Self, BindError> {
+        Self::listen(Port::take(address)?, grid, config, info)
+    }
+
+    /// Listens on a port that was taken before.
+    pub fn listen(
+        Port { socket, address }: Port,
+        grid: Arc<Grid>,
+        config: RespConfig,
+        info: Arc<dyn InfoSource>,
+    ) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = socket.listen(BACKLOG).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let shared = Shared {
             grid,

@@ -46,9 +46,7 @@ impl Site {
     async fn with_config(grid: GridConfig, config: RespConfig) -> Self {
         let grid = Arc::new(Grid::open(grid).unwrap().0);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::bind(any, grid.clone(), config, Arc::new(NoInfo))
-            .await
-            .unwrap();
+        let server = Server::bind(any, grid.clone(), config, Arc::new(NoInfo)).unwrap();
         let address = server.local_addr();
         let clients = server.clients();
         let (stop, stopped) = oneshot::channel();

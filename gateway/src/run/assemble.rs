@@ -1,0 +1,194 @@
+//! From a data directory and a configuration to the rooms of a gateway, each with what it needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use strait_dedup::{Level, Store, StoreConfig};
+use strait_transport::{Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, SiteName};
+use tracing::{info, warn};
+
+use super::blocking;
+use super::parts::{Parts, Peers};
+use super::retention::Retention;
+use super::snapshots::Snapshots;
+use crate::bulk::{Bulk, BulkConfig, SyncFigures};
+use crate::codec::{LinkDecoder, LinkEncoder};
+use crate::config::{CompressionLevel, Config, OnFull};
+use crate::datadir::DataDir;
+use crate::forward::{Forwards, Listeners};
+use crate::grid::{Grid, GridConfig};
+use crate::resp::{self, RespConfig};
+
+/// What a gateway is made of before it serves anything.
+pub(super) struct Assembled {
+    pub(super) parts: Arc<Parts>,
+    pub(super) node: Node,
+    pub(super) links: Links,
+    pub(super) resp: resp::Server,
+    pub(super) listeners: Listeners,
+}
+
+/// Reads what the data directory holds and takes the other ports.
+pub(super) async fn assemble(
+    dir: &Arc<DataDir>,
+    config: Config,
+    port: resp::Port,
+) -> anyhow::Result<Assembled> {
+    let mut data = blocking({
+        let (dir, config) = (dir.clone(), config.clone());
+        move || open_data(&dir, &config)
+    })
+    .await?;
+    let (node, links) = bind_links(dir, &config, &mut data).await?;
+    let Data { grid, store, .. } = data;
+    let bulk = open_bulk(&config, &links).await?;
+    let (forwards, listeners) = Forwards::bind(&config.forwards, &config.allow, by_site(&links))?;
+    let peers = Arc::new(Peers::new(
+        links.iter().map(|(link, _)| link.clone()),
+        config.grid.compare_every,
+    ));
+    let resp = resp::Server::listen(port, grid.clone(), resp_config(&config), peers.clone())?;
+    let retention = Retention::new(config.logs.clone(), config.grid.on_full);
+    let snapshots = Snapshots::new(dir.layout().snapshots(), config.snapshots);
+    let parts = Arc::new(Parts {
+        key: RwLock::new(dir.identity().public_key()),
+        incarnation: dir.incarnation(),
+        link_address: node.local_addr(),
+        refusals: node.refusals(),
+        grid_address: resp.local_addr(),
+        started: SystemTime::now(),
+        clients: resp.clients(),
+        peers,
+        syncs: SyncFigures::new(&config.syncs),
+        config,
+        grid,
+        store,
+        bulk,
+        forwards: Arc::new(forwards),
+        retention: Arc::new(retention),
+        snapshots: Arc::new(snapshots),
+    });
+    Ok(Assembled {
+        parts,
+        node,
+        links,
+        resp,
+        listeners,
+    })
+}
+
+fn grid_config(dir: &DataDir, config: &Config) -> GridConfig {
+    GridConfig {
+        dir: Some(dir.layout().grid()),
+        site: config.site.clone(),
+        incarnation: dir.incarnation().0,
+        flush_interval: config.grid.flush,
+        memory_bytes_max: config.grid.memory_bytes_max,
+        keep_trimmed_for_peers: !config.peers.is_empty(),
+    }
+}
+
+fn store_config(dir: &DataDir, config: &Config) -> StoreConfig {
+    StoreConfig {
+        dir: Some(dir.layout().history()),
+        memory_bytes_max: config.history.memory_bytes_max,
+        disk_bytes_max: config.history.disk_bytes_max,
+        links: config.peers.len(),
+    }
+}
+
+/// What is read from disk before anything is served.
+struct Data {
+    grid: Arc<Grid>,
+    store: Store,
+    codecs: HashMap<SiteName, Codec>,
+}
+
+type Codec = (Box<dyn Encode>, Box<dyn Decode>);
+
+fn open_data(dir: &DataDir, config: &Config) -> anyhow::Result<Data> {
+    let (grid, recovery) = Grid::open(grid_config(dir, config))?;
+    info!("grid: {recovery}");
+    let store = Store::open(store_config(dir, config));
+    let sites = config.peers.iter().map(|peer| &peer.site);
+    let codecs = sites.map(|site| (site.clone(), codec(&store, site, config.compression)));
+    let codecs = codecs.collect();
+    let found = store.recovery();
+    match found.unusable.is_empty() {
+        true => info!("history: {found}"),
+        false => warn!("history: {found}"),
+    }
+    Ok(Data {
+        grid: Arc::new(grid),
+        store,
+        codecs,
+    })
+}
+
+/// Reads the history of one link and makes its codec. It goes by the site's name, which outlives
+/// its keys.
+fn codec(store: &Store, site: &SiteName, level: CompressionLevel) -> Codec {
+    let (mut encoder, decoder) = store.link(site.as_ref());
+    encoder.set_level(match level {
+        CompressionLevel::Adaptive => Level::Adaptive,
+        CompressionLevel::Fixed(level) => Level::Fixed(level),
+    });
+    (
+        Box::new(LinkEncoder(encoder)),
+        Box::new(LinkDecoder(decoder)),
+    )
+}
+
+fn resp_config(config: &Config) -> RespConfig {
+    let password = config.grid.password.as_ref();
+    RespConfig {
+        password: password.map(|password| password.reveal().to_owned()),
+        clients_max: config.grid.clients_max,
+        durability: config.grid.durability.clone(),
+        block: (config.grid.on_full == OnFull::Block).then_some(config.grid.block),
+    }
+}
+
+pub(super) type Links = Vec<(LinkHandle, LinkEvents)>;
+
+fn by_site(links: &Links) -> HashMap<SiteName, LinkHandle> {
+    let links = links.iter();
+    links
+        .map(|(link, _)| (link.site().clone(), link.clone()))
+        .collect()
+}
+
+async fn open_bulk(config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
+    let links = by_site(links);
+    let config = BulkConfig {
+        dir: config.bulk.dir.clone(),
+        bytes_max: config.bulk.bytes_max,
+    };
+    let (bulk, recovery) = blocking(move || Ok(Bulk::new(&config, links)?)).await?;
+    info!("files: {recovery}");
+    Ok(Arc::new(bulk))
+}
+
+async fn bind_links(
+    dir: &DataDir,
+    config: &Config,
+    data: &mut Data,
+) -> anyhow::Result<(Node, Links)> {
+    let node = NodeConfig {
+        site: config.site.clone(),
+        incarnation: dir.incarnation().0,
+        identity: dir.identity().clone(),
+        listen: config.listen.link,
+        callers_from: config.listen.link_from.clone(),
+        gso: config.listen.gso,
+        peers: config.peers.clone(),
+    };
+    let Data { store, codecs, .. } = data;
+    let bound = Node::bind(node, |peer| {
+        let opened = codecs.remove(&peer.site);
+        opened.unwrap_or_else(|| codec(store, &peer.site, config.compression))
+    });
+    Ok(bound.await?)
+}

@@ -1,0 +1,89 @@
+//! What others see of a gateway that is starting: probes, systemd, whoever stops it.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use strait_tests::{Site, eventually, get, signal};
+
+/// Killed where a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Running {
+    fn start(site: &Site, environment: &[(&str, &str)]) -> Self {
+        let mut command = site.command(&["run"]);
+        command.envs(environment.iter().copied());
+        Self(command.stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn ends_well(&mut self) {
+        signal(&self.0, "TERM");
+        let status = eventually("it ends", 30, || self.0.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    }
+}
+
+#[test]
+fn a_gateway_that_reads_its_disk_is_alive_and_can_be_stopped() {
+    let site = Site::new("east");
+    // Reading it never comes to an end.
+    let journal = site.data().join("grid/journal-0000000000000001");
+    let made = Command::new("mkfifo").arg(journal).status().unwrap();
+    assert!(made.success());
+    let mut running = Running::start(&site, &[]);
+    let alive = eventually("it is alive", 30, || get(site.http, "/livez"));
+    assert_eq!(alive.0, 200);
+    let (code, reason) = get(site.http, "/readyz").unwrap();
+    assert_eq!(code, 503);
+    assert!(reason.contains("is starting"), "{reason}");
+    // Clients go elsewhere at once.
+    assert!(TcpStream::connect(site.grid).is_err());
+    let told = site.strait(&["status"]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("the gateway is starting"), "{told}");
+    running.ends_well();
+}
+
+#[test]
+fn who_finds_a_port_taken_says_so_before_it_reads_anything() {
+    let site = Site::new("east");
+    for (port, name) in [(site.grid, "Redis clients"), (site.http, "listen.http")] {
+        let _taken = TcpListener::bind(port).unwrap();
+        let output = site.strait(&["run"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(name) && told.contains("in use"), "{told}");
+        assert!(!told.contains("grid:"), "{told}");
+    }
+}
+
+#[test]
+fn systemd_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let told = || {
+        let mut text = [0; 256];
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    let site = Site::new("east");
+    let mut running = Running::start(&site, &[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(told().trim_end(), "READY=1");
+    assert_eq!(get(site.http, "/readyz").unwrap().0, 200);
+    running.ends_well();
+    assert_eq!(told().trim_end(), "STOPPING=1");
+}
