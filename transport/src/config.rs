@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -33,7 +34,12 @@ pub struct PeerConfig {
     pub congestion: Congestion,
     /// What to dial over. `None`: QUIC, and TCP while UDP does not get through.
     pub transport: Option<Transport>,
+    /// A peer that acknowledges nothing for so long, with batches under way, is said to stall.
+    pub stalls_after: Duration,
 }
+
+/// A link of 140 kbit/s carries the largest batch in this time.
+const STALLS_AFTER: Duration = Duration::from_secs(60);
 
 impl PeerConfig {
     /// A peer of which only the name and the key are known: it has to dial.
@@ -46,6 +52,7 @@ impl PeerConfig {
             rate_bits_s: None,
             congestion: Congestion::default(),
             transport: None,
+            stalls_after: STALLS_AFTER,
         }
     }
 

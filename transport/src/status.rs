@@ -153,7 +153,8 @@ pub struct LinkStatus {
     pub reconnects: u64,
     /// Times that a newer pair of connections took over while the link was up.
     pub handovers: u64,
-    /// Times that batches were under way and for a minute the peer acknowledged none.
+    /// Times that the peer acknowledged nothing for too long, with batches under way: see
+    /// [`PeerConfig::stalls_after`](crate::PeerConfig::stalls_after).
     pub stalls: u64,
     /// Why the last connection or dial failed.
     pub last_error: Option<String>,

@@ -307,18 +307,21 @@ fn read_peer(
         .map(|congestion| congestion.value)
         .unwrap_or_default();
     let transport = section.get_or(report, "transport", None, values::transport);
+    let stall_s = section.get(report, "stall_s", values::integer(1..=3600));
     section.finish(report);
     let (site, key) = (site?, key?);
     places.peers.push(PeerPlace {
         site: site.clone(),
         keys: [key.clone()].into_iter().chain(next_key.clone()).collect(),
     });
+    let default = PeerConfig::new(site.value, key.value);
     Some(PeerConfig {
         next_key: next_key.map(|key| key.value),
         transport,
         addresses,
         rate_bits_s: rate.map(|rate| rate.value),
         congestion,
-        ..PeerConfig::new(site.value, key.value)
+        stalls_after: stall_s.map_or(default.stalls_after, |s| Duration::from_secs(s.value)),
+        ..default
     })
 }

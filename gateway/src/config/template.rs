@@ -206,5 +206,6 @@ allow = []
 # rate = "100Mbit/s"                  # of the link, if known: keeps queues out of routers
 # congestion = "strait"               # or "cubic", which yields to TCP
 # transport = "auto"                  # QUIC, and TCP where UDP is blocked; or "quic", "tcp"
+# stall_s = 60                        # acknowledges nothing for so long: a warning
 # next_key = "..."                    # pinned too, while the peer goes over to it
 "#;

@@ -95,7 +95,7 @@ pub struct LinkReport {
     pub reconnects: u64,
     /// Times that a newer connection took over while the link was up.
     pub handovers: u64,
-    /// Times that the peer acknowledged nothing for a minute, with batches under way.
+    /// Times that the peer acknowledged nothing for `peer.stall_s`, with batches under way.
     #[serde(default)]
     pub stalls: u64,
     /// Why the last connection or dial failed.

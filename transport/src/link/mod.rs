@@ -24,6 +24,8 @@ mod scout;
 mod shared;
 mod stall;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::{Arc, mpsc};

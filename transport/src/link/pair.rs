@@ -196,7 +196,7 @@ impl Carrier {
     ) -> String {
         let mut ticks = interval(SAMPLE_EVERY);
         let mut answers = 0;
-        let mut stall = Stall::new(Instant::now());
+        let mut stall = Stall::new(self.link.settings().stalls_after, Instant::now());
         loop {
             ticks.tick().await;
             let sample = Sample {

@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-/// A link of 140 kbit/s carries the largest batch in this time.
-const AFTER: Duration = Duration::from_secs(60);
-
 /// How long no batch was acknowledged while some waited for it.
 #[derive(Debug)]
 pub(super) struct Stall {
+    /// How long is too long.
+    after: Duration,
     acked: u64,
     since: Instant,
     is_told: bool,
 }
 
 impl Stall {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(after: Duration, now: Instant) -> Self {
         Self {
+            after,
             acked: 0,
             since: now,
             is_told: false,
@@ -27,10 +27,10 @@ impl Stall {
         if unacked == 0 || acked != self.acked {
             *self = Self {
                 acked,
-                ..Self::new(now)
+                ..Self::new(self.after, now)
             };
         }
-        let is_due = !self.is_told && now.saturating_duration_since(self.since) >= AFTER;
+        let is_due = !self.is_told && now.saturating_duration_since(self.since) >= self.after;
         self.is_told |= is_due;
         is_due
     }
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn each_stall_is_told_once() {
         let start = Instant::now();
-        let mut stall = Stall::new(start);
+        let mut stall = Stall::new(Duration::from_secs(60), start);
         let at = |s| start + Duration::from_secs(s);
         for s in 0..60 {
             assert!(!stall.poll(at(s), 0, 3), "{s}");

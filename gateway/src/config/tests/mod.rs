@@ -24,7 +24,7 @@ fn a_name_is_enough_and_everything_can_be_said() {
          link_from = [\"192.0.2.0/24\", \"2001:db8::1\"], gso = false }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
          \"secret\"\ndurability = \"disk\"\ndurability_of = [[\"order:*\", \"remote\"]]\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
-         \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nnext_key = \"{NORTH}\"\n"
+         \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nstall_s = 5\nnext_key = \"{NORTH}\"\n"
     );
     let file = "[[file]]\npattern = \"dumps/*\"\nkeep_newest = 2\nkeep_days = 3\n";
     let window = "[[window]]\nfrom = \"22:30\"\nto = \"06:00\"\ndays = [\"fri\"]\nclass = \"bulk\"\nrate = \"closed\"\n";

@@ -100,7 +100,7 @@ pub(in super::super) const LINK: &[Metric<LinkReport>] = &[
     ),
     counter(
         "strait_link_stalls",
-        "Times that the peer acknowledged nothing for a minute",
+        "Times that the peer acknowledged nothing for peer.stall_s",
         |l| some(l.stalls),
     ),
 ];
