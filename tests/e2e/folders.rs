@@ -94,7 +94,84 @@ fn a_folder_goes_there_and_back() {
     let complaint = String::from_utf8(verify.stderr).unwrap();
     assert!(complaint.contains("part-0/f7: differs"), "{complaint}");
     assert!(complaint.contains("part-1/f8: no such file"), "{complaint}");
-    assert!(complaint.contains("2 of 300"), "{complaint}");
+    assert!(
+        complaint.contains("site/latest: that is a folder"),
+        "{complaint}"
+    );
+    assert!(complaint.contains("3 of 302"), "{complaint}");
+}
+
+#[test]
+fn what_is_there_unchanged_is_not_sent_again() {
+    let (east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("release");
+    std::fs::create_dir(&folder).unwrap();
+    for number in 0..600 {
+        std::fs::write(folder.join(format!("f{number}")), "old").unwrap();
+    }
+    symlink("f1", folder.join("link")).unwrap();
+    let named = folder.to_str().unwrap();
+    let push = |more: &[&str]| {
+        let push = east.must(&[&["push", named, "west:"], more].concat());
+        let sent = east.status().unwrap()["bulk"]["sent_files"].as_u64();
+        (sent.unwrap(), String::from_utf8(push.stderr).unwrap())
+    };
+    assert_eq!(push(&[]).0, 600);
+    let (sent, said) = push(&[]);
+    assert_eq!(sent, 600, "nothing is sent: {said}");
+    assert!(said.contains("600 unchanged"), "{said}");
+
+    // Another length; another mode; the same of both and an older time.
+    let far = west.data().join("bulk/release");
+    std::fs::write(folder.join("f7"), "newer").unwrap();
+    std::fs::set_permissions(folder.join("f8"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mtime = |name: &str| {
+        std::fs::metadata(folder.join(name))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let file = File::options()
+        .append(true)
+        .open(folder.join("f9"))
+        .unwrap();
+    file.set_modified(mtime("f9") - Duration::from_nanos(1))
+        .unwrap();
+    std::fs::remove_file(folder.join("link")).unwrap();
+    symlink("f2", folder.join("link")).unwrap();
+    assert_eq!(push(&[]).0, 603);
+    assert_eq!(std::fs::read_to_string(far.join("f7")).unwrap(), "newer");
+    let mode = std::fs::metadata(far.join("f8"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(
+        std::fs::read_link(far.join("link")).unwrap(),
+        Path::new("f2")
+    );
+
+    // What only its bytes tell apart is found by them.
+    let before = mtime("f5");
+    std::fs::write(folder.join("f5"), "new").unwrap();
+    let file = File::options()
+        .append(true)
+        .open(folder.join("f5"))
+        .unwrap();
+    file.set_modified(before).unwrap();
+    assert_eq!(push(&[]).0, 603);
+    assert_eq!(push(&["--checksum"]).0, 604);
+    assert_eq!(std::fs::read_to_string(far.join("f5")).unwrap(), "new");
+
+    // With --no-replace only bytes count.
+    assert_eq!(push(&["--no-replace"]).0, 604);
+    std::fs::write(far.join("f6"), "another").unwrap();
+    let refused = east.strait(&["push", "--no-replace", named, "west:"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("f6: another file is there"), "{said}");
+    assert!(said.contains("1 of 601 not sent"), "{said}");
 }
 
 #[test]

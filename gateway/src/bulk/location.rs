@@ -28,6 +28,15 @@ pub enum LocationError {
 }
 
 impl Location {
+    /// All that a site keeps.
+    pub fn root_of(site: &SiteName) -> Location {
+        Self {
+            site: site.clone(),
+            path: SitePath::root(),
+            folder: true,
+        }
+    }
+
     /// This place for a file called `name`: within it, if it is a folder.
     pub fn of_file(&self, name: Option<&str>) -> Result<Location, PathError> {
         let path = match name {

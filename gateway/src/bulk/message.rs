@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use super::store::{FileMeta, Mtime, Page};
+use super::store::{FileMeta, Mtime, Page, Standing};
 use crate::streams::TransferId;
 
 /// First byte of every message, header and trailer.
@@ -48,8 +48,8 @@ pub(super) enum Question {
     List { path: String, after: String },
     /// Remove this file.
     Remove { path: String },
-    /// Read this file and tell its length and digest.
-    Digest { path: String },
+    /// What stands under each of these paths? At most [`PATHS_MAX`](super::describe::PATHS_MAX).
+    Describe { paths: Vec<String>, digests: bool },
     /// What is left here of an earlier push of this file?
     Kept(Pushed),
     /// Make a symbolic link.
@@ -58,22 +58,16 @@ pub(super) enum Question {
         target: String,
         mtime: Option<Mtime>,
     },
-    /// Where does this symbolic link lead?
-    ReadLink { path: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Page(Page),
     Removed,
-    Digest {
-        length: u64,
-        digest: [u8; 32],
-    },
+    Described(Vec<Result<Standing, Failure>>),
     /// Length so far, and digest of that.
     Kept(Option<(u64, [u8; 32])>),
     Linked,
-    LinkTarget(String),
 }
 
 /// A file, as its sender describes it.
@@ -164,6 +158,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::describe::PATHS_MAX;
+    use crate::bulk::path::PATH_BYTES_MAX;
     use crate::bulk::store::{Entry, EntryKind, PAGE_ENTRIES_MAX};
     use proptest::prelude::*;
 
@@ -191,6 +187,25 @@ mod tests {
         let bytes = encode(&message);
         assert!(bytes.len() < ENCODED_BYTES_MAX);
         assert_eq!(decode::<Message>(&bytes).unwrap(), message);
+    }
+
+    #[test]
+    fn as_many_paths_as_may_be_asked_for_fit() {
+        let request = RequestId(u128::MAX);
+        let longest = "p".repeat(PATH_BYTES_MAX);
+        let question = Question::Describe {
+            paths: vec![longest.clone(); PATHS_MAX],
+            digests: true,
+        };
+        let asked = encode(&Message::Ask { request, question });
+        let outcome = Ok(Answer::Described(vec![
+            Ok(Standing::Link {
+                target: longest
+            });
+            PATHS_MAX
+        ]));
+        let answered = encode(&Message::Answer { request, outcome });
+        assert!(asked.len().max(answered.len()) < ENCODED_BYTES_MAX);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! ([`control`]). This room never decides how bytes cross; it opens streams.
 
 pub mod control;
+pub mod describe;
 mod failure;
 mod figures;
 mod incoming;

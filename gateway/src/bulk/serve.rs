@@ -7,6 +7,7 @@ use strait_transport::SiteName;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::describe::describe;
 use super::failure::Failure;
 use super::figures::{Counted, Direction};
 use super::incoming::{Incoming, Piece};
@@ -210,15 +211,8 @@ fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
             store.remove(&path.parse()?)?;
             Ok(Answer::Removed)
         }
-        Question::Digest { path } => {
-            let source = store.open_file(&path.parse()?)?;
-            let snapshot = Snapshot::of(&source.file).map_err(Failure::io)?;
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(&source.file).map_err(Failure::io)?;
-            let (length, digest) = (hasher.count(), hasher.finalize());
-            snapshot.check(&source.file, &Trailer { length, digest })?;
-            let digest = *digest.as_bytes();
-            Ok(Answer::Digest { length, digest })
+        Question::Describe { paths, digests } => {
+            Ok(Answer::Described(describe(store, &paths, digests)?))
         }
         Question::Link {
             path,
@@ -228,7 +222,6 @@ fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
             store.link(&path.parse()?, &target, mtime)?;
             Ok(Answer::Linked)
         }
-        Question::ReadLink { path } => Ok(Answer::LinkTarget(store.read_link(&path.parse()?)?)),
         Question::Kept(file) => {
             let kept = store.kept(&new_file(&file, TransferId(0), 0)?)?;
             Ok(Answer::Kept(

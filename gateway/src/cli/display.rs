@@ -29,6 +29,7 @@ pub(super) struct Display {
 #[derive(Debug, Default)]
 struct Totals {
     files_done: usize,
+    files_unchanged: usize,
     so_far: Progress,
 }
 
@@ -46,7 +47,11 @@ struct Report<'a> {
     from: &'a str,
     to: &'a str,
     bytes: u64,
-    blake3: String,
+    /// Absent where it was not computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+    /// It was there already.
+    unchanged: bool,
     seconds: f64,
     /// Absent while not all of the file's cost is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,8 +101,12 @@ impl Display {
             self.began.elapsed().as_secs_f64(),
         );
         let rate = bytes as f64 / seconds.max(1e-3);
+        let unchanged = match totals.files_unchanged {
+            0 => String::new(),
+            files => format!(", {files} unchanged"),
+        };
         eprintln!(
-            "{}: {} in {seconds:.1} s ({}/s){}",
+            "{}: {} in {seconds:.1} s ({}/s){}{unchanged}",
             printable(label),
             DecimalBytes(bytes),
             DecimalBytes(rate as u64),
@@ -138,15 +147,55 @@ impl Meter<'_> {
     }
 
     /// The file is where it should be.
-    pub(super) fn finish(mut self, from: &str, to: &str, moved: &Moved) -> io::Result<()> {
+    pub(super) fn finish(self, from: &str, to: &str, moved: &Moved) -> io::Result<()> {
+        let Cost {
+            logical_bytes,
+            wire_bytes,
+        } = moved.cost;
+        let report = Report {
+            from,
+            to,
+            bytes: moved.length,
+            blake3: Some(moved.digest.to_hex().to_string()),
+            unchanged: false,
+            seconds: self.began.elapsed().as_secs_f64(),
+            wire_bytes: (logical_bytes >= moved.length).then_some(wire_bytes),
+        };
+        self.end(moved.cost, &report)
+    }
+
+    /// The file was where it should be.
+    pub(super) fn finish_unchanged(
+        self,
+        from: &str,
+        to: &str,
+        bytes: u64,
+        digest: Option<blake3::Hash>,
+    ) -> io::Result<()> {
+        let report = Report {
+            from,
+            to,
+            bytes,
+            blake3: digest.map(|digest| digest.to_hex().to_string()),
+            unchanged: true,
+            seconds: self.began.elapsed().as_secs_f64(),
+            wire_bytes: Some(0),
+        };
+        self.end(Cost::default().with_spared(bytes), &report)
+    }
+
+    fn end(mut self, cost: Cost, report: &Report<'_>) -> io::Result<()> {
         self.update(Progress {
-            arrived_bytes: moved.length,
-            cost: moved.cost,
+            arrived_bytes: report.bytes,
+            cost,
         });
-        self.display.change(|totals| totals.files_done += 1);
+        self.display.change(|totals| {
+            totals.files_done += 1;
+            totals.files_unchanged += usize::from(report.unchanged);
+        });
         self.so_far = Progress::default();
         match self.display.options.json {
-            true => print_json(from, to, moved, self.began.elapsed()),
+            true => print_json(report),
             false => Ok(()),
         }
     }
@@ -174,20 +223,8 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn print_json(from: &str, to: &str, moved: &Moved, took: Duration) -> io::Result<()> {
-    let Cost {
-        logical_bytes,
-        wire_bytes,
-    } = moved.cost;
-    let report = Report {
-        from,
-        to,
-        bytes: moved.length,
-        blake3: moved.digest.to_hex().to_string(),
-        seconds: took.as_secs_f64(),
-        wire_bytes: (logical_bytes >= moved.length).then_some(wire_bytes),
-    };
-    let mut line = serde_json::to_vec(&report)?;
+fn print_json(report: &Report<'_>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
     io::stdout().lock().write_all(&line)
 }

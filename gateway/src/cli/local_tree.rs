@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::far_look::Place;
 use crate::bulk::location::Location;
 use crate::bulk::path::{LinkTarget, PATH_DEPTH_MAX};
 use crate::bulk::store::{FileMeta, Mtime};
@@ -17,6 +18,7 @@ pub(super) struct Item {
     pub(super) to: Location,
     /// As it was found.
     pub(super) length: Option<u64>,
+    pub(super) meta: FileMeta,
 }
 
 /// A symbolic link in a folder, and its place at the far site.
@@ -26,6 +28,15 @@ pub(super) struct Link {
     pub(super) to: Location,
     pub(super) target: LinkTarget,
     pub(super) mtime: Option<Mtime>,
+}
+
+impl Link {
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            at: &self.to,
+            length: 0,
+        }
+    }
 }
 
 /// All files that were named, and what could not be taken.
@@ -41,6 +52,13 @@ pub(super) struct Found {
 }
 
 impl Item {
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            at: &self.to,
+            length: self.length.unwrap_or(0),
+        }
+    }
+
     pub(super) fn is_standard_input(&self) -> bool {
         self.local == Path::new("-")
     }
@@ -70,6 +88,7 @@ fn expand_one(name: &Path, to: &Location, found: &mut Found) -> anyhow::Result<(
             local,
             to,
             length: None,
+            meta: FileMeta::default(),
         });
         return Ok(());
     }
@@ -91,6 +110,7 @@ fn expand_one(name: &Path, to: &Location, found: &mut Found) -> anyhow::Result<(
         local: name.to_owned(),
         to: to.of_file(Some(text(own)?))?,
         length: Some(meta.len()),
+        meta: FileMeta::of(&meta),
     });
     Ok(())
 }
@@ -133,6 +153,7 @@ fn walk_entry(
             local: entry.path(),
             to: to.within(text(&name)?)?.as_file(),
             length: Some(meta.len()),
+            meta: FileMeta::of(&meta),
         });
     } else if let Some(target) = target_within(&entry.path(), PATH_DEPTH_MAX - depth) {
         found.links.push(Link {
@@ -166,6 +187,14 @@ pub(super) fn open_plain(path: &Path) -> anyhow::Result<(File, Metadata)> {
     let file = File::open(path)?;
     let meta = file.metadata()?;
     Ok((file, meta))
+}
+
+/// Its digest, and how long it was.
+pub(super) fn digest(path: &Path) -> anyhow::Result<(u64, blake3::Hash)> {
+    let (file, _) = open_plain(path)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&file)?;
+    Ok((hasher.count(), hasher.finalize()))
 }
 
 #[cfg(test)]

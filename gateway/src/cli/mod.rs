@@ -6,6 +6,7 @@ mod check_config;
 mod demo;
 mod display;
 mod export;
+mod far_look;
 mod far_tree;
 mod init;
 mod key;

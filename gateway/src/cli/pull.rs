@@ -7,14 +7,15 @@ use anyhow::{Context, bail};
 
 use super::Globals;
 use super::display::{Display, Meter};
+use super::far_look::{self, Looked, Place};
 use super::far_tree::{self, FarFile, FarTree};
 use super::local_file::{self, LocalFile};
 use super::transfer::{Brake, Options};
 use crate::bulk::control::Progress;
-use crate::bulk::control::client::{Gateway, Sink};
+use crate::bulk::control::client::{ClientError, Gateway, Sink};
 use crate::bulk::location::Location;
 use crate::bulk::path::LinkTarget;
-use crate::bulk::store::FileMeta;
+use crate::bulk::store::{FileMeta, Standing};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -85,8 +86,15 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
         pulled.is_ok()
     });
     // Last: nothing that is pulled now is written through them.
-    let not_linked = args.options.for_each(&links, None, |link| {
-        let linked = pull_link(gateway, link, &args.to);
+    let places = links.iter().map(|link| Place {
+        at: &link.from,
+        length: 0,
+    });
+    let places: Vec<_> = places.collect();
+    let targets = far_look::look(gateway, &args.options, &places, false)?;
+    let links: Vec<_> = links.iter().zip(targets).collect();
+    let not_linked = args.options.for_each(&links, None, |(link, far)| {
+        let linked = pull_link(link, far, &args.to);
         if let Err(error) = &linked {
             display.say(&format!("strait pull: {}: {error:#}", link.from));
         }
@@ -123,12 +131,16 @@ fn pull_far_file(
 }
 
 /// Makes the same link here, if it leads to a place below `root`.
-fn pull_link(gateway: &Gateway, link: &FarFile, root: &Path) -> anyhow::Result<()> {
-    let target = gateway.read_link(&link.from)?;
+fn pull_link(link: &FarFile, far: &Looked, root: &Path) -> anyhow::Result<()> {
+    let target = match far {
+        Ok(Standing::Link { target }) => target,
+        Ok(Standing::File { .. }) => bail!("it was a link, and is a file now"),
+        Err(failure) => return Err(ClientError::Failed(failure.clone()).into()),
+    };
     local_file::make_folder_of(&link.local, root)?;
     let folders = link.local.strip_prefix(root)?.parent();
     let depth = folders.map_or(0, |folders| folders.components().count());
-    local_file::link(&link.local, &LinkTarget::within(&target, depth)?)
+    local_file::link(&link.local, &LinkTarget::within(target, depth)?)
 }
 
 fn pull(

@@ -7,13 +7,17 @@ use anyhow::bail;
 
 use super::Globals;
 use super::display::{Display, Meter};
-use super::local_tree::{self, Found, Item};
+use super::far_look::{self, Looked};
+use super::local_tree::{self, Found, Item, Link};
 use super::transfer::{Brake, Braked, Options};
 use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
 use crate::bulk::location::Location;
 use crate::bulk::read::Snapshot;
-use crate::bulk::store::FileMeta;
-use crate::bulk::{Cost, Failure, printable};
+use crate::bulk::store::{FileMeta, Standing};
+use crate::bulk::{Failure, printable};
+
+/// A single shorter file is sent, by reference if it is there: asking first would take as long.
+const ASKED_BYTES_MIN: u64 = 64 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,6 +30,9 @@ pub(super) struct Args {
     /// Fail where another file has the name; the same file there is success
     #[arg(long)]
     no_replace: bool,
+    /// Compare files with those that are there by their BLAKE3 digests too, and not by length, time and mode alone
+    #[arg(long)]
+    checksum: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -35,6 +42,14 @@ struct Push {
     gateway: Gateway,
     brake: Brake,
     no_replace: bool,
+    checksum: bool,
+}
+
+/// Whether a file need not be sent.
+enum There {
+    No,
+    /// So long; its digest, if it was compared.
+    Already(u64, Option<blake3::Hash>),
 }
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
@@ -62,17 +77,24 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         gateway: args.options.gateway(globals),
         brake: args.options.brake(),
         no_replace: args.no_replace,
+        checksum: args.checksum,
     };
-    let failed = args.options.for_each(&items, total_length(&items), |item| {
-        let pushed = push.one(item, display.begin());
-        if let Err(error) = &pushed {
-            let local = item.local.display().to_string();
-            display.say(&format!("strait push: {}: {error:#}", printable(&local)));
-        }
-        pushed.is_ok()
-    });
-    let not_linked = args.options.for_each(&links, None, |link| {
-        let linked = push.gateway.link(&link.to, &link.target, link.mtime);
+    let far = push.look(&args.options, &items, &links)?;
+    let (far_items, far_links) = far.split_at(items.len());
+    let items_there: Vec<_> = items.iter().zip(far_items).collect();
+    let failed = args
+        .options
+        .for_each(&items_there, total_length(&items), |(item, far)| {
+            let pushed = push.one(item, far, display.begin());
+            if let Err(error) = &pushed {
+                let local = item.local.display().to_string();
+                display.say(&format!("strait push: {}: {error:#}", printable(&local)));
+            }
+            pushed.is_ok()
+        });
+    let links_there: Vec<_> = links.iter().zip(far_links).collect();
+    let not_linked = args.options.for_each(&links_there, None, |(link, far)| {
+        let linked = push.link(link, far);
         if let Err(error) = &linked {
             let local = link.local.display().to_string();
             display.say(&format!("strait push: {}: {error:#}", printable(&local)));
@@ -88,44 +110,65 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
 }
 
 impl Push {
-    fn one(&self, item: &Item, mut meter: Meter<'_>) -> anyhow::Result<()> {
-        let moved = match self.there_already(item)? {
-            Some(moved) => moved,
-            None if item.is_standard_input() => self.standard_input(item, &mut meter)?,
-            None => self.file(item, &mut meter)?,
-        };
-        meter.finish(
-            &item.local.display().to_string(),
-            &item.to.to_string(),
-            &moved,
-        )?;
-        Ok(())
+    /// What is there; of each item and then of each link, `None` if it was not worth asking.
+    fn look(
+        &self,
+        options: &Options,
+        items: &[Item],
+        links: &[Link],
+    ) -> Result<Vec<Option<Looked>>, ClientError> {
+        let places = items.iter().map(Item::place);
+        let places: Vec<_> = places.chain(links.iter().map(Link::place)).collect();
+        let digests = self.checksum || self.no_replace;
+        if let [place] = places[..]
+            && !digests
+            && place.length < ASKED_BYTES_MIN
+        {
+            return Ok(vec![None]);
+        }
+        let looked = far_look::look(&self.gateway, options, &places, digests)?;
+        Ok(looked.into_iter().map(Some).collect())
     }
 
-    /// With `--no-replace`: an error if another file has the name, nothing if none has.
-    fn there_already(&self, item: &Item) -> anyhow::Result<Option<Moved>> {
-        if !self.no_replace {
-            return Ok(None);
-        }
-        let far = match self.gateway.digest(&item.to) {
-            Err(ClientError::Failed(Failure::NotFound)) => return Ok(None),
-            far => far?,
+    fn one(&self, item: &Item, far: &Option<Looked>, mut meter: Meter<'_>) -> anyhow::Result<()> {
+        let (from, to) = (item.local.display().to_string(), item.to.to_string());
+        let there = match far {
+            Some(far) => self.there_already(item, far)?,
+            None => There::No,
         };
-        if item.is_standard_input() {
-            bail!("{} is there already", item.to);
+        if let There::Already(length, digest) = there {
+            return Ok(meter.finish_unchanged(&from, &to, length, digest)?);
         }
-        let (file, _) = local_tree::open_plain(&item.local)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(&file)?;
-        let (length, digest) = (hasher.count(), hasher.finalize());
-        if (far.length, far.digest) != (length, digest) {
-            bail!("another file is there as {}", item.to);
+        let moved = match item.is_standard_input() {
+            true => self.standard_input(item, &mut meter)?,
+            false => self.file(item, &mut meter)?,
+        };
+        Ok(meter.finish(&from, &to, &moved)?)
+    }
+
+    /// Whether what a push would leave is there.
+    fn there_already(&self, item: &Item, far: &Looked) -> anyhow::Result<There> {
+        if self.no_replace {
+            return not_replaced(item, far);
         }
-        Ok(Some(Moved {
-            length,
-            digest,
-            cost: Cost::default().with_spared(length),
-        }))
+        let Ok(Standing::File { length, meta, .. }) = far else {
+            // What cannot be replaced says so when it is tried.
+            return Ok(There::No);
+        };
+        if (Some(*length), *meta) != (item.length, item.meta) {
+            return Ok(There::No);
+        }
+        match self.checksum {
+            true => same_bytes(item, far),
+            false => Ok(There::Already(*length, None)),
+        }
+    }
+
+    fn link(&self, link: &Link, far: &Option<Looked>) -> Result<(), ClientError> {
+        match far {
+            Some(Ok(Standing::Link { target })) if target == link.target.as_str() => Ok(()),
+            Some(_) | None => self.gateway.link(&link.to, &link.target, link.mtime),
+        }
     }
 
     fn standard_input(&self, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
@@ -164,6 +207,38 @@ impl Push {
         let brake = &self.brake;
         Braked { from, brake }
     }
+}
+
+/// With `--no-replace`: an error if another file has the name. Mode and time do not count.
+fn not_replaced(item: &Item, far: &Looked) -> anyhow::Result<There> {
+    match far {
+        Err(Failure::NotFound) => return Ok(There::No),
+        Err(failure) => return Err(ClientError::Failed(failure.clone()).into()),
+        Ok(_) if item.is_standard_input() => bail!("{} is there already", item.to),
+        Ok(_) => {}
+    }
+    match same_bytes(item, far)? {
+        There::No => bail!("another file is there as {}", item.to),
+        already @ There::Already(..) => Ok(already),
+    }
+}
+
+fn same_bytes(item: &Item, far: &Looked) -> anyhow::Result<There> {
+    let Ok(Standing::File {
+        length,
+        digest: Some(digest),
+        ..
+    }) = far
+    else {
+        return Ok(There::No);
+    };
+    let (length_here, digest_here) = local_tree::digest(&item.local)?;
+    Ok(
+        match (length_here, digest_here.as_bytes()) == (*length, digest) {
+            true => There::Already(length_here, Some(digest_here)),
+            false => There::No,
+        },
+    )
 }
 
 /// `None` if one of them does not tell.

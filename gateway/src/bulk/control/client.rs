@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
+use strait_transport::SiteName;
 
 use super::frame::Frame;
 use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What};
 use crate::bulk::failure::Failure;
 use crate::bulk::location::Location;
 use crate::bulk::message::Cost;
-use crate::bulk::path::LinkTarget;
+use crate::bulk::path::{LinkTarget, SitePath};
 use crate::bulk::read::BatchReader;
-use crate::bulk::store::{FileMeta, Mtime, Page, Trailer};
+use crate::bulk::store::{FileMeta, Mtime, Page, Standing, Trailer};
 
 /// The gateway of a data directory, as a command sees it.
 #[derive(Clone, Debug)]
@@ -205,13 +206,25 @@ impl Gateway {
         Ok(())
     }
 
-    /// Length and digest of a file, read anew at its site.
-    pub fn digest(&self, file: &Location) -> Result<Trailer, ClientError> {
-        let reply = receive(&self.ask(file, What::Digest)?)?;
-        let Reply::Digest(sum) = reply else {
+    /// What stands under each of these paths at `site`; at most
+    /// [`PATHS_MAX`](crate::bulk::describe::PATHS_MAX) of them. Names and targets of links are as
+    /// the peer says: they have yet to be checked.
+    pub fn describe(
+        &self,
+        site: &SiteName,
+        paths: impl IntoIterator<Item = SitePath>,
+        digests: bool,
+    ) -> Result<Vec<Result<Standing, Failure>>, ClientError> {
+        let paths: Vec<_> = paths.into_iter().map(String::from).collect();
+        let (count, place) = (paths.len(), Location::root_of(site));
+        let reply = receive(&self.ask(&place, What::Describe { paths, digests })?)?;
+        let Reply::Described(described) = reply else {
             return Err(unexpected(reply));
         };
-        sum.trailer().ok_or_else(incomprehensible)
+        match described.len() == count {
+            true => Ok(described),
+            false => Err(incomprehensible()),
+        }
     }
 
     /// Makes a symbolic link.
@@ -227,15 +240,6 @@ impl Gateway {
             return Err(unexpected(reply));
         };
         Ok(())
-    }
-
-    /// Where a symbolic link leads, as the peer says: it has yet to be checked.
-    pub fn read_link(&self, at: &Location) -> Result<String, ClientError> {
-        let reply = receive(&self.ask(at, What::ReadLink)?)?;
-        let Reply::LinkTarget(target) = reply else {
-            return Err(unexpected(reply));
-        };
-        Ok(target)
     }
 
     fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
@@ -363,8 +367,7 @@ fn unexpected(reply: Reply) -> ClientError {
         | Reply::Listed(_)
         | Reply::Removed
         | Reply::Linked
-        | Reply::LinkTarget(_)
-        | Reply::Digest(_) => incomprehensible(),
+        | Reply::Described(_) => incomprehensible(),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::Frame;
 use crate::bulk::failure::Failure;
 use crate::bulk::message::Cost;
-use crate::bulk::store::{FileMeta, Mtime, Page, Trailer};
+use crate::bulk::store::{FileMeta, Mtime, Page, Standing, Trailer};
 
 /// Raised when an older gateway or client could not make sense of it.
 pub(super) const VERSION: u32 = 1;
@@ -41,15 +41,16 @@ pub(super) enum What {
         after: String,
     },
     Remove,
-    /// Length and digest of a file.
-    Digest,
+    /// What stands under each of these paths; `path` says nothing.
+    Describe {
+        paths: Vec<String>,
+        digests: bool,
+    },
     /// Make a symbolic link.
     Link {
         target: String,
         mtime: Option<Mtime>,
     },
-    /// Where a symbolic link leads.
-    ReadLink,
 }
 
 /// Where the bytes of a pushed file begin.
@@ -99,9 +100,8 @@ pub(super) enum Reply {
     },
     Listed(Page),
     Removed,
-    Digest(Sum),
+    Described(Vec<Result<Standing, Failure>>),
     Linked,
-    LinkTarget(String),
     /// It is over.
     Failed(Failure),
 }

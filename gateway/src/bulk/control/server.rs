@@ -21,7 +21,6 @@ use super::{pull, push};
 use crate::bulk::failure::Failure;
 use crate::bulk::message::{Answer, Pushed, Question};
 use crate::bulk::room::{Bulk, Room, Site};
-use crate::bulk::store::Trailer;
 
 /// Commands that may be connected at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -156,7 +155,9 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
         What::Pull => pull::pull(client, &asked).await,
         What::List { after } => ask(client, &asked, Question::List { path, after }).await,
         What::Remove => ask(client, &asked, Question::Remove { path }).await,
-        What::Digest => ask(client, &asked, Question::Digest { path }).await,
+        What::Describe { paths, digests } => {
+            ask(client, &asked, Question::Describe { paths, digests }).await
+        }
         What::Link { target, mtime } => {
             let question = Question::Link {
                 path,
@@ -165,7 +166,6 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
             };
             ask(client, &asked, question).await
         }
-        What::ReadLink => ask(client, &asked, Question::ReadLink { path }).await,
     }
 }
 
@@ -178,12 +178,8 @@ async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Resu
     let reply = match answer {
         Answer::Page(page) => Reply::Listed(page),
         Answer::Removed => Reply::Removed,
-        Answer::Digest { length, digest } => {
-            let digest = blake3::Hash::from_bytes(digest);
-            Reply::Digest(Trailer { length, digest }.into())
-        }
+        Answer::Described(described) => Reply::Described(described),
         Answer::Linked => Reply::Linked,
-        Answer::LinkTarget(target) => Reply::LinkTarget(target),
         Answer::Kept(_) => return Err(Failure::protocol("an answer to another question")),
     };
     client.reply(&reply).await

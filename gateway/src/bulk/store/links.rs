@@ -1,5 +1,7 @@
 //! Symbolic links: kept as they are, never followed.
 
+use std::os::fd::OwnedFd;
+
 use rustix::fs::{AtFlags, FileType};
 
 use super::{Mtime, Shared, StoreError};
@@ -39,12 +41,9 @@ pub(super) fn make(
     rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
 }
 
-/// Where a link leads, as it says.
-pub(super) fn read(shared: &Shared, path: &SitePath) -> Result<String, StoreError> {
-    let (folder, name) = path.split_last()?;
-    let depth = folder.names().count();
-    let folder = shared.tree.open_folder(&folder)?;
-    let text = rustix::fs::readlinkat(&folder, name, Vec::new()).map_err(|errno| match errno {
+/// Where the link `name` leads, as it says, in a folder that is `depth` folders below `bulk.dir`.
+pub(super) fn target(folder: &OwnedFd, name: &str, depth: usize) -> Result<String, StoreError> {
+    let text = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(|errno| match errno {
         rustix::io::Errno::INVAL => StoreError::NotAFile,
         rustix::io::Errno::NOENT => StoreError::NotFound,
         errno => StoreError::io("reading a link", errno),

@@ -4,6 +4,7 @@
 
 mod links;
 mod list;
+mod look;
 mod meta;
 mod partial;
 mod retention;
@@ -24,6 +25,7 @@ use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 pub use self::list::{Entry, EntryKind, PAGE_ENTRIES_MAX, Page};
+pub use self::look::{Look, Standing};
 pub use self::meta::{FileMeta, Mtime};
 pub use self::partial::Partial;
 pub use self::retention::FileRule;
@@ -207,9 +209,9 @@ impl Store {
         links::make(&self.shared, path, target, mtime)
     }
 
-    /// Where a symbolic link leads; an error if that is not below `bulk.dir`.
-    pub fn read_link(&self, path: &SitePath) -> Result<String, StoreError> {
-        links::read(&self.shared, path)
+    /// To look at many paths.
+    pub fn look(&self) -> Look<'_> {
+        Look::new(&self.shared.tree)
     }
 
     /// Removes a file or an empty folder, for good once this returns. A link is removed,

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::bulk::Failure;
-use crate::bulk::store::Mtime;
+use crate::bulk::path::PathError;
+use crate::bulk::store::{Mtime, Standing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_goes_there_and_back_unchanged() {
@@ -90,22 +91,37 @@ async fn a_far_file_can_be_verified_and_removed() {
     let (east, west) = two_gates(None).await;
     let bytes = noise(3, 2_000_000);
     let moved = east.push("west:d/f", io::Cursor::new(bytes)).await.unwrap();
-    let far = east
-        .run(|gateway| gateway.digest(&place("west:d/f")))
-        .await
-        .unwrap();
-    assert_eq!((far.length, far.digest), (moved.length, moved.digest));
+    let look = |digests| {
+        let names = ["d/f", "d", "d/none", "../f"];
+        move |gateway: Gateway| {
+            let paths = names.map(|name| name.parse().unwrap_or_default());
+            gateway.describe(&site("west"), paths, digests)
+        }
+    };
+    let (seen, read) = (
+        east.run(look(false)).await.unwrap(),
+        east.run(look(true)).await.unwrap(),
+    );
+    let digest_of = |far: &Result<Standing, Failure>| match far {
+        Ok(Standing::File { length, digest, .. }) => {
+            assert_eq!(*length, moved.length);
+            *digest
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(digest_of(&seen[0]), None);
+    assert_eq!(digest_of(&read[0]), Some(*moved.digest.as_bytes()));
+    for far in [seen, read] {
+        let failures: Vec<_> = far.into_iter().skip(1).map(Result::unwrap_err).collect();
+        let no_name = Failure::Path(PathError::NoFileName);
+        assert_eq!(failures, [Failure::IsFolder, Failure::NotFound, no_name]);
+    }
     east.run(|gateway| gateway.remove(&place("west:d/f")))
         .await
         .unwrap();
     assert!(!west.files.join("d/f").exists());
     let gone = east.run(|gateway| gateway.remove(&place("west:d/f"))).await;
     assert!(matches!(gone, Err(ClientError::Failed(Failure::NotFound))));
-    let folder = east.run(|gateway| gateway.digest(&place("west:d"))).await;
-    assert!(matches!(
-        folder,
-        Err(ClientError::Failed(Failure::IsFolder))
-    ));
 }
 
 /// Gives some bytes, then fails.
