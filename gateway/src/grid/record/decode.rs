@@ -1,104 +1,15 @@
 //! Records of counters, read. They come from peers and from disk: nothing in them is believed.
 
-use strait_transport::SiteName;
-
+use super::super::RECORD_BYTES_MAX;
 use super::super::arena::NAME_BYTES_MAX;
 use super::super::clock::HLC_MAX;
-use super::super::counter::{Cleared, Component, OriginId};
-use super::super::merge::Numbers;
-use super::super::origins::{ORIGINS_MAX, SITES_MAX};
-use super::super::varint::{Malformed, Reader, put, put_bytes};
-use super::super::{Epoch, Origin, RECORD_BYTES_MAX};
-use super::{CounterRows, Part};
+use super::super::counter::{Cleared, Component};
+use super::super::origins::ORIGINS_MAX;
+use super::super::varint::{Malformed, Reader};
+use super::updates::{CounterUpdate, CounterUpdates, MoreUpdate, place, version};
 
 /// Components that one counter may have in a record.
 pub(in crate::grid) const PARTS_MAX: usize = ORIGINS_MAX;
-
-/// A decoded record of counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::grid) struct CounterUpdates {
-    /// Sites that presence refers to.
-    pub(in crate::grid) sites: Vec<SiteName>,
-    /// Origins that components refer to.
-    pub(in crate::grid) origins: Vec<Origin>,
-    /// Whoever has merged this holds all of the origin (by its place above) up to the epoch.
-    pub(in crate::grid) complete: Vec<(usize, Epoch)>,
-    /// The counters.
-    pub(in crate::grid) rows: Vec<CounterUpdate>,
-    text: Vec<u8>,
-    parts: Vec<(usize, Component)>,
-    more: Vec<MoreUpdate>,
-}
-
-/// What a row says besides presence and components.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::grid) struct MoreUpdate {
-    /// Each with the place of the component's origin.
-    pub(in crate::grid) cleared: Vec<(usize, Cleared)>,
-    /// Reading of the hybrid clock at which the deadline was set; 0: nothing is said about it.
-    pub(in crate::grid) deadline_hlc: u64,
-    pub(in crate::grid) deadline_ms: u64,
-    /// Place of the site that set it.
-    pub(in crate::grid) deadline_site: usize,
-}
-
-/// One counter of a record; its key and components lie in [`CounterUpdates`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::grid) struct CounterUpdate {
-    text: usize,
-    key_len: usize,
-    field_len: Option<usize>,
-    /// Reading of the hybrid clock at which presence was set; 0: nothing is said about it.
-    pub(in crate::grid) hlc: u64,
-    /// Place of the site that set it.
-    pub(in crate::grid) site: usize,
-    /// Whether clients see the counter.
-    pub(in crate::grid) present: bool,
-    parts: usize,
-    parts_len: usize,
-    more: Option<usize>,
-}
-
-impl CounterUpdates {
-    /// Key and field of one of the rows.
-    pub(in crate::grid) fn key(&self, row: &CounterUpdate) -> (&[u8], Option<&[u8]>) {
-        let field_at = row.text + row.key_len;
-        let field = row
-            .field_len
-            .map(|len| &self.text[field_at..field_at + len]);
-        (&self.text[row.text..field_at], field)
-    }
-
-    /// What one of the rows says besides, if anything.
-    pub(in crate::grid) fn more(&self, row: &CounterUpdate) -> Option<&MoreUpdate> {
-        self.more.get(row.more?)
-    }
-
-    /// The same, to be encoded again; `numbers` are what its names are here.
-    pub(in crate::grid) fn into_rows(
-        self,
-        numbers: &Numbers,
-    ) -> (CounterRows, Vec<(OriginId, Epoch)>) {
-        let mut rows = CounterRows::default();
-        for row in &self.rows {
-            let parts = self.parts(row).iter().map(|(origin, component)| Part {
-                origin: numbers.origin(*origin),
-                component: *component,
-            });
-            let presence = (row.hlc, numbers.site(row.site), row.present);
-            let extra = self.more(row).map(|more| numbers.extra(more));
-            rows.push(self.key(row), presence, parts, extra.as_ref());
-        }
-        let complete = self.complete.iter();
-        let complete = complete.map(|(origin, epoch)| (numbers.origin(*origin), *epoch));
-        (rows, complete.collect())
-    }
-
-    /// Components of one of the rows, each with its origin's place.
-    pub(in crate::grid) fn parts(&self, row: &CounterUpdate) -> &[(usize, Component)] {
-        &self.parts[row.parts..row.parts + row.parts_len]
-    }
-}
 
 /// Decodes a record of counters; `body` is what follows its head.
 pub(in crate::grid) fn decode_counters(body: &[u8]) -> Result<CounterUpdates, Malformed> {
@@ -119,77 +30,6 @@ pub(in crate::grid) fn decode_counters(body: &[u8]) -> Result<CounterUpdates, Ma
     } else {
         Err(Malformed("columns longer than their rows"))
     }
-}
-
-impl CounterUpdates {
-    /// Reads what comes before the rows: sites, origins, completeness.
-    pub(in crate::grid) fn read_head(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut updates = Self::default();
-        read_names(reader, &mut updates)?;
-        let complete = reader.bounded(updates.origins.len())?;
-        for _ in 0..complete {
-            let origin = place(reader.varint()?, updates.origins.len())?;
-            let epoch = Epoch(version(reader.varint()?)?);
-            updates.complete.push((origin, epoch));
-        }
-        Ok(updates)
-    }
-
-    /// Writes the same.
-    pub(in crate::grid) fn put_head(&self, out: &mut Vec<u8>) {
-        put(out, self.sites.len() as u64);
-        for site in &self.sites {
-            put_bytes(out, site.as_ref().as_bytes());
-        }
-        put(out, self.origins.len() as u64);
-        for origin in &self.origins {
-            // It was read from this list.
-            let site = self.sites.iter().position(|site| *site == origin.site);
-            put(out, site.unwrap_or(0) as u64);
-            out.extend_from_slice(&origin.incarnation.to_le_bytes());
-        }
-        put(out, self.complete.len() as u64);
-        for (origin, epoch) in &self.complete {
-            put(out, *origin as u64);
-            put(out, epoch.0);
-        }
-    }
-}
-
-fn read_names(reader: &mut Reader<'_>, updates: &mut CounterUpdates) -> Result<(), Malformed> {
-    for _ in 0..reader.bounded(SITES_MAX)? {
-        updates.sites.push(site_name(reader.bytes()?)?);
-    }
-    for _ in 0..reader.bounded(ORIGINS_MAX)? {
-        let site = place(reader.varint()?, updates.sites.len())?;
-        updates.origins.push(Origin {
-            site: updates.sites[site].clone(),
-            incarnation: reader.u64_le()?,
-        });
-    }
-    Ok(())
-}
-
-/// A site's name.
-pub(super) fn site_name(bytes: &[u8]) -> Result<SiteName, Malformed> {
-    std::str::from_utf8(bytes)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or(Malformed("not a site's name"))
-}
-
-/// A place in a list of `len`.
-pub(in crate::grid) fn place(place: u64, len: usize) -> Result<usize, Malformed> {
-    let place = usize::try_from(place).ok().filter(|place| *place < len);
-    place.ok_or(Malformed("a name that is not in the list"))
-}
-
-/// Epochs stay far from where counting on would overflow.
-pub(in crate::grid) fn version(value: u64) -> Result<u64, Malformed> {
-    if value >= 1 << 62 {
-        return Err(Malformed("a version out of range"));
-    }
-    Ok(value)
 }
 
 /// A time at which a key expires, as Redis bounds it.
@@ -356,9 +196,10 @@ impl<'a> Columns<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::counter::{Deadline, Extra, SiteId};
+    use super::super::super::counter::{Deadline, Extra, OriginId, SiteId};
     use super::super::super::origins::Origins;
-    use super::super::{Kind, kind_of};
+    use super::super::super::{Epoch, Origin};
+    use super::super::{CounterRows, Kind, Part, kind_of};
     use super::*;
 
     type Sample = (

@@ -207,7 +207,8 @@ impl CounterRows {
         }
         put(&mut out, rows.len() as u64);
         columns.write(&mut out);
-        out.into()
+        // It may be kept among recent flushes: without room for more.
+        out.into_boxed_slice().into()
     }
 }
 

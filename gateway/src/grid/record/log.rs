@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::arena::NAME_BYTES_MAX;
 use super::super::varint::{Malformed, Reader, put, put_bytes};
 use super::super::{EntryId, LogName, RECORD_BYTES_MAX};
-use super::decode::site_name;
+use super::updates::site_name;
 use super::{KIND_LOG, VERSION};
 
 /// Site, name, three ids, a revision, a count, two column lengths: what comes before the entries.

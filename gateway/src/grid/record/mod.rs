@@ -4,15 +4,14 @@
 mod decode;
 mod encode;
 mod log;
+mod updates;
 
 pub(super) use super::varint::Malformed;
-pub(super) use decode::{
-    CounterUpdate, CounterUpdates, MoreUpdate, PARTS_MAX, decode_counters, half_epoch, place,
-    version,
-};
+pub(super) use decode::{PARTS_MAX, decode_counters, half_epoch};
 pub(super) use encode::{CounterRows, Part};
 pub(super) use log::{LogHead, LogSection, SectionBuilder, decode_log};
 pub(crate) use log::{pack_values, values_of};
+pub(super) use updates::{CounterUpdate, CounterUpdates, MoreUpdate, place, version};
 
 /// First byte of every record.
 pub(super) const VERSION: u8 = 2;
