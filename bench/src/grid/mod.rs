@@ -31,9 +31,13 @@ pub(crate) struct Arguments {
     /// Distinct keys
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
-    /// Counters loaded for the memory figure; 0 leaves it out
-    #[arg(long, default_value_t = 4_000_000)]
-    memory_keys: u64,
+    /// Counters loaded for each memory figure; an empty list leaves it out
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [1_000_000, 1_048_576, 1_900_000, 2_097_152, 4_000_000]
+    )]
+    memory_keys: Vec<u64>,
     /// Counters that a restarted grid reads back; 0 leaves it out
     #[arg(long, default_value_t = 10_000_000)]
     recovery_keys: u64,
@@ -120,8 +124,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.with_peer {
         return Ok(());
     }
-    if arguments.memory_keys > 0 && wanted("memory") {
-        memory(arguments.memory_keys)?;
+    if wanted("memory") {
+        arguments
+            .memory_keys
+            .iter()
+            .try_for_each(|keys| memory(*keys))?;
     }
     if arguments.recovery_keys > 0 && wanted("recovery") {
         recovery(arguments.recovery_keys)?;
@@ -216,6 +223,7 @@ fn memory(keys: u64) -> Result<()> {
     let (ours, theirs) = (grown(&strait)?, grown(&redis)?);
     let line = json!({
         "test": "memory_bytes_per_counter",
+        "counters": keys,
         "strait": ours.round(),
         "redis": theirs.round(),
         "ratio": rounded(ours / theirs),

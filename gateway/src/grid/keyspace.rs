@@ -10,10 +10,8 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::arena::{Arena, NameRef};
 use super::counter::{Counter, Extra, flag};
+use super::index::{Index, Named};
 use super::slots::Slots;
-
-/// Growing rehashes one shard at a time, so no client waits for more than a 256th of all keys.
-const SHARDS: usize = 256;
 
 /// Keys that are looked at ahead of their commands.
 pub(crate) const LOOK_AHEAD_MAX: usize = 64;
@@ -44,14 +42,6 @@ impl CounterRef {
     }
 }
 
-/// What an index holds: the name beside the place, so that the processor can fetch the counter
-/// while it still compares the name.
-#[derive(Clone, Copy, Debug)]
-struct Named {
-    place: u32,
-    name: NameRef,
-}
-
 /// Fields of one hash.
 #[derive(Debug, Default)]
 pub(super) struct Hash {
@@ -65,14 +55,14 @@ pub(super) struct Hash {
 #[derive(Debug)]
 pub(super) struct Keyspace {
     hasher: DefaultHashBuilder,
-    index: Vec<HashTable<Named>>,
+    index: Index,
     arena: Arena,
     pub(super) names: Slots<Counter>,
     pub(super) hashes: HashMap<u32, Hash>,
     /// What few counters have.
     pub(super) more: HashMap<CounterRef, Extra>,
-    /// Memory of indexes and hashes, kept up to date as they grow.
-    pub(super) index_bytes: usize,
+    /// Memory of hashes and of what few counters have, kept up to date as it grows.
+    pub(super) more_bytes: usize,
     /// Fields of all hashes that clients see.
     pub(super) fields_live: u64,
 }
@@ -81,19 +71,19 @@ impl Keyspace {
     pub(super) fn new() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
-            index: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            index: Index::default(),
             arena: Arena::default(),
             names: Slots::default(),
             hashes: HashMap::new(),
             more: HashMap::new(),
-            index_bytes: 0,
+            more_bytes: 0,
             fields_live: 0,
         }
     }
 
     /// Memory taken, logs apart.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.bytes() + self.names.bytes() + self.index_bytes
+        self.arena.bytes() + self.names.bytes() + self.index.bytes() + self.more_bytes
     }
 
     pub(super) fn text(&self, name: NameRef) -> &[u8] {
@@ -107,7 +97,7 @@ impl Keyspace {
         for (slot, key) in found.iter_mut().zip(keys) {
             let hash = self.hasher.hash_one(key);
             // Nearly always the right one: its tag of seven bits is the same.
-            *slot = self.index[shard(hash)].find(hash, |_| true).copied();
+            *slot = self.index.find(hash, |_| true);
         }
         let mut touched = 0;
         for named in found.iter().flatten() {
@@ -122,8 +112,7 @@ impl Keyspace {
     pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let is_it = |named: &Named| self.arena.get(named.name) == key;
-        let found = self.index[shard(hash)].find(hash, is_it);
-        found.map(|named| named.place)
+        self.index.find(hash, is_it).map(|named| named.place)
     }
 
     /// The place of a key, new if need be; none when the name is too long or memory for names is
@@ -133,24 +122,18 @@ impl Keyspace {
             arena,
             names,
             hasher,
-            index_bytes,
+            index,
             ..
         } = self;
         let hash = hasher.hash_one(key);
-        let index = &mut self.index[shard(hash)];
-        let before = index.allocation_size();
-        let is_it = |named: &Named| arena.get(named.name) == key;
-        let rehash = |named: &Named| hasher.hash_one(arena.get(named.name));
-        let place = match index.entry(hash, is_it, rehash) {
-            Entry::Occupied(entry) => return Some(entry.get().place),
-            Entry::Vacant(entry) => {
-                let name = arena.push(key)?;
-                let place = names.push(Counter::new(name))?;
-                entry.insert(Named { place, name });
-                place
-            }
-        };
-        *index_bytes += index.allocation_size() - before;
+        if let Some(named) = index.find(hash, |named| arena.get(named.name) == key) {
+            return Some(named.place);
+        }
+        let name = arena.push(key)?;
+        let place = names.push(Counter::new(name))?;
+        index.insert(hash, Named { place, name }, |named| {
+            hasher.hash_one(arena.get(named.name))
+        });
         Some(place)
     }
 
@@ -168,7 +151,7 @@ impl Keyspace {
             arena,
             hashes,
             hasher,
-            index_bytes,
+            more_bytes,
             names,
             ..
         } = self;
@@ -187,7 +170,7 @@ impl Keyspace {
                 place
             }
         };
-        *index_bytes += index.allocation_size() + fields.bytes() - before;
+        *more_bytes += index.allocation_size() + fields.bytes() - before;
         Some(place)
     }
 
@@ -239,11 +222,6 @@ impl Keyspace {
             .get(at.name + 1)
             .map(|_| CounterRef::key(at.name + 1))
     }
-}
-
-fn shard(hash: u64) -> usize {
-    // The table itself uses the lowest and the highest bits.
-    (hash >> 40) as usize % SHARDS
 }
 
 #[cfg(test)]

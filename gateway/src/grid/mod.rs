@@ -22,6 +22,7 @@ mod flusher;
 mod fold;
 mod ids;
 mod image;
+mod index;
 mod journal;
 mod keyspace;
 mod log;

@@ -9,10 +9,13 @@ use super::counter::{Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterRows, Part};
 use super::state::{LogId, State};
-use super::{Epoch, LogPosition, Relayed, Ticket};
+use super::{Epoch, LogPosition, RECORD_BYTES_MAX, Relayed, Ticket};
 
 /// Counters sealed under the lock at a time.
 const SLICE: usize = 512;
+/// Rows that might take more are encoded before there are further ones: with many changes they
+/// would take ten times the memory of their records.
+const ROWS_BYTES_MAX: usize = RECORD_BYTES_MAX / 2;
 /// Bytes of a log that are copied under the lock at a time.
 const LOG_SLICE_BYTES: usize = 256 << 10;
 
@@ -69,6 +72,12 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
     };
     let mut rows = CounterRows::default();
     for slice in changes.counters.chunks(SLICE) {
+        if rows.bytes_max() > ROWS_BYTES_MAX {
+            let origins = state.lock().origins.clone();
+            sealed
+                .counters
+                .extend(std::mem::take(&mut rows).encode(&origins, &[]));
+        }
         let mut state = state.lock();
         for at in slice {
             state.seal_counter(*at, epoch, changes.hlc, &mut rows);
@@ -80,7 +89,8 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
         }
     }
     let origins = state.lock().origins.clone();
-    sealed.counters = rows.encode(&origins, &[(OriginId::OWN, epoch)]);
+    let complete = [(OriginId::OWN, epoch)];
+    sealed.counters.extend(rows.encode(&origins, &complete));
     sealed
 }
 

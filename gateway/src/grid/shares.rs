@@ -93,7 +93,7 @@ impl Keyspace {
         if !self.counter(at).has(flag::MORE) {
             self.counter_mut(at).set(flag::MORE, true);
             // With what it will most likely hold, and its share of the table.
-            self.index_bytes += 2 * size_of::<(CounterRef, Extra)>();
+            self.more_bytes += 2 * size_of::<(CounterRef, Extra)>();
         }
         self.more.entry(at).or_default()
     }

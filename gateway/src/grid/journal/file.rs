@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use super::frame;
 
+/// Frames are collected up to this, then written: what one call takes costs more than the call.
+const WRITE_BYTES: usize = 256 << 10;
+
 /// Number of a journal's file. Each rewrite begins the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::grid) struct Generation(pub(in crate::grid) u64);
@@ -85,7 +88,7 @@ impl Journal {
         for record in records {
             let offset = self.len + buffer.len() as u64;
             frame::put(&mut buffer, self.generation, offset, record);
-            if buffer.len() >= 4 << 20 {
+            if buffer.len() >= WRITE_BYTES {
                 self.append_bytes(&buffer)?;
                 buffer.clear();
             }
