@@ -20,9 +20,6 @@ pub enum BindError {
     /// Two peers share a key, or a peer has our own.
     #[error("peer {0}: its key is already in use by another site")]
     DuplicateKey(SiteName),
-    /// Peers can be added and removed at start only.
-    #[error("peer {0} was added or removed: that takes effect when the gateway is restarted")]
-    OtherPeers(SiteName),
     /// A link's thread could not be started.
     #[error("cannot start a thread for the link to {site}: {source}")]
     Thread {

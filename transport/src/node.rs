@@ -101,30 +101,32 @@ impl Node {
 
     /// Exchanges keys, and what is configured of peers, while running. A link whose connections
     /// no longer fit dials anew and goes over without a gap; one whose peer's key is no longer
-    /// pinned breaks.
+    /// pinned breaks; one whose peer is configured no longer is closed, for good. Gives the sites
+    /// that have no link: they get one from the next node.
     ///
     /// # Errors
-    /// Nothing is changed if two sites share a key, or if there are other peers than before.
-    pub fn reload(&self, identity: &Identity, peers: &[PeerConfig]) -> Result<(), BindError> {
-        let pinned = pin(identity, peers)?;
-        let find = |site: &SiteName| peers.iter().find(|peer| peer.site == *site);
-        let is_new = |peer: &&PeerConfig| self.links.iter().all(|link| *link.site() != peer.site);
-        let mut settings = Vec::with_capacity(self.links.len());
-        for link in &self.links {
-            let site = link.site();
-            let peer = find(site).ok_or_else(|| BindError::OtherPeers(site.clone()))?;
-            settings.push((link, peer.clone()));
-        }
-        if let Some(new) = peers.iter().find(is_new) {
-            return Err(BindError::OtherPeers(new.site.clone()));
-        }
+    /// Nothing is changed if two sites share a key.
+    pub fn reload(
+        &self,
+        identity: &Identity,
+        peers: &[PeerConfig],
+    ) -> Result<Vec<SiteName>, BindError> {
+        let open = |peer: &PeerConfig| {
+            let mut links = self.links.iter().filter(|link| !link.is_closed());
+            links.find(|link| *link.site() == peer.site)
+        };
+        let (linked, new): (Vec<_>, Vec<_>) =
+            peers.iter().cloned().partition(|peer| open(peer).is_some());
         let rekeyed = self.ring.own() != identity.public_key();
-        let replaced = self.ring.replace(identity, pinned);
+        let replaced = self.ring.replace(identity, pin(identity, &linked)?);
         replaced.map_err(|error| BindError::Tls(error.to_string()))?;
-        for (link, settings) in settings {
-            link.reload(settings, rekeyed);
+        for link in self.links.iter().filter(|link| !link.is_closed()) {
+            match linked.iter().find(|peer| peer.site == *link.site()) {
+                Some(peer) => link.reload(peer.clone(), rekeyed),
+                None => link.stop(),
+            }
         }
-        Ok(())
+        Ok(new.into_iter().map(|peer| peer.site).collect())
     }
 
     /// Where it listens.

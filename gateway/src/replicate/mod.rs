@@ -21,7 +21,7 @@ mod ship;
 
 use std::sync::Arc;
 
-use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received};
+use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received, SiteName};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -45,6 +45,14 @@ pub struct Rooms {
     pub forwards: Arc<Forwards>,
     pub floors: Arc<Floors>,
     pub neighbours: Arc<Neighbours>,
+}
+
+impl Rooms {
+    fn handle_down(&self, site: &SiteName) {
+        self.bulk.handle_down(site);
+        self.forwards.handle_down(site);
+        self.neighbours.handle_down(site);
+    }
 }
 
 /// The replication of one session: ends when it is dropped.
@@ -79,7 +87,7 @@ impl Drop for Session {
     }
 }
 
-/// Serves one link until its node is closed.
+/// Serves one link until it is closed, with its node or because its peer was removed.
 #[tracing::instrument(name = "link", skip_all, fields(peer = %link.site()))]
 pub async fn run(
     rooms: Rooms,
@@ -104,13 +112,14 @@ pub async fn run(
                     true => info!(reason, "link is down"),
                     false => warn!(reason, "link is down"),
                 }
-                rooms.bulk.handle_down(link.site());
-                rooms.forwards.handle_down(link.site());
-                rooms.neighbours.handle_down(link.site());
+                rooms.handle_down(link.site());
             }
             LinkEvent::Batch(received) => dispatch(&rooms, &link, session.as_ref(), received),
         }
     }
+    rooms.handle_down(link.site());
+    rooms.floors.forget(link.site());
+    info!("link is closed");
 }
 
 /// Hands a batch to the room that its stream belongs to.

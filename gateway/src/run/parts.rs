@@ -75,6 +75,12 @@ impl Peers {
             clock: Arc::default(),
         }
     }
+
+    /// The links of all peers but those that were removed while running.
+    pub(super) fn present(&self) -> impl Iterator<Item = &Link> {
+        let links = self.links.iter();
+        links.filter(|link| link.handle.status().phase != Phase::Closed)
+    }
 }
 
 impl InfoSource for Peers {
@@ -92,8 +98,8 @@ impl InfoSource for Peers {
                 format!("site={site},state={state},lag={lag:.3}"),
             )
         };
-        let count = ("peers".to_owned(), self.links.len().to_string());
-        let peers = self.links.iter().enumerate().map(line);
+        let peers: Vec<_> = self.present().enumerate().map(line).collect();
+        let count = ("peers".to_owned(), peers.len().to_string());
         std::iter::once(count).chain(peers).collect()
     }
 }

@@ -25,7 +25,10 @@ impl Gateway {
     async fn try_reload(&self) -> anyhow::Result<PublicKey> {
         let layout = self.dir.layout().clone();
         let (identity, new) = blocking(move || read(&layout)).await?;
-        self.node.reload(&identity, &new.peers)?;
+        let unlinked = self.node.reload(&identity, &new.peers)?;
+        for site in unlinked {
+            warn!(%site, "SIGHUP: a peer was added: it has a link from the next start on");
+        }
         *self.parts.key.write() = identity.public_key();
         if without_peers(&new) != without_peers(&self.parts.config) {
             warn!("SIGHUP: what else was changed in strait.toml takes effect at the next start");

@@ -24,8 +24,7 @@ impl StatusSource for Parts {
             not_ready: self.not_ready(),
             links: self
                 .peers
-                .links
-                .iter()
+                .present()
                 .map(|link| self.link_report(link))
                 .collect(),
             clients: self.clients.figures(),
@@ -46,7 +45,7 @@ impl StatusSource for Parts {
     }
 
     fn compare(&self, peer: String) -> BoxFuture<'static, Result<Comparison, CompareError>> {
-        let mut links = self.peers.links.iter();
+        let mut links = self.peers.present();
         let link = links.find(|link| link.handle.site().as_ref() == peer);
         let comparer = link.map(|link| link.comparer.clone());
         Box::pin(async move {

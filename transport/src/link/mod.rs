@@ -128,6 +128,11 @@ impl Running {
         self.link.close();
     }
 
+    /// Whether it was asked to.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.link.lock().closed
+    }
+
     pub(crate) async fn stopped(self) {
         // Whether task and threads ended well or not, they ended.
         drop(self.driver.await);

@@ -1,6 +1,7 @@
 //! A link that changes its connections while batches flow: to TCP and back, and to other keys.
 
 use std::net::SocketAddr;
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use strait_transport::{Class, Identity, LinkEvents, LinkHandle, PeerConfig, Phase, Transport};
@@ -133,13 +134,36 @@ async fn a_key_that_is_pinned_no_longer_breaks_the_link() {
     let mut east_runs = east.start(&west, Some(address)).await;
     assert!(east_runs.up().await && west_runs.up().await);
     let reload = |peer| west_runs.node.reload(&west.identity, &[peer]);
-    let stranger = Site::new("north");
-    assert!(reload(pins(&stranger, None, None)).is_err(), "another peer");
     east.identity = Identity::generate().unwrap();
     reload(pins(&east, None, None)).unwrap();
     until(|| west_runs.link.status().phase == Phase::Connecting).await;
     let error = || east_runs.link.status().last_error.unwrap_or_default();
     until(|| error().contains("does not know this gateway's key")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_configured_no_longer_is_refused() {
+    let (east, west, north) = (Site::new("east"), Site::new("west"), Site::new("north"));
+    let mut west_runs = west.start(&east, None).await;
+    let address = west_runs.node.local_addr();
+    let mut east_runs = east.start(&west, Some(address)).await;
+    assert!(east_runs.up().await && west_runs.up().await);
+    let reload = |peers: &[PeerConfig]| west_runs.node.reload(&west.identity, peers).unwrap();
+    let (known, new) = (pins(&east, None, None), pins(&north, None, None));
+    // The links that there are go on; another peer has none until there is a new node.
+    assert_eq!(
+        reload(&[known.clone(), new.clone()]),
+        vec![new.site.clone()]
+    );
+    assert_eq!(west_runs.link.status().phase, Phase::Up);
+
+    assert_eq!(reload(from_ref(&new)), vec![new.site]);
+    until(|| west_runs.link.status().phase == Phase::Closed).await;
+    let error = || east_runs.link.status().last_error.unwrap_or_default();
+    until(|| error().contains("does not know this gateway's key")).await;
+    // It does not come back.
+    assert_eq!(reload(from_ref(&known)), vec![known.site]);
+    assert_eq!(west_runs.link.status().phase, Phase::Closed);
 }
 
 fn pins(site: &Site, next: Option<&Identity>, address: Option<SocketAddr>) -> PeerConfig {
