@@ -22,6 +22,7 @@ pub(super) fn config(dir: &Path) -> Result<GridConfig> {
         flush_interval: Duration::from_millis(50),
         memory_bytes_max: 16 << 30,
         keep_trimmed_for_peers: false,
+        cold: None,
     })
 }
 

@@ -160,6 +160,18 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
         }),
         on_full: section.get_or(report, "on_full", default.on_full, values::on_full),
         block: block_s.map_or(default.block, |block| Duration::from_secs(block.value)),
+        logs_memory_bytes_max: section.get_or(
+            report,
+            "logs_memory_bytes_max",
+            default.logs_memory_bytes_max,
+            values::size(MIB..=TIB),
+        ),
+        logs_disk_bytes_max: section.get_or(
+            report,
+            "logs_disk_bytes_max",
+            default.logs_disk_bytes_max,
+            values::size(MIB..=1024 * TIB),
+        ),
         relay: section.get_or(report, "relay", default.relay, values::boolean),
     };
     section.finish(report);

@@ -87,8 +87,12 @@ pub struct GridSettings {
     pub compare_every: Option<Duration>,
     /// What gives way when memory is full.
     pub on_full: OnFull,
-    /// How long a write waits for room with [`OnFull::Block`]: 1 s to 1 h.
+    /// How long a write waits for room with [`OnFull::Block`] and [`OnFull::Spill`]: 1 s to 1 h.
     pub block: Duration,
+    /// With [`OnFull::Spill`], most memory for entries of logs; the older ones go to the disk.
+    pub logs_memory_bytes_max: u64,
+    /// With [`OnFull::Spill`], most disk for those.
+    pub logs_disk_bytes_max: u64,
 }
 
 /// What gives way when memory is full.
@@ -99,6 +103,8 @@ pub enum OnFull {
     Refuse,
     /// Writes wait until there is room, and are refused when that takes too long.
     Block,
+    /// Before it is, older entries of logs go to the disk. When that is full too, as `Block`.
+    Spill,
     /// Trimmed entries go that are kept for a peer which is away; then writes are refused.
     Shed,
 }
@@ -240,6 +246,8 @@ impl Default for GridSettings {
             compare_every: Some(Duration::from_secs(3600)),
             on_full: OnFull::default(),
             block: Duration::from_secs(10),
+            logs_memory_bytes_max: 512 << 20,
+            logs_disk_bytes_max: 64 << 30,
         }
     }
 }

@@ -60,6 +60,14 @@ impl Template {
             .replace("{clients_max}", &grid.clients_max.to_string())
             .replace("{block_s}", &grid.block.as_secs().to_string())
             .replace(
+                "{logs_memory}",
+                &ByteSize(grid.logs_memory_bytes_max).to_string(),
+            )
+            .replace(
+                "{logs_disk}",
+                &ByteSize(grid.logs_disk_bytes_max).to_string(),
+            )
+            .replace(
                 "{history_memory}",
                 &ByteSize(history.memory_bytes_max).to_string(),
             )
@@ -112,10 +120,14 @@ durability = "memory"
 # The same for keys by pattern; the first that matches counts.
 durability_of = []
 # When memory is full: "refuse" writes, let them wait ("block"), or "shed" trimmed entries that an
-# absent peer lacks.
+# absent peer lacks. "spill": older entries of logs go to the disk before; then as "block".
 on_full = "refuse"
-# How long a write waits with "block" before it is refused, in s.
+# How long a write waits with "block" and "spill" before it is refused, in s.
 block_s = {block_s}
+# With "spill": memory that entries of logs take before the older ones go to the disk, never more
+# than three quarters of memory_bytes_max; and how much disk they may take.
+logs_memory_bytes_max = "{logs_memory}"
+logs_disk_bytes_max = "{logs_disk}"
 # Pass on to one peer what another wrote, where those two have no link that is up.
 relay = true
 # Minutes between two comparisons of what both sites hold, with each peer. 0: only on demand.

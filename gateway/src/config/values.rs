@@ -290,15 +290,16 @@ pub(super) fn durability(value: &DeValue<'_>) -> Result<Durability, Fault> {
     }
 }
 
-/// `"refuse"`, `"block"` or `"shed"`.
+/// `"refuse"`, `"block"`, `"spill"` or `"shed"`.
 pub(super) fn on_full(value: &DeValue<'_>) -> Result<OnFull, Fault> {
     match value.as_str() {
         Some("refuse") => Ok(OnFull::Refuse),
         Some("block") => Ok(OnFull::Block),
+        Some("spill") => Ok(OnFull::Spill),
         Some("shed") => Ok(OnFull::Shed),
         Some(_) | None => Err(Fault::new(
             format!("{} is nothing that a full gateway can do", shown(value)),
-            "write \"refuse\", \"block\" or \"shed\"",
+            "write \"refuse\", \"block\", \"spill\" or \"shed\"",
         )),
     }
 }

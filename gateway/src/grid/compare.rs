@@ -248,12 +248,13 @@ impl Grid {
         Ok((applied, found))
     }
 
-    /// Marks along what is durable of `log`, and the id that the first begins after.
+    /// Marks along what is durable of `log` and in memory, and the id that the first begins after.
+    /// What is on disk has checks of its own.
     pub fn log_marks(&self, log: &LogName) -> Option<(EntryId, Vec<LogMark>)> {
         let (start, last) = {
             let state = self.lock();
             let log = &state.logs[state.log_ids.get(log)?.0];
-            (log.durable.trimmed_to, log.durable.last)
+            (log.durable.trimmed_to.max(log.cold_to()), log.durable.last)
         };
         let (mut marks, mut after) = (Vec::new(), start);
         while let Some(mark) = self.log_mark(log, after, last, ENTRIES_PER_MARK) {
@@ -264,14 +265,14 @@ impl Grid {
     }
 
     /// The id after which `log` differs here from what a peer marked, if it does. What only one
-    /// of the two still has, or has already, is not compared.
+    /// of the two still has in memory, or has already, is not compared.
     pub fn compare_log(&self, log: &LogName, start: EntryId, marks: &[LogMark]) -> Option<EntryId> {
         let mut after = start;
         for mark in marks {
             let (trimmed_to, last) = {
                 let state = self.lock();
                 let log = &state.logs[state.log_ids.get(log)?.0];
-                (log.durable.trimmed_to, log.durable.last)
+                (log.durable.trimmed_to.max(log.cold_to()), log.durable.last)
             };
             if mark.to > last {
                 return None;
@@ -301,7 +302,8 @@ impl Grid {
             let log = &state.logs[state.log_ids.get(log)?.0];
             let room = LOG_SLICE.min(count - taken);
             let mut here = 0;
-            for (id, payload) in log.range(after.next()?, to).take(room) {
+            let entries = log.range(after.next()?, to).map_while(Result::ok);
+            for (id, payload) in entries.take(room) {
                 item.update(&id.ms.to_le_bytes());
                 item.update(&id.seq.to_le_bytes());
                 super::digest::with_length(&mut item, payload);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cold::IdRange;
 use super::counter::{Extra, OriginId, flag};
 use super::keyspace::CounterRef;
 use super::state::State;
@@ -9,8 +10,6 @@ use super::{Grid, LogName, LogPosition};
 
 /// Counters hashed under the lock at a time.
 const SLICE: usize = 1024;
-/// Entries of a log hashed under the lock at a time.
-const LOG_SLICE: usize = 1024;
 
 /// One figure over the grid's whole state; equal at two sites that hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -147,33 +146,24 @@ impl Grid {
         let mut item = blake3::Hasher::new();
         with_length(&mut item, name.site.as_ref().as_bytes());
         with_length(&mut item, &name.name);
-        let mut after = None;
-        loop {
-            let state = self.state.lock();
-            let Some(id) = state.log_ids.get(name) else {
-                return item;
-            };
-            let log = &state.logs[id.0];
-            let start = after.unwrap_or(super::EntryId::MIN);
-            let entries = log.range(start, super::EntryId::MAX);
-            let skipped = usize::from(after.is_some());
-            let mut taken = 0;
-            for (id, payload) in entries.skip(skipped).take(LOG_SLICE) {
-                item.update(&id.ms.to_le_bytes());
-                item.update(&id.seq.to_le_bytes());
-                with_length(&mut item, payload);
-                after = Some(id);
-                taken += 1;
-            }
-            if taken < LOG_SLICE {
-                let position = log.position();
-                for id in [position.last, position.trimmed_to] {
-                    item.update(&id.ms.to_le_bytes());
-                    item.update(&id.seq.to_le_bytes());
-                }
-                item.update(&position.revision.to_le_bytes());
-                return item;
-            }
+        let Some(id) = self.log_id(name) else {
+            return item;
+        };
+        let read = self.read_log(id, IdRange::ALL, |id, payload| {
+            item.update(&id.ms.to_le_bytes());
+            item.update(&id.seq.to_le_bytes());
+            with_length(&mut item, payload);
+            true
+        });
+        if let Err(error) = read {
+            tracing::error!(log = %name, %error, "the digest lacks entries of a log");
         }
+        let position = self.state.lock().log(id).position();
+        for id in [position.last, position.trimmed_to] {
+            item.update(&id.ms.to_le_bytes());
+            item.update(&id.seq.to_le_bytes());
+        }
+        item.update(&position.revision.to_le_bytes());
+        item
     }
 }

@@ -122,8 +122,19 @@ impl Image {
         };
         for log in self.state.logs.iter().filter(|log| log.exists()) {
             let name = shown_name(&log.name, log.name.site == *own);
-            for (id, payload) in log.range(EntryId::MIN, until) {
-                found(&name, id, payload)?;
+            for entry in log.range(EntryId::MIN, until) {
+                match entry {
+                    Ok((id, payload)) => found(&name, id, payload)?,
+                    Err(absent) => {
+                        let loaded = absent.load().map_err(io::Error::other)?;
+                        let seen = |(id, _): &(EntryId, &[u8])| {
+                            *id <= until && *id > log.position().trimmed_to
+                        };
+                        for (id, payload) in loaded.entries().into_iter().filter(seen) {
+                            found(&name, id, payload)?;
+                        }
+                    }
+                }
             }
         }
         Ok(())

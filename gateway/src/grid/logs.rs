@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::cold::Absent;
 use super::counter::SiteId;
 use super::log::Trim;
 use super::state::{Kind, LogId, OpError, State};
@@ -57,12 +58,23 @@ impl State {
         };
         self.check_own_log(log)?;
         let id = next_id(self.logs[log.0].position().last, id, now_ms)?;
+        if let Some(trim) = trim {
+            let checked = self.logs[log.0].check_trim(trim, 1);
+            checked.map_err(|absent| self.want(log, absent))?;
+        }
         self.with_log(log, |log| {
             log.append(id, payload);
+            // What it would have to look into is in memory: that was checked.
             trim.map(|trim| log.trim(trim));
         });
         self.tally.writes += 1;
         Ok(Some(id))
+    }
+
+    /// The command is to run again when a block of `log` is in memory.
+    fn want(&mut self, log: LogId, absent: Absent) -> OpError {
+        self.wanted = Some((log, absent));
+        OpError::OnDisk
     }
 
     /// `XTRIM`: how many entries went.
@@ -72,8 +84,10 @@ impl State {
         };
         self.check_not_refused()?;
         self.check_own_log(log)?;
+        let trimmed = self.with_log(log, |log| log.trim(trim));
+        let trimmed = trimmed.map_err(|absent| self.want(log, absent))?;
         self.tally.writes += 1;
-        Ok(self.with_log(log, |log| log.trim(trim)))
+        Ok(trimmed)
     }
 
     /// Wakes `waiter` when the log behind `key` gets an entry, also if it does not exist yet.

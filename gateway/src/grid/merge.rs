@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::clock::HLC_MAX;
+use super::cold::Absent;
 use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterUpdate, CounterUpdates, LogSection, MoreUpdate};
-use super::state::State;
+use super::state::{LogId, State};
 use super::{Epoch, LogPosition};
 
 /// The sites and origins of a record by their numbers here.
@@ -49,10 +50,13 @@ impl Numbers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-/// Entries between ours and a record's are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
-    pub(super) have: LogPosition,
+/// Why a stretch of a log was not merged. Nothing of it was.
+#[derive(Debug)]
+pub(super) enum NotMerged {
+    /// Entries between ours and its first are missing.
+    Gap { have: LogPosition },
+    /// Its trim ends within this block on disk, which is to be thawed first.
+    OnDisk(LogId, Absent),
 }
 
 impl State {
@@ -222,14 +226,15 @@ impl State {
     pub(super) fn merge_section(
         &mut self,
         section: &LogSection<'_>,
-    ) -> Result<Result<u64, Gap>, TooMany> {
+    ) -> Result<Result<u64, NotMerged>, TooMany> {
         let id = self.find_or_create_log(&section.head.log).ok_or(TooMany)?;
         let log = &self.logs[id.0];
         if log.has_gap_before(section) {
-            return Ok(Err(Gap {
+            return Ok(Err(NotMerged::Gap {
                 have: log.position(),
             }));
         }
-        Ok(Ok(self.with_log(id, |log| log.merge(section))))
+        let merged = self.with_log(id, |log| log.merge(section));
+        Ok(merged.map_err(|absent| NotMerged::OnDisk(id, absent)))
     }
 }

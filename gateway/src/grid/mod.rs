@@ -12,6 +12,7 @@
 mod arena;
 mod blocks;
 mod clock;
+mod cold;
 mod compare;
 mod counter;
 mod counters;
@@ -55,6 +56,7 @@ use strait_transport::SiteName;
 use tokio::sync::watch;
 
 pub use arena::NAME_BYTES_MAX;
+pub use cold::{ColdConfig, Spiller};
 pub use compare::{Difference, Fingerprints, LogMark, RANGES, RangeScan, Ranges};
 pub use digest::Digest;
 pub use flusher::Flusher;
@@ -72,12 +74,13 @@ pub use snapshot::{SnapshotError, SnapshotFile, SnapshotHead, SnapshotRules, lis
 pub use stats::GridStats;
 
 pub(crate) use clock::now_ms;
+pub(crate) use cold::{Absent, ColdError, IdRange};
 pub(crate) use counters::SetIf;
 pub(crate) use keyspace::LOOK_AHEAD_MAX;
 pub(crate) use log::{Keep, Log, Trim};
 pub(crate) use logs::NewId;
 pub(crate) use record::{pack_values, values_of};
-pub(crate) use state::{Kind, OpError, State};
+pub(crate) use state::{Kind, LogId, OpError, State};
 
 /// No record is longer: it fits a batch together with a small header.
 pub const RECORD_BYTES_MAX: usize = (1 << 20) - 4096;
@@ -100,6 +103,9 @@ pub struct GridConfig {
     pub memory_bytes_max: u64,
     /// Keep entries that were trimmed until [`Grid::set_log_floor`] releases them.
     pub keep_trimmed_for_peers: bool,
+    /// When older entries of logs go to files of their own. None: they stay in memory, but those
+    /// that went there before are read all the same.
+    pub cold: Option<ColdConfig>,
 }
 
 /// Why the grid could not start.
@@ -122,7 +128,7 @@ pub struct FlushError {
 
 /// The grid of one site. Shared as `Arc<Grid>`.
 ///
-/// Locks are taken in the order `writer`, `state`; `state` only for bounded work, and never
+/// Locks are taken in the order `cold`, `writer`, `state`; `state` only for bounded work, and never
 /// during I/O.
 #[derive(Debug)]
 pub struct Grid {
@@ -130,6 +136,10 @@ pub struct Grid {
     state: Mutex<State>,
     writer: Mutex<flush::Writer>,
     figures: Mutex<flush::FlushFigures>,
+    /// None: memory only.
+    cold: Mutex<Option<cold::Spill>>,
+    cold_figures: Mutex<cold::SpillFigures>,
+    cold_cache: cold::ReadCache,
     wake: flusher::Wake,
     /// The last durable epoch.
     epochs: watch::Sender<Epoch>,
@@ -151,12 +161,12 @@ impl Grid {
         };
         let memory_bytes_max = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
         let mut state = State::new(own, memory_bytes_max, config.keep_trimmed_for_peers);
-        let (journal, recovery) = match &config.dir {
+        let (journal, store, recovery) = match &config.dir {
             Some(dir) => {
-                let (journal, recovery) = recovery::recover(dir, &mut state)?;
-                (Some(journal), recovery)
+                let (journal, store, recovery) = recovery::recover(dir, &mut state)?;
+                (Some(journal), Some(store), recovery)
             }
-            None => (None, Recovery::default()),
+            None => (None, None, Recovery::default()),
         };
         let damaged = !recovery.quarantined.is_empty();
         let grid = Self {
@@ -167,6 +177,9 @@ impl Grid {
             state: Mutex::new(state),
             writer: Mutex::new(flush::Writer::new(journal, damaged)),
             figures: Mutex::default(),
+            cold: Mutex::new(store.map(cold::Spill::new)),
+            cold_figures: Mutex::default(),
+            cold_cache: cold::ReadCache::default(),
             wake: flusher::Wake::default(),
             config,
         };

@@ -1,19 +1,28 @@
 //! Start: reads the journal's files back. Damage is put aside and reported, never fatal.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::GridOpenError;
+use super::cold::{self, Absent, ColdFound, ColdStore, Segment};
+use super::journal::frame::JOURNAL_MAGIC;
 use super::journal::{Found, Generation, Journal, JournalReader};
-use super::record::{Kind, decode_counters, decode_log, kind_of};
-use super::state::State;
+use super::merge::NotMerged;
+use super::record::{Kind, LogHead, LogSection, decode_counters, decode_log, kind_of};
+use super::state::{LogId, State};
+use super::{EntryId, GridOpenError, LogName};
 
 /// Where damaged bytes go, beside the journal.
 const QUARANTINE: &str = "quarantine";
+/// Where older entries of logs are, likewise.
+const COLD: &str = "cold";
+/// Why a stretch of a log is put aside.
+const MISSING: &str = "continues entries that are missing";
 /// Stretches of logs that wait for what comes before them, at most.
 const DEFERRED_BYTES_MAX: usize = 1 << 30;
 
@@ -28,6 +37,10 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Records that failed their check and were put aside, with their place.
     pub quarantined: Vec<String>,
+    /// Blocks of logs on disk.
+    pub cold_blocks: u64,
+    /// Places of those that are damaged, and entries that are lost with them.
+    pub cold_damaged: Vec<String>,
 }
 
 impl fmt::Display for Recovery {
@@ -39,12 +52,22 @@ impl fmt::Display for Recovery {
         for place in &self.quarantined {
             write!(f, "; put aside {place}")?;
         }
+        if self.cold_blocks > 0 {
+            write!(f, "; {} blocks of logs on disk", self.cold_blocks)?;
+        }
+        for place in &self.cold_damaged {
+            write!(f, "; damaged: {place}")?;
+        }
         Ok(())
     }
 }
 
-/// Reads the journal in `dir` into `state` and opens it for writing.
-pub(super) fn recover(dir: &Path, state: &mut State) -> Result<(Journal, Recovery), GridOpenError> {
+/// Reads the journal in `dir` into `state` and opens it for writing, and the store of what is
+/// beside it.
+pub(super) fn recover(
+    dir: &Path,
+    state: &mut State,
+) -> Result<(Journal, ColdStore, Recovery), GridOpenError> {
     let failed = |source| GridOpenError::Io {
         path: dir.to_owned(),
         source,
@@ -52,6 +75,8 @@ pub(super) fn recover(dir: &Path, state: &mut State) -> Result<(Journal, Recover
     fs::create_dir_all(dir).map_err(failed)?;
     let generations = generations(dir).map_err(failed)?;
     let mut replay = Replay::new(dir, state, true);
+    let found = cold::load(&dir.join(COLD), true).map_err(failed)?;
+    let segments = replay.cold(found);
     for (place, generation) in generations.iter().enumerate() {
         let newest = place + 1 == generations.len();
         let path = dir.join(generation.file_name());
@@ -78,7 +103,7 @@ pub(super) fn recover(dir: &Path, state: &mut State) -> Result<(Journal, Recover
         state.watermarks.clear();
     }
     state.settle_replayed();
-    Ok((journal, report))
+    Ok((journal, ColdStore::new(dir.join(COLD), segments), report))
 }
 
 /// Reads the journal in `dir` into `state` and changes nothing there: a gateway may be running,
@@ -89,7 +114,11 @@ pub(super) fn look(dir: &Path, state: &mut State) -> Result<Recovery, GridOpenEr
         source,
     };
     let mut replay = Replay::new(dir, state, false);
-    for mut reader in open_all(dir).map_err(failed)? {
+    // What goes from the journal to blocks after this moment is read twice, not never.
+    let readers = open_all(dir).map_err(failed)?;
+    let found = cold::load(&dir.join(COLD), false).map_err(failed)?;
+    replay.cold(found);
+    for mut reader in readers {
         replay.read(&mut reader, None).map_err(failed)?;
     }
     replay.finish();
@@ -101,7 +130,8 @@ fn open_all(dir: &Path) -> io::Result<Vec<JournalReader>> {
     let mut attempt = 0;
     loop {
         let open = |generation: Generation| {
-            JournalReader::open(&dir.join(generation.file_name()), generation)
+            let path = dir.join(generation.file_name());
+            JournalReader::open(&path, JOURNAL_MAGIC, generation)
         };
         let opened: io::Result<Vec<_>> = generations(dir)?.into_iter().map(open).collect();
         attempt += 1;
@@ -145,7 +175,7 @@ impl<'a> Replay<'a> {
     }
 
     fn file(&mut self, path: &Path, generation: Generation, newest: bool) -> io::Result<()> {
-        let mut reader = JournalReader::open(path, generation)?;
+        let mut reader = JournalReader::open(path, JOURNAL_MAGIC, generation)?;
         self.read(&mut reader, newest.then_some(path))
     }
 
@@ -199,14 +229,10 @@ impl<'a> Replay<'a> {
             }
             (Kind::Log, body) => {
                 let section = decode_log(body).map_err(|error| error.0)?;
-                let merged = self
-                    .state
-                    .merge_section(&section)
-                    .map_err(|_| "has too many logs")?;
-                if merged.is_err() {
+                if !self.section(&section)? {
                     let waiting: usize = self.deferred.iter().map(Bytes::len).sum();
                     if waiting > DEFERRED_BYTES_MAX {
-                        return Err("continues entries that are missing");
+                        return Err(MISSING);
                     }
                     self.deferred.push(record.clone());
                 }
@@ -215,8 +241,132 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// Merges a stretch of a log; false if entries before it are missing.
+    fn section(&mut self, section: &LogSection<'_>) -> Result<bool, &'static str> {
+        loop {
+            let merged = self.state.merge_section(section);
+            match merged.map_err(|_| "has too many logs")? {
+                Ok(_) => return Ok(true),
+                Err(NotMerged::Gap { .. }) => return Ok(false),
+                Err(NotMerged::OnDisk(id, absent)) => self.thaw(id, &absent),
+            }
+        }
+    }
+
+    /// Takes a block that a trim ends in into memory.
+    fn thaw(&mut self, id: LogId, absent: &Absent) {
+        match absent.load() {
+            Ok(loaded) => {
+                let entries = loaded.entries();
+                let thaw = |log: &mut super::Log| log.thaw(absent.first, &entries);
+                self.state.rehouse_log(id, thaw);
+            }
+            Err(error) => {
+                self.state.rehouse_log(id, |log| log.lose(absent.first));
+                self.damaged(error.to_string());
+            }
+        }
+    }
+
+    /// Takes the blocks on disk, before anything of the journal.
+    fn cold(&mut self, found: ColdFound) -> Vec<Arc<Segment>> {
+        self.report.torn_bytes += found.torn_bytes;
+        found
+            .damaged
+            .into_iter()
+            .for_each(|place| self.damaged(place));
+        for (name, blocks) in found.logs {
+            self.report.cold_blocks += blocks.len() as u64;
+            match self.state.find_or_create_log(&name) {
+                Some(id) => self.state.with_log(id, |log| log.restore(&blocks)),
+                None => self.damaged(format!("{name}: too many logs")),
+            }
+        }
+        found.segments
+    }
+
+    fn damaged(&mut self, place: String) {
+        tracing::error!(%place, "entries of a log are damaged on disk");
+        self.state.tally.lost_blocks += 1;
+        self.report.cold_damaged.push(place);
+    }
+
+    /// Of logs with stretches that wait: what they say is trimmed is no gap.
+    fn skip_trimmed(&mut self) {
+        let heads = self.deferred.iter().filter_map(|record| {
+            let (_, body) = kind_of(record).ok()?;
+            Some(decode_log(body).ok()?.head)
+        });
+        let mut trimmed = BTreeMap::<LogName, EntryId>::new();
+        for head in heads {
+            let known = trimmed.entry(head.log).or_default();
+            *known = head.trimmed_to.max(*known);
+        }
+        for (log, trimmed_to) in trimmed {
+            let head = LogHead {
+                log,
+                prev: trimmed_to,
+                trimmed_to,
+                revision: 0,
+            };
+            let nothing = LogSection {
+                head,
+                entries: Vec::new(),
+            };
+            if let Err(reason) = self.section(&nothing) {
+                tracing::error!(reason, "a log that is trimmed cannot be taken");
+            }
+        }
+    }
+
+    /// Of logs whose last blocks on disk are missing: what the journal has after them counts all
+    /// the same. Whether there is one.
+    fn skip_lost(&mut self) -> bool {
+        let heads = self.deferred.iter().filter_map(|record| {
+            let (_, body) = kind_of(record).ok()?;
+            Some(decode_log(body).ok()?.head)
+        });
+        let mut first = BTreeMap::<LogName, EntryId>::new();
+        for head in heads {
+            let known = first.entry(head.log).or_insert(head.prev);
+            *known = head.prev.min(*known);
+        }
+        let mut any = false;
+        for (log, prev) in first {
+            let id = self.state.log_ids.get(&log).copied();
+            let Some(id) = id.filter(|id| self.state.log(*id).cold() > 0) else {
+                continue;
+            };
+            any |= self.state.with_log(id, |log| log.skip_to(prev));
+        }
+        any
+    }
+
+    /// Names what is missing between blocks on disk.
+    fn name_missing(&mut self) {
+        for id in (0..self.state.logs.len()).map(LogId) {
+            let missing = self.state.rehouse_log(id, super::Log::settle_missing);
+            let name = self.state.log(id).name.clone();
+            for (first, last) in missing {
+                self.damaged(format!("{name} lacks entries {first} to {last}"));
+            }
+        }
+    }
+
     /// Merges what waited, as long as that helps.
     fn finish(&mut self) {
+        self.skip_trimmed();
+        self.merge_deferred();
+        if self.skip_lost() {
+            self.merge_deferred();
+        }
+        for record in std::mem::take(&mut self.deferred) {
+            self.put_aside(Generation(0), MISSING, &record);
+        }
+        self.name_missing();
+    }
+
+    fn merge_deferred(&mut self) {
         loop {
             let waiting = std::mem::take(&mut self.deferred);
             let before = waiting.len();
@@ -228,9 +378,6 @@ impl<'a> Replay<'a> {
             if self.deferred.len() == before {
                 break;
             }
-        }
-        for record in std::mem::take(&mut self.deferred) {
-            self.put_aside(Generation(0), "continues entries that are missing", &record);
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::counter::OriginId;
 use super::flush::Progress;
+use super::merge::NotMerged;
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
@@ -183,26 +184,41 @@ impl Grid {
     }
 
     /// The next record of `log` for somebody who holds it up to `have`, and what they hold with
-    /// it; none when they lack nothing.
+    /// it; none when they lack nothing, or when it cannot be read. May wait for the disk: not for
+    /// tokio's threads.
     pub fn log_after(
         &self,
         log: &LogName,
         have: LogPosition,
         bytes_max: usize,
     ) -> Option<(Bytes, LogPosition)> {
-        let state = self.state.lock();
-        let log = &state.logs[state.log_ids.get(log)?.0];
-        log.section_after(have, log.durable, bytes_max)
+        let id = self.log_id(log)?;
+        let absent = {
+            let state = self.state.lock();
+            let log = state.log(id);
+            match log.section_after(have, log.durable, bytes_max) {
+                Ok(section) => return section,
+                Err(absent) => absent,
+            }
+        };
+        match self.load(id, &absent) {
+            Ok(loaded) => {
+                let state = self.state.lock();
+                let log = state.log(id);
+                log.section_of(&loaded, have, log.durable, bytes_max)
+            }
+            Err(error) => {
+                tracing::error!(%log, %error, "a peer cannot be sent all of a log");
+                None
+            }
+        }
     }
 
     /// Every peer holds `log` up to `id`: what was trimmed up to there may go.
     pub fn set_log_floor(&self, log: &LogName, id: EntryId) {
         let mut state = self.state.lock();
         if let Some(id_here) = state.log_ids.get(log).copied() {
-            let before = state.logs[id_here.0].bytes();
-            state.logs[id_here.0].set_floor(id);
-            let after = state.logs[id_here.0].bytes();
-            state.log_bytes = state.log_bytes + after - before;
+            state.rehouse_log(id_here, |log| log.set_floor(id));
         }
     }
 
@@ -290,14 +306,22 @@ impl Grid {
         let full = |_| ApplyError::Refused("too many sites or names".to_owned());
         let mut state = self.state.lock();
         let before = state.log_position(&section.head.log);
-        let merged = state.merge_section(section).map_err(full)?;
-        let entries = merged.map_err(|gap| {
-            state.tally.gaps += 1;
-            ApplyError::Gap {
-                log: section.head.log.clone(),
-                have: gap.have,
+        let entries = loop {
+            match state.merge_section(section).map_err(full)? {
+                Ok(entries) => break entries,
+                Err(NotMerged::Gap { have }) => {
+                    state.tally.gaps += 1;
+                    let log = section.head.log.clone();
+                    return Err(ApplyError::Gap { log, have });
+                }
+                Err(NotMerged::OnDisk(id, absent)) => {
+                    drop(state);
+                    let thawed = self.thaw(id, &absent);
+                    thawed.map_err(|error| ApplyError::Refused(error.to_string()))?;
+                    state = self.state.lock();
+                }
             }
-        })?;
+        };
         Ok(Merged {
             news: state.log_position(&section.head.log) != before,
             sites: BTreeSet::from([section.head.log.site.clone()]),

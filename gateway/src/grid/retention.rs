@@ -15,7 +15,7 @@ use super::{EntryId, Grid};
 pub struct LogLimits {
     /// Entries younger than this, by their ids and the machine's clock.
     pub age: Option<Duration>,
-    /// The newest so many bytes, in memory.
+    /// The newest so many bytes, as they are in memory.
     pub bytes: Option<u64>,
     /// The newest so many entries.
     pub entries: Option<u64>,
@@ -41,7 +41,8 @@ impl Grid {
                         limit: None,
                     };
                     if state.logs[id.0].would_trim(trim) {
-                        gone += state.with_log(id, |log| log.trim(trim));
+                        // Whole blocks go, so none has to be looked into.
+                        gone += state.with_log(id, |log| log.trim(trim)).unwrap_or(0);
                     }
                 }
             }
@@ -54,11 +55,9 @@ impl Grid {
         let mut shed = 0;
         for id in self.own_logs() {
             let mut state = self.lock();
-            let log = &mut state.logs[id.0];
-            let before = log.bytes();
-            log.let_go();
-            let after = log.bytes();
-            state.log_bytes = state.log_bytes + after - before;
+            let before = state.logs[id.0].bytes();
+            state.rehouse_log(id, super::Log::let_go);
+            let after = state.logs[id.0].bytes();
             state.tally.shed_bytes += (before - after) as u64;
             shed += (before - after) as u64;
         }

@@ -144,7 +144,13 @@ impl State {
                 Show::Durable => log.durable,
                 Show::Sealed | Show::Present => log.position(),
             };
-            if let Some((record, have)) = log.section_after(cursor.have, to, RECORD_BYTES_MAX) {
+            // What is on disk outside the journal need not go there.
+            let on_disk = LogPosition {
+                last: log.cold_to(),
+                ..LogPosition::default()
+            };
+            let have = cursor.have.max_of(&on_disk);
+            if let Ok(Some((record, have))) = log.section_after(have, to, RECORD_BYTES_MAX) {
                 cursor.have = have;
                 return Some(record);
             }

@@ -99,7 +99,9 @@ fn seal_log(state: &Mutex<State>, id: LogId, target: LogPosition, records: &mut 
     loop {
         let mut state = state.lock();
         let log = &mut state.logs[id.0];
-        let Some((record, reached)) = log.section_after(log.sealed, target, LOG_SLICE_BYTES) else {
+        // Nothing goes to the disk by itself that no flush has taken.
+        let next = log.section_after(log.sealed, target, LOG_SLICE_BYTES);
+        let Ok(Some((record, reached))) = next else {
             return;
         };
         log.sealed = reached;
@@ -186,11 +188,10 @@ impl State {
     ) {
         self.durable_watermarks = watermarks;
         for (id, position) in positions {
-            let log = &mut self.logs[id.0];
-            let before = log.bytes();
-            log.sealed = log.sealed.max_of(&position);
-            log.set_durable(position);
-            self.log_bytes = self.log_bytes + log.bytes() - before;
+            self.rehouse_log(id, |log| {
+                log.sealed = log.sealed.max_of(&position);
+                log.set_durable(position);
+            });
         }
     }
 

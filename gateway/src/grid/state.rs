@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::clock::HybridClock;
+use super::cold::Absent;
 use super::counter::{OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
@@ -49,6 +50,9 @@ pub(crate) enum OpError {
     LogDeadline,
     #[error("ERR entries longer than 786432 bytes are not supported")]
     EntryTooLong,
+    /// Nothing was done: [`State::wanted`] is to be thawed first.
+    #[error("ERR the entries are on disk: not inside a transaction")]
+    OnDisk,
 }
 
 /// Figures that the lock protects.
@@ -67,6 +71,8 @@ pub(super) struct Tally {
     pub(super) differences: u64,
     /// Bytes of entries that were let go before every peer had them.
     pub(super) shed_bytes: u64,
+    /// Blocks of entries that were damaged on disk.
+    pub(super) lost_blocks: u64,
 }
 
 /// The grid in memory.
@@ -110,6 +116,8 @@ pub(crate) struct State {
     pub(super) log_bytes: usize,
     /// Trimmed entries of new logs stay until every peer has them.
     pub(super) keep_trimmed: bool,
+    /// A block that the command which ran last has to look into.
+    pub(super) wanted: Option<(LogId, Absent)>,
     pub(super) tally: Tally,
 }
 
@@ -142,6 +150,7 @@ impl State {
             memory_bytes_max,
             log_bytes: 0,
             keep_trimmed,
+            wanted: None,
             tally: Tally::default(),
         }
     }
@@ -195,6 +204,12 @@ impl State {
         }
         let id = *self.logs_by_name.get(&place)?;
         self.logs[id.0].exists().then_some(Kind::Log(id))
+    }
+
+    /// A block that the command which ran last has to look into: it is to be thawed, and the
+    /// command to run again.
+    pub(crate) fn take_wanted(&mut self) -> Option<(LogId, Absent)> {
+        self.wanted.take()
     }
 
     /// What clients see behind `key`.
@@ -288,12 +303,20 @@ impl State {
         }
     }
 
-    /// Changes a log and keeps the books: memory, names, the next flush.
-    pub(super) fn with_log<T>(&mut self, id: LogId, change: impl FnOnce(&mut Log) -> T) -> T {
+    /// Changes where a log's entries are, and nothing that anybody sees of it.
+    pub(super) fn rehouse_log<T>(&mut self, id: LogId, change: impl FnOnce(&mut Log) -> T) -> T {
         let log = &mut self.logs[id.0];
-        let (bytes, existed) = (log.bytes(), log.exists());
+        let bytes = log.bytes();
         let result = change(log);
         self.log_bytes = self.log_bytes + log.bytes() - bytes;
+        result
+    }
+
+    /// Changes a log and keeps the books: memory, names, the next flush.
+    pub(super) fn with_log<T>(&mut self, id: LogId, change: impl FnOnce(&mut Log) -> T) -> T {
+        let existed = self.logs[id.0].exists();
+        let result = self.rehouse_log(id, change);
+        let log = &self.logs[id.0];
         if log.exists() != existed {
             let own = log.name.site == *self.origins.site(super::counter::SiteId::OWN);
             let name = shown_name(&log.name, own);

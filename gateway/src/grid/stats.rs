@@ -57,6 +57,20 @@ pub struct GridStats {
     pub held_bytes: u64,
     /// Bytes of those that were let go all the same: `grid.on_full = "shed"`.
     pub shed_bytes_total: u64,
+    /// Blocks of older entries on disk.
+    pub cold_blocks: u64,
+    /// Disk that those take.
+    pub cold_bytes: u64,
+    /// Cap on the former; 0: older entries stay in memory.
+    pub cold_bytes_max: u64,
+    /// Blocks written since the start.
+    pub cold_blocks_written_total: u64,
+    /// Attempts to write some that the disk refused.
+    pub cold_errors_total: u64,
+    /// Entries that should be on disk stay in memory: the cap is reached, or the disk refuses.
+    pub cold_held_up: bool,
+    /// Blocks that were damaged on disk, and stretches of entries that are missing there.
+    pub lost_blocks_total: u64,
     /// Counters of which comparing with peers showed that something was lost or damaged.
     pub differences_total: u64,
 }
@@ -65,6 +79,7 @@ impl Grid {
     /// Figures for metrics and `INFO`.
     pub fn stats(&self) -> GridStats {
         let figures = self.figures.lock().clone();
+        let cold = self.cold_figures.lock().clone();
         let state = self.state.lock();
         GridStats {
             keys: state.visible,
@@ -91,6 +106,13 @@ impl Grid {
             conflicts_total: state.tally.conflicts,
             held_bytes: state.logs.iter().map(|log| log.held_bytes() as u64).sum(),
             shed_bytes_total: state.tally.shed_bytes,
+            cold_blocks: state.logs.iter().map(|log| log.cold() as u64).sum(),
+            cold_bytes: cold.bytes,
+            cold_bytes_max: self.config.cold.map_or(0, |cold| cold.disk_bytes_max),
+            cold_blocks_written_total: cold.blocks,
+            cold_errors_total: cold.errors,
+            cold_held_up: cold.is_held_up,
+            lost_blocks_total: state.tally.lost_blocks,
             differences_total: state.tally.differences,
         }
     }

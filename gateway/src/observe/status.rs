@@ -29,6 +29,9 @@ pub struct Status {
     /// Seconds until the grid's memory is full, if it goes on growing as it does.
     #[serde(default)]
     pub full_in_s: Option<f64>,
+    /// Seconds until the disk for older entries of logs is, likewise.
+    #[serde(default)]
+    pub disk_full_in_s: Option<f64>,
     /// Copies of the counters by time.
     #[serde(default)]
     pub snapshots: SnapshotReport,

@@ -8,16 +8,17 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::client::Entered;
-use super::commands::{self, BlockingRead, Context, Later, Next, Session};
+use super::commands::{self, BlockingRead, Context, DiskRead, Later, Next, Session, Tried};
 use super::durability::Durability;
 use super::info;
 use super::parse::{Parsed, Parser, keys_ahead};
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Epoch, LOOK_AHEAD_MAX, Ticket, now_ms};
+use crate::grid::{Absent, Epoch, LOOK_AHEAD_MAX, LogId, Ticket, now_ms};
 
 /// Room made in the buffer for each read.
 const READ_BYTES: usize = 32 << 10;
@@ -42,6 +43,8 @@ enum Round {
     Later(Later),
     /// Write the replies, wait for room in memory, then go on.
     Full,
+    /// Write the replies, take this block into memory, then go on.
+    Thaw(LogId, Absent),
     Close,
 }
 
@@ -99,6 +102,10 @@ impl Connection {
                     }
                     0
                 }
+                Round::Thaw(log, absent) => {
+                    self.thaw(log, absent).await?;
+                    0
+                }
                 Round::Close => return self.stream.shutdown().await,
             };
         }
@@ -135,7 +142,7 @@ impl Connection {
                         now_ms,
                     };
                     let next = commands::run(&mut context, args);
-                    if !matches!(next, Next::Full) {
+                    if !matches!(next, Next::Full | Next::Thaw(..)) {
                         done += length;
                         commands += 1;
                     }
@@ -144,6 +151,7 @@ impl Connection {
                         Next::Go => break Round::Write,
                         Next::Close => break Round::Close,
                         Next::Full => break Round::Full,
+                        Next::Thaw(log, absent) => break Round::Thaw(log, absent),
                         Next::Later(later) => break Round::Later(later),
                     }
                 }
@@ -185,7 +193,33 @@ impl Connection {
                 local,
             } => self.wait(sites, timeout, local).await,
             Later::Read(read) => self.blocking_read(read).await,
+            Later::OnDisk(read) => self.read_disk(read).await.map(|()| true),
         }
+    }
+
+    /// Goes to the disk for a reply.
+    async fn read_disk(&mut self, read: DiskRead) -> io::Result<()> {
+        let grid = self.shared.grid.clone();
+        let mut replies = std::mem::take(&mut self.replies);
+        let reading = spawn_blocking(move || {
+            read.run(&grid, &mut replies);
+            replies
+        });
+        self.replies = reading.await.map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    /// Takes a block into memory that a command has to look into. When the disk refuses, the
+    /// client is sent away: the command cannot be done.
+    async fn thaw(&mut self, log: LogId, absent: Absent) -> io::Result<()> {
+        let grid = self.shared.grid.clone();
+        let thawed = spawn_blocking(move || grid.thaw(log, &absent)).await;
+        if let Err(error) = thawed.map_err(io::Error::other)? {
+            self.replies.error(&format!("ERR {error}"));
+            self.write().await?;
+            return Err(io::Error::other(error));
+        }
+        Ok(())
     }
 
     /// Waits until there is room in memory, or for as long as is configured; false when the client
@@ -296,13 +330,16 @@ impl Connection {
             let found = {
                 let mut state = self.shared.grid.lock();
                 match read.try_read(&state, &mut self.replies) {
-                    Ok(false) => read.register(&mut state, &woken).map(|()| false),
+                    Ok(Tried::Nothing) => {
+                        read.register(&mut state, &woken).map(|()| Tried::Nothing)
+                    }
                     found => found,
                 }
             };
             match found {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
+                Ok(Tried::Read) => return Ok(true),
+                Ok(Tried::OnDisk(read)) => return self.read_disk(read).await.map(|()| true),
+                Ok(Tried::Nothing) => {}
                 Err(error) => {
                     self.replies.error(&error.to_string());
                     return Ok(true);

@@ -18,7 +18,7 @@ use crate::codec::{LinkDecoder, LinkEncoder};
 use crate::config::{CompressionLevel, Config, OnFull};
 use crate::datadir::DataDir;
 use crate::forward::{Forwards, Listeners};
-use crate::grid::{Grid, GridConfig};
+use crate::grid::{ColdConfig, Grid, GridConfig};
 use crate::resp::{self, RespConfig};
 
 /// What a gateway is made of before it serves anything.
@@ -87,6 +87,14 @@ fn grid_config(dir: &DataDir, config: &Config) -> GridConfig {
         flush_interval: config.grid.flush,
         memory_bytes_max: config.grid.memory_bytes_max,
         keep_trimmed_for_peers: !config.peers.is_empty(),
+        cold: (config.grid.on_full == OnFull::Spill).then(|| ColdConfig {
+            // The rest is for counters, and for what comes in while older entries go.
+            memory_bytes_max: config
+                .grid
+                .logs_memory_bytes_max
+                .min(config.grid.memory_bytes_max / 4 * 3),
+            disk_bytes_max: config.grid.logs_disk_bytes_max,
+        }),
     }
 }
 
@@ -147,7 +155,8 @@ fn resp_config(config: &Config) -> RespConfig {
         password: password.map(|password| password.reveal().to_owned()),
         clients_max: config.grid.clients_max,
         durability: config.grid.durability.clone(),
-        block: (config.grid.on_full == OnFull::Block).then_some(config.grid.block),
+        block: matches!(config.grid.on_full, OnFull::Block | OnFull::Spill)
+            .then_some(config.grid.block),
     }
 }
 

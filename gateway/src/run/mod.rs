@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::bulk::sync::Syncs;
 use crate::config::Config;
 use crate::datadir::DataDir;
-use crate::grid::{Digest, Flusher};
+use crate::grid::{Digest, Flusher, Spiller};
 use crate::observe;
 use crate::replicate::{self, Floors, Neighbours, Rooms};
 use crate::resp;
@@ -45,6 +45,7 @@ pub struct Gateway {
     parts: Arc<Parts>,
     node: Node,
     flusher: Flusher,
+    spiller: Spiller,
     /// Threads that watch folders; end when dropped.
     syncs: Syncs,
     /// What serves clients; ends when told to.
@@ -77,6 +78,8 @@ impl Gateway {
         let parts = assembled.parts;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,
+            spiller: Spiller::spawn(parts.grid.clone())
+                .context("no thread to move logs to the disk")?,
             syncs: Syncs::start(&parts.config.syncs, &parts.syncs, &dir.layout().socket())
                 .context("no thread to watch a folder")?,
             http_address,
@@ -155,9 +158,10 @@ impl Gateway {
         .await?;
         self.node.close().await;
         join_all(&mut self.links).await;
-        let flusher = self.flusher;
+        let (flusher, spiller) = (self.flusher, self.spiller);
         blocking(move || {
             flusher.stop();
+            spiller.stop();
             Ok(())
         })
         .await?;

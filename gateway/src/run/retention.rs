@@ -23,9 +23,10 @@ pub(super) struct Retention {
     rules: Vec<LogRule>,
     on_full: OnFull,
     growth: Mutex<Growth>,
+    disk_growth: Mutex<Growth>,
 }
 
-/// How fast memory fills.
+/// How fast memory, or the disk, fills.
 #[derive(Clone, Copy, Debug, Default)]
 struct Growth {
     last: Option<(Instant, u64)>,
@@ -42,7 +43,7 @@ impl Growth {
         self.last = Some((at, bytes));
     }
 
-    /// Seconds until `free` bytes are used up, if memory grows.
+    /// Seconds until `free` bytes are used up, if it grows.
     fn lasts_s(&self, free: u64) -> Option<f64> {
         (self.bytes_s >= 1.0).then(|| free as f64 / self.bytes_s)
     }
@@ -54,12 +55,18 @@ impl Retention {
             rules,
             on_full,
             growth: Mutex::default(),
+            disk_growth: Mutex::default(),
         }
     }
 
     /// Seconds until memory is full, if it goes on like this.
     pub(super) fn full_in_s(&self, used: u64, max: u64) -> Option<f64> {
         self.growth.lock().lasts_s(max.saturating_sub(used))
+    }
+
+    /// Seconds until the disk for logs is, likewise.
+    pub(super) fn disk_full_in_s(&self, used: u64, max: u64) -> Option<f64> {
+        self.disk_growth.lock().lasts_s(max.saturating_sub(used))
     }
 
     /// Looks at the logs now and then, for ever.
@@ -79,7 +86,9 @@ impl Retention {
             }
         }
         let stats = grid.stats();
-        self.growth.lock().note(Instant::now(), stats.memory_bytes);
+        let now = Instant::now();
+        self.growth.lock().note(now, stats.memory_bytes);
+        self.disk_growth.lock().note(now, stats.cold_bytes);
         let full = stats.memory_bytes as f64 > FULL * stats.memory_bytes_max as f64;
         if full && self.on_full == OnFull::Shed && stats.held_bytes > 0 {
             let bytes = grid.shed_held();

@@ -20,6 +20,9 @@ impl StatusSource for Parts {
             full_in_s: self
                 .retention
                 .full_in_s(grid.memory_bytes, grid.memory_bytes_max),
+            disk_full_in_s: self
+                .retention
+                .disk_full_in_s(grid.cold_bytes, grid.cold_bytes_max),
             gateway: self.gateway_report(),
             not_ready: self.not_ready(),
             links: self

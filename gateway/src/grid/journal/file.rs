@@ -174,7 +174,7 @@ fn open_file(dir: &Path, generation: Generation) -> io::Result<(File, u64)> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut len = file.metadata()?.len();
     if len == 0 {
-        file.write_all(&frame::file_head(generation))?;
+        file.write_all(&frame::file_head(frame::JOURNAL_MAGIC, generation))?;
         file.sync_all()?;
         sync_dir(dir)?;
         len = frame::FILE_HEAD_BYTES as u64;

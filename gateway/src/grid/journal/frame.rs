@@ -1,9 +1,15 @@
 //! How a record stands in a journal's file.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 use super::Generation;
 
-pub(super) const FILE_MAGIC: &[u8; 8] = b"straitGJ";
-pub(super) const FILE_VERSION: u32 = 1;
+/// First bytes of a journal's file, and of a file of cold blocks.
+pub(in crate::grid) const JOURNAL_MAGIC: &[u8; 8] = b"straitGJ";
+pub(in crate::grid) const COLD_MAGIC: &[u8; 8] = b"straitGC";
+const FILE_VERSION: u32 = 1;
 /// Magic, version, generation, check.
 pub(super) const FILE_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 
@@ -12,9 +18,9 @@ pub(in crate::grid) const FRAME_MAGIC: [u8; 4] = *b"SgR1";
 pub(in crate::grid) const FRAME_HEAD_BYTES: usize = 4 + 4 + 4;
 
 /// The first bytes of a file.
-pub(super) fn file_head(generation: Generation) -> [u8; FILE_HEAD_BYTES] {
+pub(in crate::grid) fn file_head(magic: &[u8; 8], generation: Generation) -> [u8; FILE_HEAD_BYTES] {
     let mut head = [0; FILE_HEAD_BYTES];
-    head[..8].copy_from_slice(FILE_MAGIC);
+    head[..8].copy_from_slice(magic);
     head[8..12].copy_from_slice(&FILE_VERSION.to_le_bytes());
     head[12..20].copy_from_slice(&generation.0.to_le_bytes());
     let check = crc32c::crc32c(&head[..20]);
@@ -34,8 +40,31 @@ pub(in crate::grid) fn check(generation: Generation, offset: u64, record: &[u8])
 
 /// Appends `record` as it stands at `offset` of its file.
 pub(in crate::grid) fn put(out: &mut Vec<u8>, generation: Generation, offset: u64, record: &[u8]) {
+    put_head(out, generation, offset, record);
+    out.extend_from_slice(record);
+}
+
+fn put_head(out: &mut Vec<u8>, generation: Generation, offset: u64, record: &[u8]) {
     out.extend_from_slice(&FRAME_MAGIC);
     out.extend_from_slice(&(record.len() as u32).to_le_bytes());
     out.extend_from_slice(&check(generation, offset, record).to_le_bytes());
-    out.extend_from_slice(record);
+}
+
+/// The record of `len` bytes whose frame stands at `offset` of `file`; none if it fails its check.
+/// `len` is bounded by the caller.
+pub(in crate::grid) fn read_at(
+    file: &File,
+    generation: Generation,
+    offset: u64,
+    len: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut framed = vec![0; FRAME_HEAD_BYTES + len];
+    match file.read_exact_at(&mut framed, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let record = framed.split_off(FRAME_HEAD_BYTES);
+    let mut expected = Vec::with_capacity(FRAME_HEAD_BYTES);
+    put_head(&mut expected, generation, offset, &record);
+    Ok((framed == expected).then_some(record))
 }

@@ -35,21 +35,31 @@ pub(in crate::grid) enum Found {
 pub(in crate::grid) struct JournalReader {
     file: File,
     len: u64,
+    magic: &'static [u8; 8],
     generation: Generation,
     offset: u64,
+    /// Where the frame of the last record began.
+    record_offset: u64,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl JournalReader {
-    pub(in crate::grid) fn open(path: &Path, generation: Generation) -> io::Result<Self> {
+    /// `magic` is what the file begins with.
+    pub(in crate::grid) fn open(
+        path: &Path,
+        magic: &'static [u8; 8],
+        generation: Generation,
+    ) -> io::Result<Self> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         Ok(Self {
             file,
             len,
+            magic,
             generation,
             offset: 0,
+            record_offset: 0,
             window: Vec::new(),
             window_at: 0,
         })
@@ -64,9 +74,14 @@ impl JournalReader {
         self.len
     }
 
+    /// Where the frame of the record that came last begins.
+    pub(in crate::grid) fn record_offset(&self) -> u64 {
+        self.record_offset
+    }
+
     /// What comes next; none at the end.
     pub(in crate::grid) fn next(&mut self) -> io::Result<Option<Found>> {
-        let head = file_head(self.generation);
+        let head = file_head(self.magic, self.generation);
         if self.offset == 0 && self.bytes_at(0, FILE_HEAD_BYTES)? == head {
             self.offset = FILE_HEAD_BYTES as u64;
         }
@@ -74,6 +89,7 @@ impl JournalReader {
             return Ok(None);
         }
         if let Some(record) = self.record_at(self.offset)? {
+            self.record_offset = self.offset;
             self.offset += (FRAME_HEAD_BYTES + record.len()) as u64;
             return Ok(Some(Found::Record(record)));
         }
@@ -153,6 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::Journal;
+    use super::super::frame::JOURNAL_MAGIC;
     use super::*;
 
     const GENERATION: Generation = Generation(7);
@@ -165,7 +182,7 @@ mod tests {
     }
 
     fn read(path: &Path) -> Vec<Found> {
-        let mut reader = JournalReader::open(path, GENERATION).unwrap();
+        let mut reader = JournalReader::open(path, JOURNAL_MAGIC, GENERATION).unwrap();
         std::iter::from_fn(|| reader.next().unwrap()).collect()
     }
 
@@ -239,7 +256,7 @@ mod tests {
         fn any_bytes_are_survived(bytes: Vec<u8>, with_head: bool) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("file");
-            let head = if with_head { file_head(GENERATION).to_vec() } else { Vec::new() };
+            let head = if with_head { file_head(JOURNAL_MAGIC, GENERATION).to_vec() } else { Vec::new() };
             std::fs::write(&path, [head, bytes].concat()).unwrap();
             prop_assert!(records_of(&read(&path)).is_empty());
         }

@@ -97,6 +97,28 @@ impl Grid {
     }
 }
 
+/// A record of a log in the short form that is read with nothing heard before; as it is if it
+/// has none.
+pub(super) fn pack_alone(record: &Bytes) -> Bytes {
+    let packed = match kind_of(record) {
+        Ok((Kind::Log, body)) => SentEntries::default().pack(body),
+        Ok(_) | Err(_) => None,
+    };
+    packed.unwrap_or_else(|| record.clone())
+}
+
+/// Reads what [`pack_alone`] wrote.
+pub(super) fn unpack_alone(packed: Bytes) -> Result<Bytes, Malformed> {
+    match kind_of(&packed)? {
+        (Kind::PackedLog, body) => entries::unpack(&mut None, body).map_err(|error| match error {
+            UnpackError::Malformed(what) => Malformed(what),
+            UnpackError::Lost | UnpackError::Refused => Malformed("it does not stand alone"),
+        }),
+        (Kind::Log, _) => Ok(packed),
+        (Kind::Counters | Kind::PackedCounters, _) => Err(Malformed("it is no record of a log")),
+    }
+}
+
 /// What was heard before a record with these `flags`.
 fn begun<T: Default>(heard: &mut Option<T>, flags: u8) -> Result<&mut T, UnpackError> {
     if flags & STARTS_OVER != 0 {

@@ -28,27 +28,19 @@ pub(in crate::grid) struct LogHead {
 impl LogHead {
     /// Appends all of it.
     pub(in crate::grid) fn put(&self, out: &mut Vec<u8>) {
-        put_bytes(out, self.log.site.as_ref().as_bytes());
-        put_bytes(out, &self.log.name);
+        self.log.put(out);
         for id in [self.prev, self.trimmed_to] {
-            put(out, id.ms);
-            put(out, id.seq);
+            id.put(out);
         }
         put(out, self.revision);
     }
 
     /// Reads what [`Self::put`] wrote.
     pub(in crate::grid) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let site = site_name(reader.bytes()?)?;
-        let name = reader.bytes()?;
-        if name.len() > NAME_BYTES_MAX {
-            return Err(Malformed("a log's name too long"));
-        }
-        let name = name.into();
         Ok(Self {
-            log: LogName { site, name },
-            prev: read_id(reader)?,
-            trimmed_to: read_id(reader)?,
+            log: LogName::read(reader)?,
+            prev: EntryId::read(reader)?,
+            trimmed_to: EntryId::read(reader)?,
             revision: reader.varint()?,
         })
     }
@@ -148,12 +140,38 @@ pub(in crate::grid) fn decode_log(body: &[u8]) -> Result<LogSection<'_>, Malform
     Ok(LogSection { head, entries })
 }
 
-fn read_id(reader: &mut Reader<'_>) -> Result<EntryId, Malformed> {
-    let (ms, seq) = (reader.varint()?, reader.varint()?);
-    Ok(EntryId { ms, seq })
+impl LogName {
+    /// Appends site and name.
+    pub(in crate::grid) fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.site.as_ref().as_bytes());
+        put_bytes(out, &self.name);
+    }
+
+    /// Reads what [`Self::put`] wrote.
+    pub(in crate::grid) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let site = site_name(reader.bytes()?)?;
+        let name = reader.bytes()?;
+        if name.len() > NAME_BYTES_MAX {
+            return Err(Malformed("a log's name too long"));
+        }
+        let name = name.into();
+        Ok(Self { site, name })
+    }
 }
 
 impl EntryId {
+    /// Appends both halves.
+    pub(in crate::grid) fn put(self, out: &mut Vec<u8>) {
+        put(out, self.ms);
+        put(out, self.seq);
+    }
+
+    /// Reads what [`Self::put`] wrote.
+    pub(in crate::grid) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (ms, seq) = (reader.varint()?, reader.varint()?);
+        Ok(Self { ms, seq })
+    }
+
     /// What a record says of an id after that of the entry before: milliseconds more, and the
     /// sequence, or how much more that is if the milliseconds are the same.
     pub(in crate::grid) fn step_from(self, before: Self) -> (u64, u64) {

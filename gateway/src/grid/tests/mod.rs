@@ -1,6 +1,7 @@
 //! The grid as a whole: two of them that exchange records, and one that comes back from disk.
 
 mod cleared;
+mod cold;
 mod conflicts;
 mod convergence;
 mod fold;
@@ -27,6 +28,7 @@ fn config(site: &str, dir: Option<PathBuf>) -> GridConfig {
         flush_interval: Duration::from_millis(5),
         memory_bytes_max: 1 << 30,
         keep_trimmed_for_peers: false,
+        cold: None,
     }
 }
 

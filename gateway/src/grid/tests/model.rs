@@ -155,11 +155,14 @@ fn look(grid: &Grid, key: u8) -> Option<Value> {
         Kind::Log(id) => {
             let log = state.log(id);
             let entries = log.range(EntryId::MIN, EntryId::MAX);
-            let entries: Vec<_> = entries.map(|(id, payload)| (id, payload[4])).collect();
+            let entries: Vec<_> = entries
+                .map(Result::unwrap)
+                .map(|(id, payload)| (id, payload[4]))
+                .collect();
             assert_eq!(log.len(), entries.len() as u64);
             let back = log.range_back(EntryId::MIN, EntryId::MAX);
             assert!(
-                back.map(|(id, _)| id)
+                back.map(|entry| entry.unwrap().0)
                     .eq(entries.iter().rev().map(|(id, _)| *id))
             );
             Some(Value::Log(entries))

@@ -1,5 +1,5 @@
 //! Three and four sites in one thread: links that come and go, crashes, full disks, clocks that
-//! step. Whatever happens, all sites end up with what the model says, and with the same digest.
+//! step, logs that go to the disk. Whatever happens, all sites end up with what the model says, and with the same digest.
 //!
 //! A failure names its seed; `STRAIT_SIM_SEEDS=N` runs so many, `STRAIT_SIM_SEED=N` that one.
 
@@ -50,7 +50,10 @@ impl Site {
         let dir = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
             .unwrap();
-        let config = config(name, Some(dir.path().to_owned()));
+        let config = GridConfig {
+            cold: Some(cold::ALL),
+            ..config(name, Some(dir.path().to_owned()))
+        };
         Self {
             grid: Arc::new(Grid::open(config.clone()).unwrap().0),
             config,
@@ -76,13 +79,9 @@ impl Site {
         }
         drop(state.add(b"shared", 1));
         let value = self.model.lines.len() as u8;
-        let id = state.append(
-            b"log",
-            NewId::Auto,
-            &payload(value),
-            (true, None),
-            self.clock_ms,
-        );
+        // Two of them fill a block, so that there is something to spill.
+        let line = pack_values([&b"f"[..], &[value; 9000]].into_iter());
+        let id = state.append(b"log", NewId::Auto, &line, (true, None), self.clock_ms);
         if let Ok(Some(id)) = id {
             let last = self.model.lines.last();
             assert!(last.is_none_or(|last| *last < id), "ids go back");
@@ -116,18 +115,23 @@ impl Site {
 
     fn break_disk(&mut self, broken: bool) {
         self.grid.writer.lock().break_disk(broken);
+        if let Some(cold) = self.grid.cold.lock().as_mut() {
+            cold.break_disk(broken);
+        }
     }
 }
 
 fn lines(grid: &Grid, key: &[u8]) -> Vec<EntryId> {
-    let state = grid.lock();
-    match state.kind(key) {
-        Some(Kind::Log(id)) => {
-            let range = state.log(id).range(EntryId::MIN, EntryId::MAX);
-            range.map(|(id, _)| id).collect()
-        }
-        _ => Vec::new(),
+    let mut lines = Vec::new();
+    let kind = grid.lock().kind(key);
+    if let Some(Kind::Log(log)) = kind {
+        let found = |id, _: &[u8]| {
+            lines.push(id);
+            true
+        };
+        grid.read_log(log, IdRange::ALL, found).unwrap();
     }
+    lines
 }
 
 /// One direction of a link: what [`replicate`](crate::replicate) does, a step at a time.
@@ -288,7 +292,7 @@ impl World {
             self.random.below(self.sites.len()),
             self.random.below(self.links.len()),
         );
-        match self.random.below(20) {
+        match self.random.below(22) {
             0..=6 => self.sites[site].write(),
             7..=9 => self.sites[site].flush(),
             10..=12 => self.ship(link),
@@ -310,6 +314,9 @@ impl World {
             }
             18 if self.random.one_in(2) => self.crash(site),
             18 => {}
+            19 | 20 => {
+                self.sites[site].grid.spill();
+            }
             _ => {
                 let broken = self.random.one_in(3);
                 self.sites[site].break_disk(broken);
@@ -343,6 +350,7 @@ impl World {
             }
             for site in &mut self.sites {
                 site.flush();
+                site.grid.spill();
             }
         }
         let quiet = self.links.iter().all(|link| link.under_way.is_empty());

@@ -4,10 +4,10 @@ use super::super::number::parse_u64;
 use super::super::parse::Args;
 use super::super::reply::Replies;
 use super::{
-    CommandError, Context, NOT_INTEGER, Next, Outcome, SYNTAX, fail, integer, unknown_subcommand,
-    wrong_number,
+    CommandError, Context, DiskRead, NOT_INTEGER, Next, Outcome, SYNTAX, fail, integer,
+    unknown_subcommand, wrong_number,
 };
-use crate::grid::{EntryId, Keep, Log, NewId, Trim, values_of};
+use crate::grid::{Absent, EntryId, Grid, IdRange, Keep, Log, LogId, NewId, Trim, values_of};
 
 /// Without a `LIMIT`, one `~` trims at most so many entries, as in Redis (100 nodes of 100).
 const ROUGH_LIMIT: u64 = 10_000;
@@ -197,29 +197,63 @@ fn entry(replies: &mut Replies, id: EntryId, payload: &[u8]) {
     values.for_each(|value| replies.bulk(value));
 }
 
-/// Writes entries, at most `count` if that is given; how many.
-pub(super) fn entries<'a>(
+/// Writes the entries that `read` hands out, at most `count` if that is given. `read` ends when
+/// it is told false; its error is the inner one.
+fn write_entries<E>(
     replies: &mut Replies,
-    entries: impl Iterator<Item = (EntryId, &'a [u8])>,
     count: Option<usize>,
-) -> Result<(), CommandError> {
-    let mut too_long = false;
+    read: impl FnOnce(&mut dyn FnMut(EntryId, &[u8]) -> bool) -> Result<(), E>,
+) -> Result<Result<(), E>, CommandError> {
+    let (mut too_long, mut outcome) = (false, Ok(()));
     replies.array_of(|replies| {
         let mut written = 0;
-        for (id, payload) in entries.take(count.unwrap_or(usize::MAX)) {
+        outcome = read(&mut |id, payload| {
             entry(replies, id, payload);
             written += 1;
             too_long = replies.bytes.len() > REPLY_BYTES_MAX;
-            if too_long {
-                break;
-            }
-        }
+            !too_long && count.is_none_or(|count| written < count)
+        });
         written
     });
     if too_long {
         return fail("ERR the reply would be longer than 512 MiB: ask for less with COUNT");
     }
-    Ok(())
+    Ok(outcome)
+}
+
+/// Writes entries that are in memory, at most `count`; false, and nothing written, if some are
+/// on disk.
+pub(super) fn entries(
+    replies: &mut Replies,
+    log: &Log,
+    range: IdRange,
+    count: Option<usize>,
+) -> Result<bool, CommandError> {
+    let before = replies.bytes.len();
+    let written = write_entries(replies, count, |found| {
+        for entry in log.read(range) {
+            let (id, payload) = entry?;
+            if !found(id, payload) {
+                break;
+            }
+        }
+        Ok::<_, Absent>(())
+    })?;
+    if written.is_err() {
+        replies.bytes.truncate(before);
+    }
+    Ok(written.is_ok())
+}
+
+/// Writes entries wherever they are, at most `count`. May wait for the disk.
+pub(super) fn entries_on_disk(
+    grid: &Grid,
+    replies: &mut Replies,
+    (log, range): (LogId, IdRange),
+    count: Option<usize>,
+) -> Result<(), CommandError> {
+    let written = write_entries(replies, count, |found| grid.read_log(log, range, found))?;
+    Ok(written?)
 }
 
 pub(super) fn xrange(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -251,11 +285,17 @@ fn range(context: &mut Context<'_>, args: Args<'_>, newest_first: bool) -> Outco
         context.replies.array(0);
         return Ok(Next::Go);
     };
-    let log = context.state.log(id);
-    match count {
-        Some(0) => context.replies.null_array(),
-        count if newest_first => entries(context.replies, log.range_back(start, end), count)?,
-        count => entries(context.replies, log.range(start, end), count)?,
+    let range = IdRange {
+        start,
+        end,
+        newest_first,
+    };
+    if count == Some(0) {
+        context.replies.null_array();
+    } else if !entries(context.replies, context.state.log(id), range, count)? {
+        return DiskRead::later(move |grid, replies| {
+            entries_on_disk(grid, replies, (id, range), count)
+        });
     }
     Ok(Next::Go)
 }
@@ -282,18 +322,43 @@ pub(super) fn xinfo(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let Some(id) = context.state.find_log(args.get(2))? else {
         return fail("ERR no such key");
     };
-    if stream {
-        describe(context.replies, context.state.log(id));
-    } else {
+    if !stream {
         context.replies.array(0);
+        return Ok(Next::Go);
+    }
+    let log = context.state.log(id);
+    let ends = [IdRange::ALL, IdRange::ALL.back()].map(|range| log.read(range).next().transpose());
+    match ends {
+        [Ok(first), Ok(last)] => describe(context.replies, log, first, last),
+        _ => return DiskRead::later(move |grid, replies| describe_on_disk(grid, replies, id)),
     }
     Ok(Next::Go)
 }
 
-fn describe(replies: &mut Replies, log: &Log) {
+fn describe_on_disk(grid: &Grid, replies: &mut Replies, id: LogId) -> Result<(), CommandError> {
+    let end = |range| {
+        let mut end = None;
+        let read = grid.read_log(id, range, |id, payload| {
+            end = Some((id, payload.to_vec()));
+            false
+        });
+        read.map(|()| end)
+    };
+    let (first, last) = (end(IdRange::ALL)?, end(IdRange::ALL.back())?);
+    let state = grid.lock();
+    let first = first.as_ref().map(|(id, payload)| (*id, &payload[..]));
+    let last = last.as_ref().map(|(id, payload)| (*id, &payload[..]));
+    describe(replies, state.log(id), first, last);
+    Ok(())
+}
+
+fn describe(
+    replies: &mut Replies,
+    log: &Log,
+    first: Option<(EntryId, &[u8])>,
+    last: Option<(EntryId, &[u8])>,
+) {
     let position = log.position();
-    let first = log.range(EntryId::MIN, EntryId::MAX).next();
-    let last = log.range_back(EntryId::MIN, EntryId::MAX).next();
     replies.map(10);
     let counts = [
         ("length", log.len()),

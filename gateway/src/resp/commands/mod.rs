@@ -2,6 +2,7 @@
 
 mod connection;
 mod counters;
+mod disk;
 mod expiry;
 mod hashes;
 mod keys;
@@ -13,7 +14,8 @@ mod transaction;
 use std::borrow::Cow;
 use std::time::Duration;
 
-pub(super) use read::BlockingRead;
+pub(super) use disk::DiskRead;
+pub(super) use read::{BlockingRead, Tried};
 pub(super) use table::REDIS_VERSION;
 
 use super::client::Entered;
@@ -22,7 +24,7 @@ use super::number::parse_i64;
 use super::parse::Args;
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{OpError, State};
+use crate::grid::{Absent, ColdError, LogId, OpError, State};
 use table::Command;
 use transaction::Queue;
 
@@ -71,6 +73,8 @@ pub(super) enum Next {
     Later(Later),
     /// Nothing was done: the command is to be run again when there is room in memory.
     Full,
+    /// Nothing was done: the command is to be run again when this block is in memory.
+    Thaw(LogId, Absent),
 }
 
 /// The part of a command that must not hold the lock.
@@ -84,6 +88,8 @@ pub(super) enum Later {
         local: bool,
     },
     Read(BlockingRead),
+    /// A command that only reads, and has to go to the disk for it.
+    OnDisk(DiskRead),
 }
 
 /// A command's error reply.
@@ -94,6 +100,12 @@ pub(super) struct CommandError(Cow<'static, str>);
 impl From<OpError> for CommandError {
     fn from(error: OpError) -> Self {
         Self(error.to_string().into())
+    }
+}
+
+impl From<ColdError> for CommandError {
+    fn from(error: ColdError) -> Self {
+        Self(format!("ERR {error}").into())
     }
 }
 
@@ -136,9 +148,18 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
             return Next::Go;
         }
     };
-    match must_wait(context, command) {
-        true => Next::Full,
-        false => carry_out(context, command, args),
+    if must_wait(context, command) {
+        return Next::Full;
+    }
+    let before = context.replies.bytes.len();
+    let next = carry_out(context, command, args);
+    match context.state.take_wanted() {
+        // What a transaction did before stays done: it got an error for this.
+        Some((log, absent)) if command.name != "exec" => {
+            context.replies.bytes.truncate(before);
+            Next::Thaw(log, absent)
+        }
+        Some(_) | None => next,
     }
 }
 

@@ -8,12 +8,12 @@ use tokio::sync::Notify;
 use super::super::parse::Args;
 use super::super::reply::{Protocol, Replies};
 use super::connection::timeout;
-use super::logs::{entries, parse_id};
-use super::{CommandError, Context, Later, Next, Outcome, SYNTAX, fail, integer};
-use crate::grid::{EntryId, State};
+use super::logs::{entries, entries_on_disk, parse_id};
+use super::{CommandError, Context, DiskRead, Later, Next, Outcome, SYNTAX, fail, integer};
+use crate::grid::{EntryId, Grid, IdRange, LogId, State};
 
 /// An `XREAD`: which logs, each after which entry, and how long it waits for one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::resp) struct BlockingRead {
     logs: Vec<(Vec<u8>, EntryId)>,
     count: Option<usize>,
@@ -27,30 +27,52 @@ impl BlockingRead {
         &self,
         state: &State,
         replies: &mut Replies,
-    ) -> Result<bool, CommandError> {
+    ) -> Result<Tried, CommandError> {
+        let (ready, before) = (self.ready(state)?, replies.bytes.len());
+        if ready.is_empty() {
+            return Ok(Tried::Nothing);
+        }
+        replies.map_or_pairs(ready.len());
+        for (key, id, range) in ready {
+            begin_log(replies, key);
+            if !entries(replies, state.log(id), range, self.count)? {
+                replies.bytes.truncate(before);
+                let read = self.clone();
+                return Ok(Tried::OnDisk(DiskRead::new(move |grid, replies| {
+                    read.on_disk(grid, replies)
+                })));
+            }
+        }
+        Ok(Tried::Read)
+    }
+
+    /// The logs that have something new, and what.
+    fn ready(&self, state: &State) -> Result<Vec<Ready<'_>>, CommandError> {
         let mut ready = Vec::new();
         for (key, after) in &self.logs {
             let Some(id) = state.find_log(key)? else {
                 continue;
             };
-            let log = state.log(id);
-            let start = after
-                .next()
-                .filter(|start| log.range(*start, EntryId::MAX).next().is_some());
-            ready.extend(start.map(|start| (key, log, start)));
+            let range = after.next().map(IdRange::from);
+            let range = range.filter(|range| state.log(id).read(*range).next().is_some());
+            ready.extend(range.map(|range| (&key[..], id, range)));
         }
+        Ok(ready)
+    }
+
+    /// Writes the reply with what is on disk. What was trimmed meanwhile is left out.
+    fn on_disk(&self, grid: &Grid, replies: &mut Replies) -> Result<(), CommandError> {
+        let ready = self.ready(&grid.lock())?;
         if ready.is_empty() {
-            return Ok(false);
+            replies.null_array();
+            return Ok(());
         }
         replies.map_or_pairs(ready.len());
-        for (key, log, start) in ready {
-            if replies.protocol == Protocol::Resp2 {
-                replies.array(2);
-            }
-            replies.bulk(key);
-            entries(replies, log.range(start, EntryId::MAX), self.count)?;
+        for (key, id, range) in ready {
+            begin_log(replies, key);
+            entries_on_disk(grid, replies, (id, range), self.count)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Has `woken` notified when one of the logs gets an entry.
@@ -64,6 +86,26 @@ impl BlockingRead {
         }
         Ok(())
     }
+}
+
+/// A log by its key, and what of it is new.
+type Ready<'a> = (&'a [u8], LogId, IdRange);
+
+/// What has become of an `XREAD`.
+#[derive(Debug)]
+pub(in crate::resp) enum Tried {
+    /// There is nothing new.
+    Nothing,
+    Read,
+    /// It has to be read from the disk.
+    OnDisk(DiskRead),
+}
+
+fn begin_log(replies: &mut Replies, key: &[u8]) {
+    if replies.protocol == Protocol::Resp2 {
+        replies.array(2);
+    }
+    replies.bulk(key);
 }
 
 /// `XREAD [COUNT count] [BLOCK ms] STREAMS key… id…`.
@@ -96,8 +138,10 @@ pub(super) fn xread(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         count,
         timeout: block.flatten(),
     };
-    if read.try_read(context.state, context.replies)? {
-        return Ok(Next::Go);
+    match read.try_read(context.state, context.replies)? {
+        Tried::Read => return Ok(Next::Go),
+        Tried::OnDisk(read) => return Ok(Next::Later(Later::OnDisk(read))),
+        Tried::Nothing => {}
     }
     if block.is_some() {
         return Ok(Next::Later(Later::Read(read)));

@@ -3,6 +3,7 @@
 use super::super::parse::Args;
 use super::super::reply::Replies;
 use super::{Command, Context, Later, Next, Outcome, carry_out, fail};
+use crate::grid::OpError;
 
 /// What a transaction may hold, its bookkeeping included: other clients wait while it runs.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -99,9 +100,10 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
         }
         match carry_out(context, command, args) {
             // It has waited before it began.
-            Next::Go | Next::Close | Next::Full => {}
+            Next::Go | Next::Close | Next::Full | Next::Thaw(..) => {}
             // Nobody waits while others wait for him.
             Next::Later(Later::Read(_)) => context.replies.null_array(),
+            Next::Later(Later::OnDisk(_)) => context.replies.error(&OpError::OnDisk.to_string()),
             Next::Later(Later::Info(_) | Later::Wait { .. }) => {
                 context
                     .replies

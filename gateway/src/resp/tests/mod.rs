@@ -1,6 +1,7 @@
 //! The server over loopback: a Redis client, and bytes as they are.
 
 mod fuzz;
+mod on_disk;
 mod same_as_redis;
 
 use std::net::SocketAddr;
@@ -78,6 +79,7 @@ fn grid_config(dir: Option<std::path::PathBuf>) -> GridConfig {
         flush_interval: Duration::from_millis(5),
         memory_bytes_max: 1 << 30,
         keep_trimmed_for_peers: false,
+        cold: None,
     }
 }
 

@@ -131,6 +131,46 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Bytes of such entries that were let go because memory was full",
         |s| some(s.grid.shed_bytes_total),
     ),
+    gauge(
+        "strait_grid_cold_bytes",
+        "Older entries of logs on disk: grid.on_full = \"spill\"",
+        |s| some(s.grid.cold_bytes),
+    ),
+    gauge(
+        "strait_grid_cold_max_bytes",
+        "Cap on the former: grid.logs_disk_bytes_max; 0: they stay in memory",
+        |s| some(s.grid.cold_bytes_max),
+    ),
+    gauge(
+        "strait_grid_cold_full_seconds",
+        "Time until that is reached, if it goes on growing like this",
+        |s| s.disk_full_in_s.map(Value::from),
+    ),
+    gauge(
+        "strait_grid_cold_blocks",
+        "Blocks of older entries on disk",
+        |s| some(s.grid.cold_blocks),
+    ),
+    counter(
+        "strait_grid_cold_blocks_written",
+        "Blocks of entries that went to the disk",
+        |s| some(s.grid.cold_blocks_written_total),
+    ),
+    counter(
+        "strait_grid_cold_errors",
+        "Attempts to write such blocks that the disk refused",
+        |s| some(s.grid.cold_errors_total),
+    ),
+    gauge(
+        "strait_grid_cold_held_up",
+        "1 if entries that should go to the disk stay in memory: the cap is reached, or the disk refuses",
+        |s| some(s.grid.cold_held_up),
+    ),
+    counter(
+        "strait_grid_lost_blocks",
+        "Blocks of entries that were found damaged or missing on disk",
+        |s| some(s.grid.lost_blocks_total),
+    ),
     counter(
         "strait_grid_differences",
         "Counters that comparing with peers showed to be lost or damaged",

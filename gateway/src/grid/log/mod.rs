@@ -1,11 +1,14 @@
 //! One log: entries with rising ids, appended only by its origin.
 
+mod disk;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, Entry};
+use super::cold::{Absent, IdRange, Loaded};
 use super::record::{LogHead, LogSection, SectionBuilder};
 use super::{EntryId, LogName, LogPosition};
 
@@ -94,28 +97,41 @@ impl Log {
         self.blocks.bytes()
     }
 
-    /// Visible entries from `start` to `end`, oldest first.
-    pub(crate) fn range(
-        &self,
-        start: EntryId,
-        end: EntryId,
-    ) -> impl Iterator<Item = (EntryId, &[u8])> {
+    /// Visible entries from `start` to `end`, oldest first; where some are on disk, the block
+    /// that has them.
+    pub(crate) fn range(&self, start: EntryId, end: EntryId) -> impl Iterator<Item = Entry<'_>> {
         let visible = self.position.trimmed_to.next().unwrap_or(EntryId::MAX);
-        self.blocks
-            .from(start.max(visible))
-            .take_while(move |(id, _)| *id <= end)
+        let entries = self.blocks.from(start.max(visible));
+        entries.take_while(move |entry| first_of(entry) <= end)
     }
 
-    /// Visible entries from `end` down to `start`, newest first.
+    /// Visible entries from `end` down to `start`, newest first; likewise.
     pub(crate) fn range_back(
         &self,
         start: EntryId,
         end: EntryId,
-    ) -> impl Iterator<Item = (EntryId, &[u8])> {
+    ) -> impl Iterator<Item = Entry<'_>> {
         let trimmed_to = self.position.trimmed_to;
-        self.blocks
-            .back_from(end)
-            .take_while(move |(id, _)| *id >= start && *id > trimmed_to)
+        let entries = self.blocks.back_from(end);
+        entries.take_while(move |entry| last_of(entry) >= start && last_of(entry) > trimmed_to)
+    }
+
+    /// One or the other.
+    pub(crate) fn read(&self, range: IdRange) -> Box<dyn Iterator<Item = Entry<'_>> + '_> {
+        match range.newest_first {
+            false => Box::new(self.range(range.start, range.end)),
+            true => Box::new(self.range_back(range.start, range.end)),
+        }
+    }
+
+    /// Entries in memory from `start` to `end`, trimmed or not.
+    pub(super) fn physical(
+        &self,
+        start: EntryId,
+        end: EntryId,
+    ) -> impl Iterator<Item = (EntryId, &[u8])> {
+        let entries = self.blocks.from(start).map_while(Result::ok);
+        entries.take_while(move |(id, _)| *id <= end)
     }
 
     /// Appends an entry; `id` must be above the last one.
@@ -140,40 +156,58 @@ impl Log {
     pub(super) fn delete(&mut self) {
         if self.exists() {
             self.position.revision += 1;
-            self.hide_to(self.position.last);
+            self.len = 0;
+            self.position.trimmed_to = self.position.last;
+            self.free();
         }
     }
 
-    /// Trims and returns how many entries went.
-    pub(super) fn trim(&mut self, trim: Trim) -> u64 {
+    /// Trims and returns how many entries went. If that ends within a block on disk, nothing is
+    /// done but to say so: it is to be thawed first.
+    pub(super) fn trim(&mut self, trim: Trim) -> Result<u64, Absent> {
         let before = self.len;
+        if let Some(to) = self.trim_to(trim, 0)? {
+            self.hide_to(to.min(self.position.last))?;
+        }
+        Ok(before - self.len)
+    }
+
+    /// Whether `trim` can be done when `more` entries have been added.
+    pub(super) fn check_trim(&self, trim: Trim, more: u64) -> Result<(), Absent> {
+        if self.blocks.cold() > 0
+            && let Some(to) = self.trim_to(trim, more)?
+        {
+            self.blocks.count(self.position.trimmed_to, to)?;
+        }
+        Ok(())
+    }
+
+    /// Up to where `trim` trims the log when it has `more` entries.
+    fn trim_to(&self, trim: Trim, more: u64) -> Result<Option<EntryId>, Absent> {
         let limit = trim.limit.unwrap_or(u64::MAX);
-        let from = self.position.trimmed_to;
-        let to = match trim.keep {
-            Keep::Newest(newest) if newest >= self.len => None,
+        let (from, len) = (self.position.trimmed_to, self.len + more);
+        Ok(match trim.keep {
+            Keep::Newest(newest) if newest >= len => None,
             Keep::Newest(newest) => {
                 self.blocks
-                    .nth(from, (self.len - newest).min(limit), trim.roughly)
+                    .nth(from, (len - newest).min(limit), trim.roughly)?
             }
             Keep::From(id) if trim.roughly => {
                 let end = self.blocks.block_end_before(id);
-                let limited = self.blocks.nth(from, limit, true);
+                let limited = self.blocks.nth(from, limit, true)?;
                 end.min(limited)
             }
             Keep::From(id) => id.previous(),
-        };
-        if let Some(to) = to {
-            self.hide_to(to.min(self.position.last));
-        }
-        before - self.len
+        })
     }
 
-    fn hide_to(&mut self, to: EntryId) {
+    fn hide_to(&mut self, to: EntryId) -> Result<(), Absent> {
         if to > self.position.trimmed_to {
-            self.len -= self.blocks.count(self.position.trimmed_to, to);
+            self.len -= self.blocks.count(self.position.trimmed_to, to)?;
             self.position.trimmed_to = to;
             self.free();
         }
+        Ok(())
     }
 
     /// Frees trimmed entries, but never ahead of the disk: after a crash the trim may be undone,
@@ -246,9 +280,14 @@ impl Log {
         section.head.prev > self.position.last && section.head.prev > section.head.trimmed_to
     }
 
-    /// Merges a stretch that has no gap before it; how many entries were new.
-    pub(super) fn merge(&mut self, section: &LogSection<'_>) -> u64 {
+    /// Merges a stretch that has no gap before it; how many entries were new. If its trim ends
+    /// within a block on disk, nothing is done but to say so: it is to be thawed first.
+    pub(super) fn merge(&mut self, section: &LogSection<'_>) -> Result<u64, Absent> {
         let mut new = 0;
+        if section.head.trimmed_to > self.position.trimmed_to {
+            self.blocks
+                .count(self.position.trimmed_to, section.head.trimmed_to)?;
+        }
         if section.head.prev > self.position.last {
             self.freed_to = section.head.prev;
         }
@@ -264,8 +303,8 @@ impl Log {
         if section.head.trimmed_to > self.position.last {
             self.position.last = section.head.trimmed_to;
         }
-        self.hide_to(section.head.trimmed_to);
-        new
+        self.hide_to(section.head.trimmed_to)?;
+        Ok(new)
     }
 
     /// The next stretch for somebody at `have`, up to `to`, and where they then are.
@@ -277,28 +316,67 @@ impl Log {
         have: LogPosition,
         to: LogPosition,
         bytes_max: usize,
+    ) -> Result<Option<(Bytes, LogPosition)>, Absent> {
+        let Some((mut builder, start)) = self.begin_section(have, to, bytes_max) else {
+            return Ok(None);
+        };
+        let entries = self.blocks.from(start);
+        for entry in entries.take_while(|entry| first_of(entry) <= to.last) {
+            let pushed = match entry {
+                Ok((id, payload)) => builder.push(id, payload),
+                Err(absent) if builder.len() == 0 => return Err(absent),
+                Err(_) => false,
+            };
+            if !pushed {
+                return Ok(Some(self.end_section(builder, have)));
+            }
+        }
+        Ok(Some((
+            self.last_section(have, to, start, bytes_max),
+            to.max_of(&have),
+        )))
+    }
+
+    /// Likewise, of a block that was read from the disk.
+    pub(super) fn section_of(
+        &self,
+        loaded: &Loaded,
+        have: LogPosition,
+        to: LogPosition,
+        bytes_max: usize,
     ) -> Option<(Bytes, LogPosition)> {
+        let (mut builder, start) = self.begin_section(have, to, bytes_max)?;
+        for (id, payload) in loaded.entries() {
+            if id >= start && !builder.push(id, payload) {
+                break;
+            }
+        }
+        (builder.len() > 0).then(|| self.end_section(builder, have))
+    }
+
+    /// A stretch that does not bring somebody at `have` to `to`, and its first possible id.
+    fn begin_section(
+        &self,
+        have: LogPosition,
+        to: LogPosition,
+        bytes_max: usize,
+    ) -> Option<(SectionBuilder, EntryId)> {
         if have.covers(&to) {
             return None;
         }
         let gone = self.freed_to.max(have.trimmed_to);
         let start = have.last.max(gone).next()?;
-        let mut builder = self.section(have.last, (gone, have.revision), bytes_max);
-        for (id, payload) in self.blocks.from(start).take_while(|(id, _)| *id <= to.last) {
-            if !builder.push(id, payload) {
-                let last = builder.last();
-                let reached = LogPosition {
-                    last,
-                    trimmed_to: gone,
-                    revision: have.revision,
-                };
-                return Some((builder.finish(), reached));
-            }
-        }
-        Some((
-            self.last_section(have, to, start, bytes_max),
-            to.max_of(&have),
-        ))
+        let builder = self.section(have.last, (gone, have.revision), bytes_max);
+        Some((builder, start))
+    }
+
+    fn end_section(&self, builder: SectionBuilder, have: LogPosition) -> (Bytes, LogPosition) {
+        let reached = LogPosition {
+            last: builder.last(),
+            trimmed_to: self.freed_to.max(have.trimmed_to),
+            revision: have.revision,
+        };
+        (builder.finish(), reached)
     }
 
     fn section(
@@ -324,9 +402,25 @@ impl Log {
         bytes_max: usize,
     ) -> Bytes {
         let mut builder = self.section(have.last, (to.trimmed_to, to.revision), bytes_max);
-        for (id, payload) in self.blocks.from(start).take_while(|(id, _)| *id <= to.last) {
+        for (id, payload) in self.physical(start, to.last) {
             builder.push(id, payload);
         }
         builder.finish()
+    }
+}
+
+/// The least id that an entry may have.
+fn first_of(entry: &Entry<'_>) -> EntryId {
+    match entry {
+        Ok((id, _)) => *id,
+        Err(absent) => absent.first,
+    }
+}
+
+/// The greatest.
+fn last_of(entry: &Entry<'_>) -> EntryId {
+    match entry {
+        Ok((id, _)) => *id,
+        Err(absent) => absent.last,
     }
 }

@@ -1,0 +1,225 @@
+//! Blocks that go to the disk, and come back.
+
+use super::super::EntryId;
+use super::super::cold::Cold;
+use super::super::varint::{Malformed, Reader, put};
+use super::block::{Block, Body};
+use super::{BLOCK_BYTES, Blocks};
+
+/// Blocks of a log that are on disk and in memory too, because commands look into them.
+const THAWED_MAX: usize = 4;
+
+/// Entries of a log beside each other: blocks in memory that can go to the disk as one, or one
+/// there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::grid) struct Stretch {
+    /// Id of the entry before its first: what is missing between two stretches shows.
+    pub(in crate::grid) prev: EntryId,
+    /// Id of its first entry.
+    pub(in crate::grid) first: EntryId,
+    /// Id of its last entry.
+    pub(in crate::grid) last: EntryId,
+    /// Number of its entries.
+    pub(in crate::grid) count: u64,
+    /// Memory that it takes.
+    pub(in crate::grid) bytes_hot: u32,
+}
+
+impl Stretch {
+    /// Appends all of it.
+    pub(in crate::grid) fn put(&self, out: &mut Vec<u8>) {
+        for id in [self.prev, self.first, self.last] {
+            id.put(out);
+        }
+        put(out, self.count);
+        put(out, u64::from(self.bytes_hot));
+    }
+
+    /// Reads what [`Self::put`] wrote.
+    pub(in crate::grid) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let stretch = Self {
+            prev: EntryId::read(reader)?,
+            first: EntryId::read(reader)?,
+            last: EntryId::read(reader)?,
+            count: reader.varint()?,
+            bytes_hot: u32::try_from(reader.varint()?).map_err(|_| Malformed("too large"))?,
+        };
+        let rises = stretch.prev < stretch.first && stretch.first <= stretch.last;
+        match rises && stretch.count > 0 {
+            true => Ok(stretch),
+            false => Err(Malformed("ids that do not rise")),
+        }
+    }
+}
+
+impl Blocks {
+    /// Memory that is given back when everything in memory but what is written to has gone to
+    /// the disk.
+    pub(in crate::grid) fn spillable_bytes(&self) -> usize {
+        let index = (self.len() + 1) * size_of::<Block>() + BLOCK_BYTES;
+        self.bytes.saturating_sub(index)
+    }
+
+    /// The oldest blocks in memory above `after`, of at most `bytes_max` together, that are on
+    /// disk in the journal (up to `durable`). All of it is trimmed, or nothing.
+    pub(in crate::grid) fn stretch(
+        &self,
+        after: EntryId,
+        durable: EntryId,
+        trimmed_to: EntryId,
+        bytes_max: usize,
+    ) -> Option<Stretch> {
+        let start = self.hot.partition_point(|block| block.last <= after);
+        let before = (self.old.len() + start).checked_sub(1);
+        let prev = before.and_then(|place| self.get(place));
+        // The newest one is written to.
+        let end = self.hot.len().saturating_sub(1).max(start);
+        let mut blocks = self.hot.range(start..end);
+        let first = blocks.next().filter(|block| block.last <= durable)?;
+        let mut stretch = Stretch {
+            prev: prev.map_or(EntryId::MIN, |block| block.last),
+            first: first.first,
+            last: first.last,
+            count: first.count,
+            bytes_hot: first.memory() as u32,
+        };
+        if first.is_parted_by(trimmed_to) {
+            return Some(stretch);
+        }
+        let mut bytes = first.bytes().map_or(0, <[u8]>::len);
+        for block in blocks {
+            bytes += block.bytes().map_or(0, <[u8]>::len);
+            let alike = (block.last <= trimmed_to) == (first.last <= trimmed_to);
+            if bytes > bytes_max || block.last > durable || !alike || block.is_parted_by(trimmed_to)
+            {
+                break;
+            }
+            stretch.last = block.last;
+            stretch.count += block.count;
+            stretch.bytes_hot += block.memory() as u32;
+        }
+        Some(stretch)
+    }
+
+    /// Keeps blocks from `first` on until they have gone to the disk, or are not to any more.
+    pub(in crate::grid) fn pin(&mut self, first: Option<EntryId>) {
+        self.pinned = first;
+    }
+
+    /// `stretch` is on disk as `cold`: its memory is free, but for a block that `trimmed_to`
+    /// parts.
+    pub(in crate::grid) fn freeze(&mut self, stretch: &Stretch, cold: Cold, trimmed_to: EntryId) {
+        let count = self.hot.partition_point(|block| block.last <= stretch.last);
+        let mut parted = Block::new(stretch.first);
+        let is_parted = stretch.first <= trimmed_to && trimmed_to < stretch.last;
+        for block in self.hot.drain(..count) {
+            self.bytes -= block.memory();
+            if is_parted {
+                for (id, payload) in block.iter().flatten() {
+                    parted.push(id, payload);
+                }
+            }
+        }
+        let body = if is_parted {
+            self.thawed.push(stretch.first);
+            Body::Thawed(cold, parted.into_bytes())
+        } else {
+            Body::Cold(cold)
+        };
+        let whole = Block {
+            first: stretch.first,
+            last: stretch.last,
+            count: stretch.count,
+            body,
+        };
+        self.bytes += whole.memory();
+        self.old.push_back(whole);
+    }
+
+    /// Adds a block that was found on disk; it must be above all others.
+    pub(in crate::grid) fn push_cold(&mut self, stretch: &Stretch, cold: Option<Cold>) {
+        let block = Block {
+            first: stretch.first,
+            last: stretch.last,
+            count: stretch.count,
+            body: cold.map_or(Body::Lost, Body::Cold),
+        };
+        self.bytes += block.memory();
+        self.old.push_back(block);
+    }
+
+    /// Takes the block that begins with `first` into memory, as its `entries` were read; another
+    /// that was, and that `trimmed_to` does not part, goes out.
+    pub(in crate::grid) fn thaw(
+        &mut self,
+        first: EntryId,
+        entries: &[(EntryId, &[u8])],
+        trimmed_to: EntryId,
+    ) {
+        let mut whole = Block::new(first);
+        for (id, payload) in entries {
+            whole.push(*id, payload);
+        }
+        let bytes = whole.into_bytes();
+        self.change(first, |body| match body {
+            Body::Cold(cold) => Body::Thawed(cold, bytes),
+            body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost) => body,
+        });
+        self.thawed.push(first);
+        if self.thawed.len() <= THAWED_MAX {
+            return;
+        }
+        let parted = |first: &EntryId| {
+            let place = self.partition_point(|block| block.first < *first);
+            let block = self.get(place);
+            block.is_some_and(|block| block.is_parted_by(trimmed_to))
+        };
+        if let Some(place) = self.thawed.iter().position(|first| !parted(first)) {
+            let first = self.thawed.remove(place);
+            self.change(first, |body| match body {
+                Body::Thawed(cold, _) => Body::Cold(cold),
+                body @ (Body::Hot(_) | Body::Cold(_) | Body::Lost) => body,
+            });
+        }
+    }
+
+    /// The block that begins with `first` cannot be read: it stays in its place, without entries.
+    /// Whether that is new.
+    pub(in crate::grid) fn lose(&mut self, first: EntryId) -> bool {
+        let mut is_new = false;
+        self.change(first, |body| match body {
+            Body::Cold(_) => {
+                is_new = true;
+                Body::Lost
+            }
+            body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost) => body,
+        });
+        is_new
+    }
+
+    fn change(&mut self, first: EntryId, change: impl FnOnce(Body) -> Body) {
+        let place = self.old.partition_point(|block| block.first < first);
+        if let Some(block) = self.old.get_mut(place).filter(|block| block.first == first) {
+            let before = block.memory();
+            block.body = change(std::mem::replace(&mut block.body, Body::Lost));
+            self.bytes = self.bytes + block.memory() - before;
+        }
+    }
+
+    /// Id of the last entry that is on disk outside the journal, if any is.
+    pub(in crate::grid) fn cold_to(&self) -> Option<EntryId> {
+        self.old.back().map(|block| block.last)
+    }
+
+    /// First and last ids of blocks that are lost.
+    pub(in crate::grid) fn lost(&self) -> Vec<(EntryId, EntryId)> {
+        let lost = |block: &&Block| matches!(block.body, Body::Lost);
+        let lost = self.old.iter().filter(lost);
+        lost.map(|block| (block.first, block.last)).collect()
+    }
+
+    /// Blocks on disk.
+    pub(in crate::grid) fn cold(&self) -> usize {
+        self.old.len()
+    }
+}

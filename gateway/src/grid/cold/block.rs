@@ -1,0 +1,106 @@
+//! A block of a log as it stands in a file: entries packed, then compressed.
+
+use bytes::Bytes;
+
+use super::super::blocks::Stretch;
+use super::super::packed;
+use super::super::record::{Kind, LogHead, LogSection, SectionBuilder, decode_log, kind_of};
+use super::super::varint::{Malformed, Reader};
+use super::super::{EntryId, LogName, RECORD_BYTES_MAX};
+
+/// First byte of a block's record.
+pub(super) const KIND_BLOCK: u8 = 1;
+/// Level of zstd: what packing leaves are numbers, which do not compress, and text.
+const LEVEL: i32 = 3;
+
+/// What a block says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BlockHead {
+    pub(super) log: LogName,
+    pub(super) stretch: Stretch,
+}
+
+/// A block that was read: all its entries.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// As in a record of a log.
+    body: Bytes,
+}
+
+impl Loaded {
+    /// Its entries, ids rising, at least one.
+    pub(in crate::grid) fn entries(&self) -> Vec<(EntryId, &[u8])> {
+        // It was read once before it became this.
+        decode_log(&self.body).map_or_else(|_| Vec::new(), |section| section.entries)
+    }
+}
+
+impl BlockHead {
+    /// Reads the head of a block's record: what follows it is compressed.
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if reader.byte()? != KIND_BLOCK {
+            return Err(Malformed("no block of this release"));
+        }
+        Ok(Self {
+            log: LogName::read(reader)?,
+            stretch: Stretch::read(reader)?,
+        })
+    }
+
+    /// The head of a block's record.
+    pub(super) fn of(record: &[u8]) -> Result<Self, Malformed> {
+        Self::read(&mut Reader::new(record))
+    }
+}
+
+/// The record of a block with the entries of `section`, as [`SectionBuilder`] made it.
+/// Compresses: not for tokio's threads.
+pub(super) fn encode(head: &BlockHead, section: &Bytes) -> std::io::Result<Vec<u8>> {
+    let packed = packed::pack_alone(section);
+    let mut record = vec![KIND_BLOCK];
+    head.log.put(&mut record);
+    head.stretch.put(&mut record);
+    record.extend(zstd::bulk::compress(&packed, LEVEL)?);
+    Ok(record)
+}
+
+/// Reads what [`encode`] wrote, whatever the bytes are. Takes at most a few times
+/// [`RECORD_BYTES_MAX`]. Not for tokio's threads.
+pub(super) fn decode(record: &[u8]) -> Result<(BlockHead, Loaded), Malformed> {
+    let mut reader = Reader::new(record);
+    let head = BlockHead::read(&mut reader)?;
+    let packed = zstd::bulk::decompress(reader.rest(), RECORD_BYTES_MAX);
+    let packed = packed.map_err(|_| Malformed("it does not decompress"))?;
+    let section = packed::unpack_alone(packed.into())?;
+    let body = match kind_of(&section)? {
+        (Kind::Log, body) => section.slice_ref(body),
+        _ => return Err(Malformed("it holds no entries of a log")),
+    };
+    check(&head, &decode_log(&body)?)?;
+    Ok((head, Loaded { body }))
+}
+
+fn check(head: &BlockHead, section: &LogSection<'_>) -> Result<(), Malformed> {
+    let first = section.entries.first().map(|(id, _)| *id);
+    let last = section.entries.last().map(|(id, _)| *id);
+    let stretch = &head.stretch;
+    let agrees = section.head.log == head.log
+        && section.head.prev == stretch.prev
+        && (first, last) == (Some(stretch.first), Some(stretch.last))
+        && section.entries.len() as u64 == stretch.count;
+    match agrees {
+        true => Ok(()),
+        false => Err(Malformed("its entries are not those that it names")),
+    }
+}
+
+/// Begins the entries of a block, for [`encode`].
+pub(in crate::grid) fn section(log: &LogName, prev: EntryId) -> SectionBuilder {
+    let head = LogHead {
+        log: log.clone(),
+        prev,
+        trimmed_to: EntryId::MIN,
+        revision: 0,
+    };
+    SectionBuilder::new(&head, RECORD_BYTES_MAX)
+}

@@ -1,0 +1,355 @@
+//! A file of blocks of one log. While it grows it has frames only; when it is long enough an index
+//! of them is put behind, so that a start need not read it all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::blocks::Stretch;
+use super::super::journal::{Found, Generation, JournalReader, frame, sync_dir};
+use super::super::varint::{Malformed, Reader, put};
+use super::super::{LogName, RECORD_BYTES_MAX};
+use super::Cold;
+use super::block::BlockHead;
+
+/// First byte of an index's record.
+const KIND_INDEX: u8 = 2;
+/// The last bytes of a file that has an index.
+const END_MAGIC: &[u8; 4] = b"SgCE";
+/// Where the index begins, and the magic.
+const END_BYTES: u64 = 8 + 4;
+/// Shortest description of a block in an index.
+const INDEX_ENTRY_BYTES_MIN: usize = 10;
+
+/// A file of blocks. It may go when nobody refers to it any more.
+#[derive(Debug)]
+pub(in crate::grid) struct Segment {
+    pub(super) number: Generation,
+    pub(super) path: PathBuf,
+    bytes: AtomicU64,
+}
+
+impl Segment {
+    fn new(dir: &Path, number: Generation, bytes: u64) -> Self {
+        Self {
+            number,
+            path: dir.join(file_name(number)),
+            bytes: AtomicU64::new(bytes),
+        }
+    }
+
+    /// Length of the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The record at `offset`; none if it fails its check.
+    pub(super) fn record(&self, offset: u64, len: u32) -> io::Result<Option<Vec<u8>>> {
+        frame::read_at(&File::open(&self.path)?, self.number, offset, len as usize)
+    }
+}
+
+/// A block that a segment holds.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) head: BlockHead,
+    pub(super) cold: Cold,
+}
+
+/// A segment that is being written.
+#[derive(Debug)]
+pub(super) struct SegmentWriter {
+    pub(super) log: LogName,
+    pub(super) segment: Arc<Segment>,
+    dir: PathBuf,
+    file: File,
+    /// Up to here it is fsynced.
+    synced: u64,
+    len: u64,
+    blocks: Vec<Placed>,
+}
+
+impl SegmentWriter {
+    /// Makes a new file.
+    pub(super) fn create(dir: &Path, number: Generation, log: LogName) -> io::Result<Self> {
+        let segment = Segment::new(dir, number, 0);
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&segment.path)?;
+        let head = frame::file_head(frame::COLD_MAGIC, number);
+        file.write_all(&head)?;
+        Ok(Self {
+            log,
+            segment: Arc::new(segment),
+            dir: dir.to_owned(),
+            file,
+            synced: 0,
+            len: head.len() as u64,
+            blocks: Vec::new(),
+        })
+    }
+
+    /// Length of the file.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Number of its blocks.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Appends a block; it is on disk after [`Self::sync`].
+    pub(super) fn append(&mut self, head: BlockHead, record: &[u8]) -> io::Result<Cold> {
+        let cold = Cold {
+            segment: self.segment.clone(),
+            offset: self.len,
+            len: record.len() as u32,
+            bytes_hot: head.stretch.bytes_hot,
+        };
+        self.put(record)?;
+        self.blocks.push(Placed {
+            head,
+            cold: cold.clone(),
+        });
+        Ok(cold)
+    }
+
+    fn put(&mut self, record: &[u8]) -> io::Result<()> {
+        let mut framed = Vec::with_capacity(record.len() + frame::FRAME_HEAD_BYTES);
+        frame::put(&mut framed, self.segment.number, self.len, record);
+        self.write(&framed)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        self.segment.bytes.store(self.len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until all blocks are on disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.synced == self.len {
+            return Ok(());
+        }
+        self.file.sync_data()?;
+        if self.synced == 0 {
+            sync_dir(&self.dir)?;
+        }
+        self.synced = self.len;
+        Ok(())
+    }
+
+    /// Puts the index behind the blocks. Without it the file is as good, only slower to read.
+    pub(super) fn close(mut self) -> io::Result<()> {
+        self.sync()?;
+        self.put_index()?;
+        self.sync()
+    }
+
+    fn put_index(&mut self) -> io::Result<()> {
+        let at = self.len;
+        let index = encode_index(&self.log, &self.blocks);
+        if index.len() > RECORD_BYTES_MAX {
+            return Ok(());
+        }
+        self.put(&index)?;
+        self.write(&[&at.to_le_bytes()[..], END_MAGIC].concat())
+    }
+
+    /// A write or fsync failed: what is not known to be on disk goes, so that it takes no room.
+    pub(super) fn abandon(self) {
+        let cut = if self.synced == 0 {
+            fs::remove_file(&self.segment.path)
+        } else {
+            self.file.set_len(self.synced)
+        };
+        self.segment.bytes.store(self.synced, Ordering::Relaxed);
+        if let Err(error) = cut {
+            // A start finds those blocks beside the same entries in the journal.
+            tracing::debug!(%error, "blocks that nobody needs stay on disk");
+        }
+    }
+}
+
+/// What was found in a file.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) segment: Arc<Segment>,
+    pub(super) blocks: Vec<Placed>,
+    /// Stretches that are no blocks although blocks follow.
+    pub(super) damaged: Vec<String>,
+    /// Bytes of a write that a crash cut short.
+    pub(super) torn_bytes: u64,
+}
+
+/// The segments in a folder, oldest first.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<Generation>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        found.extend(entry?.file_name().to_str().and_then(parse_name));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn file_name(number: Generation) -> String {
+    format!("cold-{:016x}", number.0)
+}
+
+fn parse_name(name: &str) -> Option<Generation> {
+    let digits = name
+        .strip_prefix("cold-")
+        .filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok().map(Generation)
+}
+
+/// Reads what a file holds: its index, or, if it has none, all of it. With `mend` an unfinished
+/// end is cut off, and a file that has no index gets one.
+pub(super) fn contents(dir: &Path, number: Generation, mend: bool) -> io::Result<Contents> {
+    let path = dir.join(file_name(number));
+    let file = OpenOptions::new().read(true).append(mend).open(path)?;
+    let len = file.metadata()?.len();
+    let segment = Arc::new(Segment::new(dir, number, len));
+    if let Some(blocks) = read_index(&file, &segment)? {
+        return Ok(Contents {
+            segment,
+            blocks,
+            damaged: Vec::new(),
+            torn_bytes: 0,
+        });
+    }
+    let (found, end) = scan(&segment)?;
+    if let (true, Some(log)) = (mend, found.blocks.first().map(|b| b.head.log.clone())) {
+        file.set_len(end)?;
+        let writer = SegmentWriter {
+            log,
+            segment,
+            dir: dir.to_owned(),
+            file,
+            synced: len,
+            len: end,
+            blocks: found.blocks.clone(),
+        };
+        writer.close()?;
+    }
+    Ok(found)
+}
+
+/// Reads the file through; and where what is good of it ends.
+fn scan(segment: &Arc<Segment>) -> io::Result<(Contents, u64)> {
+    let mut reader = JournalReader::open(&segment.path, frame::COLD_MAGIC, segment.number)?;
+    let mut found = Contents {
+        segment: segment.clone(),
+        blocks: Vec::new(),
+        damaged: Vec::new(),
+        torn_bytes: 0,
+    };
+    let mut end = reader.len();
+    while let Some(next) = reader.next()? {
+        match next {
+            Found::Record(record) => {
+                let offset = reader.record_offset();
+                match BlockHead::of(&record) {
+                    Ok(head) => found
+                        .blocks
+                        .push(placed(segment, head, offset, record.len())),
+                    Err(_) if record.first() == Some(&KIND_INDEX) => {}
+                    Err(error) => found.damaged.push(format!("{offset}: {}", error.0)),
+                }
+            }
+            Found::Damaged { from, to } => {
+                let place = format!("bytes {from}..{to} fail their check");
+                found.damaged.push(place);
+            }
+            Found::Torn { from, to } => {
+                found.torn_bytes = to - from;
+                end = from;
+            }
+        }
+    }
+    Ok((found, end))
+}
+
+fn placed(segment: &Arc<Segment>, head: BlockHead, offset: u64, len: usize) -> Placed {
+    let cold = Cold {
+        segment: segment.clone(),
+        offset,
+        len: len as u32,
+        bytes_hot: head.stretch.bytes_hot,
+    };
+    Placed { head, cold }
+}
+
+/// The blocks that the index at the end of `file` names; none if there is no good one.
+fn read_index(file: &File, segment: &Arc<Segment>) -> io::Result<Option<Vec<Placed>>> {
+    let Some(end_at) = segment.bytes().checked_sub(END_BYTES) else {
+        return Ok(None);
+    };
+    let mut end = [0; END_BYTES as usize];
+    file.read_exact_at(&mut end, end_at)?;
+    let (at, magic) = end.split_at(8);
+    let mut offset = [0; 8];
+    offset.copy_from_slice(at);
+    let at = u64::from_le_bytes(offset);
+    let len = at
+        .checked_add(frame::FRAME_HEAD_BYTES as u64)
+        .and_then(|from| end_at.checked_sub(from))
+        .filter(|len| *len <= RECORD_BYTES_MAX as u64);
+    let Some(len) = len.filter(|_| magic == END_MAGIC) else {
+        return Ok(None);
+    };
+    let index = frame::read_at(file, segment.number, at, len as usize)?;
+    Ok(index.and_then(|index| decode_index(segment, &index, at).ok()))
+}
+
+fn encode_index(log: &LogName, blocks: &[Placed]) -> Vec<u8> {
+    let mut out = vec![KIND_INDEX];
+    log.put(&mut out);
+    put(&mut out, blocks.len() as u64);
+    for Placed { head, cold } in blocks {
+        put(&mut out, cold.offset);
+        put(&mut out, u64::from(cold.len));
+        head.stretch.put(&mut out);
+    }
+    out
+}
+
+/// Reads what [`encode_index`] wrote, of a file whose blocks end at `end`.
+pub(super) fn decode_index(
+    segment: &Arc<Segment>,
+    index: &[u8],
+    end: u64,
+) -> Result<Vec<Placed>, Malformed> {
+    let mut reader = Reader::new(index);
+    if reader.byte()? != KIND_INDEX {
+        return Err(Malformed("no index"));
+    }
+    let log = LogName::read(&mut reader)?;
+    let count = reader.bounded(index.len() / INDEX_ENTRY_BYTES_MIN)?;
+    let mut blocks = Vec::with_capacity(count);
+    for _ in 0..count {
+        let offset = reader.varint()?;
+        let len = reader.bounded(RECORD_BYTES_MAX)?;
+        let head = BlockHead {
+            log: log.clone(),
+            stretch: Stretch::read(&mut reader)?,
+        };
+        let to = offset.checked_add((frame::FRAME_HEAD_BYTES + len) as u64);
+        if to.is_none_or(|to| to > end) {
+            return Err(Malformed("a block outside the file"));
+        }
+        blocks.push(placed(segment, head, offset, len));
+    }
+    Ok(blocks)
+}

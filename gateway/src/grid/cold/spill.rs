@@ -1,0 +1,241 @@
+//! Moving the oldest entries in memory to the disk.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::super::blocks::Stretch;
+use super::super::state::{LogId, State};
+use super::super::{EntryId, Grid, LogName};
+use super::block::{BlockHead, encode, section};
+use super::{Cold, ColdStore};
+
+/// Memory of the entries in one block.
+const BLOCK_BYTES_MAX: usize = 900 << 10;
+/// Blocks that share an fsync.
+const BLOCKS_A_ROUND: usize = 16;
+/// How often the thread looks at what logs take.
+const EVERY: Duration = Duration::from_millis(50);
+/// How long a disk that failed is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Figures about what is on disk.
+#[derive(Clone, Debug, Default)]
+pub(in crate::grid) struct SpillFigures {
+    /// Files of cold blocks, in bytes.
+    pub(in crate::grid) bytes: u64,
+    /// Blocks written.
+    pub(in crate::grid) blocks: u64,
+    /// Attempts that the disk refused.
+    pub(in crate::grid) errors: u64,
+    /// The cap on disk is reached, or the disk refuses: entries stay in memory.
+    pub(in crate::grid) is_held_up: bool,
+}
+
+/// What only the thread that spills may touch.
+#[derive(Debug)]
+pub(in crate::grid) struct Spill {
+    store: ColdStore,
+    failed_at: Option<Instant>,
+    figures: SpillFigures,
+}
+
+impl Spill {
+    pub(in crate::grid) fn new(store: ColdStore) -> Self {
+        let figures = SpillFigures {
+            bytes: store.bytes(),
+            ..SpillFigures::default()
+        };
+        Self {
+            store,
+            failed_at: None,
+            figures,
+        }
+    }
+
+    /// Lets the disk fail, or work again at once.
+    #[cfg(test)]
+    pub(in crate::grid) fn break_disk(&mut self, broken: bool) {
+        self.store.broken = broken;
+        self.failed_at = None;
+    }
+}
+
+/// A block on its way to the disk.
+struct Moving {
+    log: LogId,
+    stretch: Stretch,
+}
+
+impl State {
+    /// The next block to go to the disk: of the log that has most in memory.
+    fn next_stretch(&self, after: &[Moving]) -> Option<Moving> {
+        let logs = self.logs.iter().enumerate();
+        let mut logs: Vec<_> = logs.filter(|(_, log)| log.spillable_bytes() > 0).collect();
+        logs.sort_by_key(|(_, log)| std::cmp::Reverse(log.spillable_bytes()));
+        logs.into_iter().find_map(|(place, log)| {
+            let id = LogId(place);
+            let moving = after.iter().rev().find(|moving| moving.log == id);
+            let after = moving.map_or(EntryId::MIN, |moving| moving.stretch.last);
+            let stretch = log.stretch(after, BLOCK_BYTES_MAX)?;
+            Some(Moving { log: id, stretch })
+        })
+    }
+
+    /// The name and the entries of a block.
+    fn copy_stretch(&self, moving: &Moving) -> (LogName, bytes::Bytes) {
+        let (log, stretch) = (self.log(moving.log), &moving.stretch);
+        let mut copy = section(&log.name, stretch.prev);
+        for (id, payload) in log.physical(stretch.first, stretch.last) {
+            copy.add(id, payload);
+        }
+        (log.name.clone(), copy.finish())
+    }
+}
+
+impl Grid {
+    /// Moves the oldest entries to the disk until logs take no more memory than they may; how many
+    /// blocks. Waits for the disk and compresses: not for tokio's threads.
+    pub fn spill(&self) -> u64 {
+        let mut spill = self.cold.lock();
+        let Some(spill) = spill.as_mut() else {
+            return 0;
+        };
+        let waits = spill.failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER);
+        let before = spill.figures.blocks;
+        if let (Some(config), false) = (self.config.cold, waits) {
+            let mut more = true;
+            while more && self.state.lock().log_bytes as u64 > config.memory_bytes_max {
+                spill.figures.is_held_up = spill.store.bytes() >= config.disk_bytes_max;
+                more =
+                    !spill.figures.is_held_up && self.spill_round(spill, config.memory_bytes_max);
+            }
+        }
+        spill.store.sweep();
+        spill.figures.bytes = spill.store.bytes();
+        *self.cold_figures.lock() = spill.figures.clone();
+        spill.figures.blocks - before
+    }
+
+    /// Moves some blocks; false if there are none, or the disk refuses.
+    fn spill_round(&self, spill: &mut Spill, memory_bytes_max: u64) -> bool {
+        let moving = self.pin_stretches(memory_bytes_max);
+        let written = self.write_stretches(&mut spill.store, &moving);
+        let mut state = self.state.lock();
+        match written {
+            Ok(colds) => {
+                for (Moving { log, stretch }, cold) in moving.iter().zip(colds) {
+                    state.rehouse_log(*log, |log| log.freeze(stretch, cold));
+                }
+                spill.figures.blocks += moving.len() as u64;
+                spill.failed_at = None;
+            }
+            Err(error) => {
+                if spill.failed_at.is_none() {
+                    tracing::error!(%error, "entries of logs stay in memory: the disk refuses them");
+                }
+                spill.figures.errors += 1;
+                spill.figures.is_held_up = true;
+                spill.failed_at = Some(Instant::now());
+            }
+        }
+        for Moving { log, .. } in &moving {
+            state.rehouse_log(*log, |log| log.pin(None));
+        }
+        !moving.is_empty() && spill.failed_at.is_none()
+    }
+
+    /// Picks blocks, and keeps them in memory until they have been written.
+    fn pin_stretches(&self, memory_bytes_max: u64) -> Vec<Moving> {
+        let (mut moving, mut bytes) = (Vec::<Moving>::new(), 0);
+        while moving.len() < BLOCKS_A_ROUND {
+            let mut state = self.state.lock();
+            if (state.log_bytes as u64).saturating_sub(bytes) <= memory_bytes_max {
+                break;
+            }
+            let Some(next) = state.next_stretch(&moving) else {
+                break;
+            };
+            bytes += u64::from(next.stretch.bytes_hot);
+            if !moving.iter().any(|known| known.log == next.log) {
+                state.rehouse_log(next.log, |log| log.pin(Some(next.stretch.first)));
+            }
+            moving.push(next);
+        }
+        moving
+    }
+
+    fn write_stretches(&self, store: &mut ColdStore, moving: &[Moving]) -> io::Result<Vec<Cold>> {
+        let mut colds = Vec::with_capacity(moving.len());
+        for next in moving {
+            let (log, section) = self.state.lock().copy_stretch(next);
+            let head = BlockHead {
+                log,
+                stretch: next.stretch,
+            };
+            let record = encode(&head, &section)?;
+            colds.push(store.append(head, &record)?);
+        }
+        store.sync()?;
+        Ok(colds)
+    }
+}
+
+/// The running thread. Dropping it without [`Spiller::stop`] leaves it running.
+#[derive(Debug)]
+pub struct Spiller {
+    stop: Arc<Stop>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Spiller {
+    /// Starts the thread.
+    pub fn spawn(grid: Arc<Grid>) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let own = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("grid-spill".to_owned())
+            .spawn(move || {
+                let mut asked = own.asked.lock();
+                while !*asked {
+                    drop(asked);
+                    grid.spill();
+                    asked = own.asked.lock();
+                    if !*asked {
+                        own.changed.wait_for(&mut asked, EVERY);
+                    }
+                }
+                drop(asked);
+                grid.close_cold();
+            })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread when what it is writing is on disk.
+    pub fn stop(self) {
+        *self.stop.asked.lock() = true;
+        self.stop.changed.notify_all();
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that moves entries of logs to the disk has panicked");
+        }
+    }
+}
+
+impl Grid {
+    pub(in crate::grid) fn close_cold(&self) {
+        let mut spill = self.cold.lock();
+        if let Some(Err(error)) = spill.as_mut().map(|spill| spill.store.close()) {
+            // The next start reads those files through.
+            tracing::debug!(%error, "files of cold blocks have no index");
+        }
+    }
+}
