@@ -130,3 +130,24 @@ fn a_flipped_bit_in_the_journal_heals_from_the_peer_by_itself() {
     east.start();
     assert!(!east.log_text()[log..].contains("put aside"));
 }
+
+#[test]
+fn who_waits_for_a_peer_that_hangs_is_told() {
+    let (east, west, _cable) = pair_of_sites();
+    linked(&east);
+    west.signal("STOP");
+    let verify = east.strait(&["verify", "west", "--wait", "1"]);
+    west.signal("CONT");
+    let said = String::from_utf8_lossy(&verify.stderr);
+    assert_eq!(verify.status.code(), Some(1));
+    assert!(said.contains("the link to west is down"), "{said}");
+    let unknown = east.strait(&["verify", "nosuch"]);
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(
+        said.contains("nosuch is no peer of this site; its peers: west"),
+        "{said}"
+    );
+    let (code, _) = strait_tests::get(east.http, "/verify/nosuch").unwrap();
+    assert_eq!(code, 404);
+    east.must(&["verify", "west"]);
+}

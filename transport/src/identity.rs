@@ -64,6 +64,10 @@ impl FromStr for PublicKey {
     }
 }
 
+/// What helps whose key is gone.
+const REMEDY: &str = "restore it from a backup; without one, make a new data directory and have \
+                      the peers pair with it anew";
+
 /// Why a gateway's key could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -81,9 +85,11 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// A file holds something else.
-    #[error("{path} holds no ed25519 key in PKCS#8: restore it from a backup, or remove it and \
-             pair this site anew", path = .0.display())]
+    #[error("{path} holds no ed25519 key in PKCS#8: {REMEDY}", path = .0.display())]
     Malformed(PathBuf),
+    /// There is no such file.
+    #[error("{path} is missing: {REMEDY}", path = .0.display())]
+    Absent(PathBuf),
 }
 
 /// A gateway's private key. Cheap to clone; its debug form shows the public half only.
@@ -108,7 +114,13 @@ impl Identity {
             path: path.to_owned(),
             source,
         };
-        if fs::metadata(path).map_err(io)?.len() > KEY_FILE_BYTES_MAX {
+        let metadata = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(IdentityError::Absent(path.to_owned()));
+            }
+            metadata => metadata.map_err(io)?,
+        };
+        if metadata.len() > KEY_FILE_BYTES_MAX {
             return Err(IdentityError::Malformed(path.to_owned()));
         }
         let pkcs8 = fs::read(path).map_err(io)?;

@@ -38,7 +38,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     }
     let mut after = String::new();
     loop {
-        let failing = || format!("strait ls {}", args.of);
+        let failing = || format!("ls {}", args.of);
         let page = gateway.list(&args.of, &after).with_context(failing)?;
         if print(&page.entries, args.json).is_err() {
             // Whoever read it has seen enough.

@@ -34,8 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ConfigErrors;
-use crate::datadir::Layout;
+use crate::config::{self, Config, ConfigErrors};
+use crate::datadir::{Layout, check_format};
 use logging::LogFormat;
 use output::{explain, is_broken_pipe};
 
@@ -91,6 +91,14 @@ impl Globals {
     /// Where things are in the data directory.
     pub(crate) fn layout(&self) -> Layout {
         Layout::at(&self.data)
+    }
+
+    /// The configuration in the data directory. A mistyped directory is told from one whose
+    /// file is missing.
+    fn config(&self) -> anyhow::Result<Config> {
+        let layout = self.layout();
+        check_format(&layout)?;
+        Ok(config::load(&layout.config())?)
     }
 }
 
@@ -185,7 +193,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{self, PairToken};
+    use crate::config::PairToken;
     use crate::datadir::read_identity;
 
     #[test]
@@ -240,6 +248,42 @@ mod tests {
         assert_eq!(config.peers[0].site.as_ref(), "west");
         assert_eq!(config.peers[0].key, key);
         assert_eq!(config.peers[0].addresses, ["w.example:1"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_to_do() {
+        let home = tempfile::tempdir().unwrap();
+        let (nowhere, east) = (&home.path().join("nowhere"), &home.path().join("east"));
+        let told = |data: &Path, words: &[&str]| explain(&strait(data, words).unwrap_err());
+        for words in [
+            &["status"][..],
+            &["verify", "west"],
+            &["snapshots"],
+            &["export"],
+        ] {
+            let told = told(nowhere, words);
+            assert!(
+                told.contains("there is no data directory"),
+                "{words:?}: {told}"
+            );
+        }
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let http = taken.local_addr().unwrap().to_string();
+        drop(taken);
+        strait(east, &["init", "--site", "east", "--http", &http]).unwrap();
+        for words in [
+            &["status"][..],
+            &["verify", "west"],
+            &["replay", "--from", "west"],
+        ] {
+            let told = told(east, words);
+            assert!(
+                told.contains("is `strait run` running?"),
+                "{words:?}: {told}"
+            );
+        }
+        let told = told(east, &["push", "/nosuch", "west:"]);
+        assert!(told.contains("1 of 1 not sent"), "{told}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::display::{Display, Meter};
 use super::far_look::{self, Looked, Place};
 use super::far_tree::{self, FarFile, FarTree};
 use super::local_file::{self, LocalFile};
+use super::output::explain;
 use super::transfer::{Brake, Options};
 use crate::bulk::control::Progress;
 use crate::bulk::control::client::{ClientError, Gateway, Sink};
@@ -81,7 +82,7 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
     let failed = args.options.for_each(&files, Some(length), |file| {
         let pulled = pull_far_file(gateway, file, &args.to, &display, &brake);
         if let Err(error) = &pulled {
-            display.say(&format!("strait pull: {}: {error:#}", file.from));
+            display.say(&format!("strait pull: {}: {}", file.from, explain(error)));
         }
         pulled.is_ok()
     });
@@ -96,7 +97,7 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
     let not_linked = args.options.for_each(&links, None, |(link, far)| {
         let linked = pull_link(link, far, &args.to);
         if let Err(error) = &linked {
-            display.say(&format!("strait pull: {}: {error:#}", link.from));
+            display.say(&format!("strait pull: {}: {}", link.from, explain(error)));
         }
         linked.is_ok()
     });

@@ -9,6 +9,7 @@ use super::Globals;
 use super::display::{Display, Meter};
 use super::far_look::{self, Looked};
 use super::local_tree::{self, Found, Item, Link};
+use super::output::explain;
 use super::transfer::{Brake, Braked, Options};
 use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
 use crate::bulk::location::Location;
@@ -61,10 +62,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     } = local_tree::expand(&args.files, &args.to);
     let display = Display::new(&args.options, items.len(), total_length(&items));
     for error in &errors {
-        display.say(&format!(
-            "strait push: {}",
-            printable(&format!("{error:#}"))
-        ));
+        display.say(&format!("strait push: {}", printable(&explain(error))));
     }
     for path in &skipped {
         let path = path.display().to_string();
@@ -88,7 +86,8 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
             let pushed = push.one(item, far, display.begin());
             if let Err(error) = &pushed {
                 let local = item.local.display().to_string();
-                display.say(&format!("strait push: {}: {error:#}", printable(&local)));
+                let told = explain(error);
+                display.say(&format!("strait push: {}: {told}", printable(&local)));
             }
             pushed.is_ok()
         });
@@ -97,7 +96,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         let linked = push.link(link, far);
         if let Err(error) = &linked {
             let local = link.local.display().to_string();
-            display.say(&format!("strait push: {}: {error:#}", printable(&local)));
+            display.say(&format!("strait push: {}: {error}", printable(&local)));
         }
         linked.is_ok()
     });

@@ -2,7 +2,6 @@
 
 use super::Globals;
 use super::output::say;
-use crate::config;
 use crate::grid::{SnapshotFile, SnapshotHead, list_snapshots};
 use crate::observe::{bytes, seconds};
 
@@ -18,10 +17,13 @@ pub(super) struct Args {
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let layout = globals.layout();
-    // A mistyped directory is told from one without snapshots.
-    config::load(&layout.config())?;
+    globals.config()?;
     let mut unusable = 0;
-    for snapshot in list_snapshots(&layout.snapshots())? {
+    let snapshots = list_snapshots(&layout.snapshots())?;
+    if snapshots.is_empty() && !args.json {
+        eprintln!("no snapshot yet: `strait run` takes them, see [snapshots] in strait.toml");
+    }
+    for snapshot in snapshots {
         let line = line(&snapshot, &args);
         unusable += usize::from(line.is_err() && !snapshot.unfinished);
         say(line.unwrap_or_else(|line| line))?;

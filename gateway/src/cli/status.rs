@@ -9,7 +9,6 @@ use anyhow::{Context, bail, ensure};
 
 use super::Globals;
 use super::output::{explain, say};
-use crate::config;
 use crate::observe::{Status, render};
 
 #[derive(Debug, clap::Args)]
@@ -64,9 +63,7 @@ fn show(json: &str, as_json: bool) -> anyhow::Result<()> {
 
 /// Where the gateway of this data directory answers.
 pub(super) fn http_of(globals: &Globals) -> anyhow::Result<SocketAddr> {
-    Ok(reachable(
-        config::load(&globals.layout().config())?.listen.http,
-    ))
+    Ok(reachable(globals.config()?.listen.http))
 }
 
 /// Who listens everywhere is asked on loopback.
@@ -93,7 +90,13 @@ pub(super) fn get(address: SocketAddr, path: &str, timeout: Duration) -> anyhow:
     stream.set_write_timeout(Some(TIMEOUT))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
+            "no answer within {} s: it hangs, or was paused",
+            timeout.as_secs()
+        ),
+        read => read?,
+    };
     body(&answer)
 }
 

@@ -40,8 +40,13 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// How long to wait for a link that is down.
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+
     pub(super) fn gateway(&self, globals: &Globals) -> Gateway {
-        Gateway::new(&globals.layout().socket(), Duration::from_secs(self.wait))
+        Gateway::new(&globals.layout().socket(), self.wait())
     }
 
     /// What holds the command back to `--bwlimit`, shared by all its files.

@@ -9,6 +9,7 @@ use super::Globals;
 use super::display::Display;
 use super::far_look::{self, Looked};
 use super::local_tree::{self, Found, Item, Link};
+use super::output::explain;
 use super::transfer::Options;
 use crate::bulk::control::client::ClientError;
 use crate::bulk::location::Location;
@@ -44,10 +45,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     quiet.quiet = true;
     let display = Display::new(&quiet, items.len(), None);
     for error in &errors {
-        display.say(&format!(
-            "strait verify: {}",
-            printable(&format!("{error:#}"))
-        ));
+        display.say(&format!("strait verify: {}", printable(&explain(error))));
     }
     let gateway = args.options.gateway(globals);
     let places = items.iter().map(Item::place);
@@ -67,7 +65,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let mut differing = 0;
     for (place, verdict) in items_there.chain(links_there) {
         if let Err(error) = verdict {
-            display.say(&format!("{place}: {error:#}"));
+            display.say(&format!("{place}: {}", explain(&error)));
             differing += 1;
         }
     }

@@ -1,20 +1,27 @@
 //! `strait verify SITE`: do both sites hold the same counters and logs? What does not agree is
 //! mended, and named.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use strait_transport::SiteName;
 
 use super::output::say;
 use super::transfer::Options;
 use super::{Globals, status};
+use crate::observe::{LinkPhase, Status};
 use crate::replicate::compare::Comparison;
 
 /// Both sites read their whole grid.
 const TIMEOUT: Duration = Duration::from_secs(3600);
+/// How often the link is looked at meanwhile.
+const EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn run(globals: &Globals, site: &str, options: &Options) -> anyhow::Result<()> {
-    let json = compare(globals, site)?;
+    let json = compare(globals, site, options.wait())?;
     if options.json {
         say(&json)?;
     }
@@ -30,13 +37,62 @@ pub(super) fn run(globals: &Globals, site: &str, options: &Options) -> anyhow::R
     Ok(())
 }
 
-/// The comparison with a site, as JSON.
-pub(super) fn compare(globals: &Globals, site: &str) -> anyhow::Result<String> {
+/// The comparison with a site, as JSON. The link may be down for as long as `wait`, before it
+/// begins and in the middle.
+pub(super) fn compare(globals: &Globals, site: &str, wait: Duration) -> anyhow::Result<String> {
     // It becomes part of a request line.
-    let site: strait_transport::SiteName = site.parse()?;
+    let site: SiteName = site.parse()?;
     let address = status::http_of(globals)?;
-    status::get(address, &format!("/verify/{site}"), TIMEOUT)
-        .with_context(|| format!("cannot compare with {site}"))
+    let mut link = Watched::new(address, &site, wait);
+    while !link.is_up()? {
+        sleep(EVERY);
+    }
+    let (sender, answer) = mpsc::channel();
+    let path = format!("/verify/{site}");
+    // Left alone where the link stays down: the process ends then.
+    thread::spawn(move || sender.send(status::get(address, &path, TIMEOUT)));
+    loop {
+        match answer.recv_timeout(EVERY) {
+            Err(RecvTimeoutError::Timeout) => link.is_up()?,
+            Err(RecvTimeoutError::Disconnected) => bail!("cannot compare with {site}"),
+            Ok(answer) => return answer.with_context(|| format!("cannot compare with {site}")),
+        };
+    }
+}
+
+/// A link that may be down for a while.
+struct Watched<'a> {
+    gateway: SocketAddr,
+    site: &'a SiteName,
+    wait: Duration,
+    seen_up: Instant,
+}
+
+impl<'a> Watched<'a> {
+    fn new(gateway: SocketAddr, site: &'a SiteName, wait: Duration) -> Self {
+        Self {
+            gateway,
+            site,
+            wait,
+            seen_up: Instant::now(),
+        }
+    }
+
+    /// Whether it is up now; an error when it has been down for too long, or there is none.
+    fn is_up(&mut self) -> anyhow::Result<bool> {
+        let status: Status = serde_json::from_str(&status::ask(self.gateway)?)?;
+        let link = status.link_to(self.site.as_ref())?;
+        if link.phase == LinkPhase::Replicating {
+            self.seen_up = Instant::now();
+            return Ok(true);
+        }
+        if self.seen_up.elapsed() >= self.wait {
+            let why = link.last_error.as_deref().unwrap_or("no answer");
+            let site = self.site;
+            bail!("the link to {site} is down ({why}); wait longer with --wait SECONDS");
+        }
+        Ok(false)
+    }
 }
 
 fn told(found: &Comparison) -> String {

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,7 +20,12 @@ impl Incarnation {
     }
 
     pub(super) fn load(path: &Path) -> Result<Self, DataDirError> {
-        let text = fs::read_to_string(path).map_err(DataDirError::io("read", path))?;
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DataDirError::Incarnation(path.to_owned()));
+            }
+            text => text.map_err(DataDirError::io("read", path))?,
+        };
         Self::parse(text.trim_end()).ok_or_else(|| DataDirError::Incarnation(path.to_owned()))
     }
 

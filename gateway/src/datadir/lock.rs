@@ -2,10 +2,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{DataDirError, Layout};
+
+/// A gateway that was killed a moment ago holds its lock until the kernel has taken its memory
+/// back.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The lock on a data directory. The kernel lets go of it when the process ends,
 /// however it ends.
@@ -26,15 +32,21 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(DataDirError::io("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(DataDirError::Locked {
-                    path: layout.root().to_owned(),
-                    pid: read_pid(&path),
-                });
+        let asked = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if asked.elapsed() < PATIENCE => {
+                    sleep(Duration::from_millis(20));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(DataDirError::Locked {
+                        path: layout.root().to_owned(),
+                        pid: read_pid(&path),
+                    });
+                }
+                Err(error) => return Err(DataDirError::io("lock", &path)(error.into())),
             }
-            Err(error) => return Err(DataDirError::io("lock", &path)(error.into())),
         }
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))

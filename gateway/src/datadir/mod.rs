@@ -69,9 +69,9 @@ pub enum DataDirError {
         /// The other process, where it left its number.
         pid: Option<u32>,
     },
-    /// The incarnation file holds something else.
-    #[error("{} holds no incarnation (16 hexadecimal digits); restore it from a backup, or remove \
-             the data directory and start this site anew", .0.display())]
+    /// The incarnation file is missing, or holds something else.
+    #[error("{} holds no incarnation (16 hexadecimal digits); restore it from a backup of this very \
+             directory, or remove the directory and start this site anew", .0.display())]
     Incarnation(PathBuf),
     /// The identity key.
     #[error(transparent)]
@@ -165,7 +165,8 @@ pub fn read_identity(layout: &Layout) -> Result<Identity, DataDirError> {
     Ok(Identity::load(&layout.identity())?)
 }
 
-fn check_format(layout: &Layout) -> Result<(), DataDirError> {
+/// Whether this release reads what is there.
+pub fn check_format(layout: &Layout) -> Result<(), DataDirError> {
     if !layout.root().is_dir() {
         return Err(DataDirError::Absent(layout.root().to_owned()));
     }
@@ -271,6 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_that_is_about_to_be_gone_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("east");
+        let dying = DataDir::create(&path, "").unwrap();
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| DataDir::open(&path));
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(dying);
+            next.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
     fn what_exists_is_never_made_anew_and_a_mount_point_is_accepted() {
         let dir = tempfile::tempdir().unwrap();
         drop(DataDir::create(dir.path(), "").unwrap());
@@ -287,6 +301,12 @@ mod tests {
         let layout = DataDir::create(&path, "").unwrap().layout().clone();
         fs::write(layout.incarnation(), "east").unwrap();
         assert!(matches!(open(), DataDirError::Incarnation(_)));
+        fs::remove_file(layout.incarnation()).unwrap();
+        assert!(matches!(open(), DataDirError::Incarnation(_)));
+        fs::write(layout.identity(), "no key").unwrap();
+        assert!(open().to_string().contains("restore it from a backup"));
+        fs::remove_file(layout.identity()).unwrap();
+        assert!(open().to_string().contains("restore it from a backup"));
         fs::write(layout.format(), "strait data directory, format 9\n").unwrap();
         assert!(matches!(open(), DataDirError::Format { .. }));
         fs::remove_file(layout.format()).unwrap();

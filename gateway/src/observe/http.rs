@@ -253,7 +253,15 @@ async fn serve_verify(
 ) -> Result<Response, Unavailable> {
     match source.gateway()?.compare(site).await {
         Ok(comparison) => json(&comparison),
-        Err(error) => Ok((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()),
+        Err(error) => {
+            let code = match error {
+                CompareError::NoSuchPeer(_) => StatusCode::NOT_FOUND,
+                CompareError::NotLinked(_) | CompareError::NoAnswer(_) | CompareError::Broken => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            };
+            Ok((code, format!("{error}\n")).into_response())
+        }
     }
 }
 

@@ -47,6 +47,29 @@ pub struct Status {
     pub forwards: ForwardsReport,
 }
 
+/// There is no such link.
+#[derive(Debug, thiserror::Error)]
+#[error("{site} is no peer of this site; its peers: {peers}")]
+pub struct NoSuchPeer {
+    site: String,
+    peers: String,
+}
+
+impl Status {
+    /// The link to a peer.
+    pub fn link_to(&self, site: &str) -> Result<&LinkReport, NoSuchPeer> {
+        let peers = || self.links.iter().map(|link| link.peer.as_str());
+        let link = self.links.iter().find(|link| link.peer == site);
+        link.ok_or_else(|| NoSuchPeer {
+            site: site.to_owned(),
+            peers: match self.links.is_empty() {
+                true => "none".to_owned(),
+                false => peers().collect::<Vec<_>>().join(", "),
+            },
+        })
+    }
+}
+
 /// The gateway itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GatewayReport {

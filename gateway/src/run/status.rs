@@ -5,6 +5,8 @@ use std::time::{Instant, SystemTime};
 use futures_util::future::BoxFuture;
 use strait_transport::Refusal;
 
+use strait_transport::Phase;
+
 use super::parts::{Link, Parts};
 use crate::observe::{
     CompareReport, GatewayReport, HistoryReport, LinkReport, RefusalReport, Status, StatusSource,
@@ -50,11 +52,13 @@ impl StatusSource for Parts {
     fn compare(&self, peer: String) -> BoxFuture<'static, Result<Comparison, CompareError>> {
         let mut links = self.peers.present();
         let link = links.find(|link| link.handle.site().as_ref() == peer);
-        let comparer = link.map(|link| link.comparer.clone());
+        // A session that may yet be resumed takes demands, and answers them when it is.
+        let linked = link.map(|link| (link.comparer.clone(), link.handle.status().phase));
         Box::pin(async move {
-            match comparer {
-                Some(comparer) => comparer.compare(&peer).await,
-                None => Err(CompareError::NotLinked(peer)),
+            match linked {
+                Some((comparer, Phase::Up)) => comparer.compare(&peer).await,
+                Some(_) => Err(CompareError::NotLinked(peer)),
+                None => Err(CompareError::NoSuchPeer(peer)),
             }
         })
     }

@@ -6,10 +6,7 @@ mod format;
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
 
-use anyhow::Context;
-
 use super::Globals;
-use crate::config;
 use crate::grid::{Image, list_snapshots, values_of};
 use crate::resp::glob;
 use format::{Format, Output};
@@ -87,7 +84,7 @@ fn writer() -> BufWriter<io::StdoutLock<'static>> {
 /// What the journal holds.
 pub(super) fn live(globals: &Globals) -> anyhow::Result<Image> {
     let layout = globals.layout();
-    let site = config::load(&layout.config())?.site;
+    let site = globals.config()?.site;
     let (image, recovery) = Image::of_journal(&layout.grid(), &site)?;
     for damage in &recovery.quarantined {
         eprintln!("left out what is damaged: {damage}");
@@ -98,7 +95,7 @@ pub(super) fn live(globals: &Globals) -> anyhow::Result<Image> {
 /// The last good snapshot that was begun by `at`.
 pub(super) fn snapshot(globals: &Globals, at: u64) -> anyhow::Result<Image> {
     let layout = globals.layout();
-    let site = config::load(&layout.config())?.site;
+    let site = globals.config()?.site;
     let snapshots = list_snapshots(&layout.snapshots())?;
     let before = snapshots
         .iter()
@@ -119,7 +116,8 @@ pub(super) fn snapshot(globals: &Globals, at: u64) -> anyhow::Result<Image> {
     let when = super::time::rfc3339(at);
     match damaged {
         Some(_) => anyhow::bail!("every snapshot from before {when} is damaged"),
-        None => Err(anyhow::anyhow!("there is no snapshot from before {when}"))
-            .context("`strait snapshots` lists what is there"),
+        None => anyhow::bail!(
+            "there is no snapshot from before {when}: `strait snapshots` lists what is there"
+        ),
     }
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 
 use super::super::output::say;
 use super::{Globals, export, status};
-use crate::config;
 use crate::grid::Image;
 use crate::resp::blocking::Client;
 
@@ -56,7 +55,7 @@ pub(super) fn replay(globals: &Globals, at_ms: u64, yes: bool) -> anyhow::Result
 }
 
 fn connect(globals: &Globals) -> anyhow::Result<Client> {
-    let config = config::load(&globals.layout().config())?;
+    let config = globals.config()?;
     let mut client = Client::connect(status::reachable(config.listen.grid))?;
     if let Some(password) = &config.grid.password {
         client

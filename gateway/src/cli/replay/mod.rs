@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::output::say;
 use super::{Globals, export, status, verify_grid};
@@ -52,9 +52,10 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
 fn replay(globals: &Globals, args: &Args, from: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
     let address = status::http_of(globals)?;
+    let wait = Duration::from_secs(args.wait);
     wait_for_all(address, args, from)?;
     for _ in 0..COMPARISONS {
-        let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, from)?)?;
+        let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, from, wait)?)?;
         if found.is_clean() {
             let status = ask(address)?;
             return say(format!(
@@ -83,8 +84,7 @@ fn wait_for_all(address: SocketAddr, args: &Args, from: &str) -> anyhow::Result<
     let mut heard = Instant::now();
     loop {
         let status = ask(address)?;
-        let link = status.links.iter().find(|link| link.peer == from);
-        let link = link.with_context(|| format!("{from} is no peer of this site"))?;
+        let link = status.link_to(from)?;
         if link.phase == LinkPhase::Replicating {
             heard = Instant::now();
         }

@@ -65,6 +65,8 @@ impl Comparison {
 /// Why there is no comparison.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompareError {
+    #[error("{0} is no peer of this site")]
+    NoSuchPeer(String),
     #[error("the link to {0} is not up")]
     NotLinked(String),
     #[error("{0} does not answer: it may be of another release")]
