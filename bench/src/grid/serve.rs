@@ -21,6 +21,7 @@ pub(super) fn config(dir: &Path) -> Result<GridConfig> {
         incarnation: 1,
         flush_interval: Duration::from_millis(50),
         memory_bytes_max: 16 << 30,
+        loss_window: Duration::from_secs(1),
         keep_trimmed_for_peers: false,
         cold: None,
     })

@@ -124,11 +124,14 @@ fn read_listen(
 fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSettings {
     let default = GridSettings::default();
     let flush_ms = section.get(report, "flush_ms", values::integer(1..=10_000));
+    let loss_window_ms = section.get(report, "loss_window_ms", values::integer(100..=60_000));
     let compare_min = section.get(report, "compare_min", values::integer(0..=10_080));
     let clients_max = section.get(report, "clients_max", values::integer(1..=100_000));
     let block_s = section.get(report, "block_s", values::integer(1..=3600));
     let grid = GridSettings {
         flush: flush_ms.map_or(default.flush, |ms| Duration::from_millis(ms.value)),
+        loss_window: loss_window_ms
+            .map_or(default.loss_window, |ms| Duration::from_millis(ms.value)),
         memory_bytes_max: section.get_or(
             report,
             "memory_bytes_max",

@@ -73,6 +73,9 @@ pub struct ListenSettings {
 pub struct GridSettings {
     /// Time between two flushes: 1 ms to 10 s.
     pub flush: Duration,
+    /// The longest that a write may be confirmed from memory and not on disk, however slow that is:
+    /// 100 ms to 1 min.
+    pub loss_window: Duration,
     /// Most memory for counters and logs; writes beyond it are refused.
     pub memory_bytes_max: u64,
     /// What clients must send with AUTH or HELLO, if anything.
@@ -238,6 +241,7 @@ impl Default for GridSettings {
     fn default() -> Self {
         Self {
             flush: Duration::from_millis(50),
+            loss_window: Duration::from_secs(1),
             memory_bytes_max: 1 << 30,
             password: None,
             clients_max: 1000,

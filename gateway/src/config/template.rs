@@ -54,6 +54,10 @@ impl Template {
             .replace("{advertise}", &list(&self.advertise))
             .replace("{flush_ms}", &grid.flush.as_millis().to_string())
             .replace(
+                "{loss_window_ms}",
+                &grid.loss_window.as_millis().to_string(),
+            )
+            .replace(
                 "{grid_memory}",
                 &ByteSize(grid.memory_bytes_max).to_string(),
             )
@@ -111,6 +115,8 @@ advertise = {advertise}
 # Time between two flushes to disk and to the peers, in ms. A crash loses at most this
 # much, and the time of one fsync, of what was confirmed from memory.
 flush_ms = {flush_ms}
+# However slow the disk is: writes in memory wait for it while it is further behind than this, in ms.
+loss_window_ms = {loss_window_ms}
 # Memory for counters and logs; writes beyond it are refused with an error.
 memory_bytes_max = "{grid_memory}"
 # Connections of Redis clients at a time.

@@ -103,6 +103,7 @@ impl State {
         if !counter.has(flag::DIRTY) {
             counter.set(flag::DIRTY, true);
             self.dirty.push(at);
+            self.unwritten.note_change();
         }
     }
 

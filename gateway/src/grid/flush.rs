@@ -31,6 +31,8 @@ pub(super) struct Writer {
     /// Length of the journal after the last rewrite.
     rewritten_bytes: u64,
     failed_at: Option<Instant>,
+    /// The last flush came too late.
+    was_late: bool,
     figures: FlushFigures,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Progress {
 pub(super) struct FlushFigures {
     pub(super) flushes: u64,
     pub(super) errors: u64,
+    /// Those that came later than [`GridConfig::loss_window`](super::GridConfig::loss_window) allows.
+    pub(super) late: u64,
     pub(super) last: Duration,
     pub(super) rewrites: u64,
     pub(super) journal_bytes: u64,
@@ -119,6 +123,7 @@ impl Writer {
             damaged,
             rewritten_bytes: 0,
             failed_at: None,
+            was_late: false,
             figures,
         }
     }
@@ -130,6 +135,12 @@ impl Writer {
             journal.broken = broken;
         }
         self.failed_at = None;
+    }
+
+    /// Whoever holds it holds up all writing to the disk.
+    #[cfg(test)]
+    pub(super) fn disk_gate(&self) -> Option<std::sync::Arc<Mutex<()>>> {
+        self.journal.as_ref().map(|journal| journal.gate.clone())
     }
 
     fn failed(&self) -> bool {
@@ -184,6 +195,13 @@ impl Writer {
 }
 
 impl Grid {
+    /// Whoever holds it holds up all writing to the disk.
+    #[cfg(test)]
+    pub(crate) fn disk_gate(&self) -> std::sync::Arc<Mutex<()>> {
+        let gate = self.writer.lock().disk_gate();
+        gate.expect("a grid with a journal")
+    }
+
     /// Rewrites the journal as if it had grown long.
     #[cfg(test)]
     pub(super) fn begin_rewrite_now(&self) {
@@ -224,6 +242,7 @@ impl Grid {
             writer.figures.flushes += 1;
             writer.figures.last = begun.elapsed();
         }
+        self.note_lateness(writer);
         let epoch = self.publish(sealed);
         // What the scan left out because it was not durable is in this flush.
         if scanned_before {
@@ -235,6 +254,22 @@ impl Grid {
             tracing::warn!(%error, "cannot begin a new file of the grid's journal");
         }
         Ok(epoch)
+    }
+
+    /// What is about to be published is on disk: was that too late?
+    fn note_lateness(&self, writer: &mut Writer) {
+        let (late, age) = {
+            let unwritten = &self.state.lock().unwritten;
+            (unwritten.is_late(), unwritten.age())
+        };
+        if late && !writer.was_late {
+            tracing::warn!(
+                oldest_s = age.as_secs_f64(),
+                "the disk is behind: writes in memory wait for it"
+            );
+        }
+        writer.was_late = late;
+        writer.figures.late += u64::from(late);
     }
 
     fn publish(&self, sealed: Sealed) -> Epoch {

@@ -45,6 +45,7 @@ mod slots;
 mod snapshot;
 mod state;
 mod stats;
+mod unwritten;
 mod varint;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ pub(crate) use log::{Keep, Log, Trim};
 pub(crate) use logs::NewId;
 pub(crate) use record::{pack_values, values_of};
 pub(crate) use state::{Kind, LogId, OpError, State};
+use unwritten::Unwritten;
 
 /// No record is longer: it fits a batch together with a small header.
 pub const RECORD_BYTES_MAX: usize = (1 << 20) - 4096;
@@ -97,8 +99,10 @@ pub struct GridConfig {
     pub site: SiteName,
     /// Our data directory's incarnation.
     pub incarnation: u64,
-    /// How long a write in memory waits for the disk at most, the fsync itself apart.
+    /// Time between two flushes.
     pub flush_interval: Duration,
+    /// While the disk is further behind than this, writes in memory wait for it.
+    pub loss_window: Duration,
     /// Writes are refused above this many bytes.
     pub memory_bytes_max: u64,
     /// Keep entries that were trimmed until [`Grid::set_log_floor`] releases them.
@@ -161,6 +165,7 @@ impl Grid {
         };
         let memory_bytes_max = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
         let mut state = State::new(own, memory_bytes_max, config.keep_trimmed_for_peers);
+        state.unwritten = Unwritten::new(config.loss_window);
         let (journal, store, recovery) = match &config.dir {
             Some(dir) => {
                 let (journal, store, recovery) = recovery::recover(dir, &mut state)?;

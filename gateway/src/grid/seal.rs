@@ -119,6 +119,7 @@ impl State {
             logs.push((id, log.position(), log.name.site == own_site));
         }
         self.queue_bytes = 0;
+        self.unwritten.take();
         let changes = Changes {
             counters: std::mem::take(&mut self.dirty),
             hlc: self.clock.tick(now_ms()),
@@ -187,6 +188,7 @@ impl State {
         watermarks: HashMap<OriginId, Epoch>,
     ) {
         self.durable_watermarks = watermarks;
+        self.unwritten.settle();
         for (id, position) in positions {
             self.rehouse_log(id, |log| {
                 log.sealed = log.sealed.max_of(&position);
@@ -216,6 +218,7 @@ impl State {
     /// Nothing is dirty: what replaying touched came from the disk.
     pub(super) fn settle_replayed(&mut self) {
         let whole = self.whole();
+        self.unwritten.take();
         self.settle_whole(whole);
         for id in std::mem::take(&mut self.dirty_logs) {
             self.logs[id.0].dirty = false;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
@@ -11,6 +12,7 @@ use super::counter::{OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
+use super::unwritten::Unwritten;
 use super::{EntryId, Epoch, FlushNumber, Flushed, LogName, LogPosition, Origin, Relayed, Ticket};
 
 /// Place of a log in [`State::logs`].
@@ -85,6 +87,7 @@ pub(crate) struct State {
     /// Logs by the place of the name under which clients see them here.
     pub(super) logs_by_name: HashMap<u32, LogId>,
     pub(super) dirty: Vec<CounterRef>,
+    pub(super) unwritten: Unwritten,
     /// Keys that expire, the next one first: when, and the key's place.
     pub(super) deadlines: BTreeSet<(u64, u32)>,
     /// The wall clock when the lock was last taken for clients.
@@ -130,6 +133,7 @@ impl State {
             log_ids: HashMap::new(),
             logs_by_name: HashMap::new(),
             dirty: Vec::new(),
+            unwritten: Unwritten::new(Duration::MAX),
             deadlines: BTreeSet::new(),
             now_ms: 0,
             dirty_logs: Vec::new(),
@@ -164,6 +168,16 @@ impl State {
     /// Stands for the flush that will hold what was written just now.
     pub(crate) fn ticket(&self) -> Ticket {
         self.ticket
+    }
+
+    /// Writes by clients since the start.
+    pub(crate) fn writes(&self) -> u64 {
+        self.tally.writes
+    }
+
+    /// Whether the disk is so far behind that what is written now must wait for it.
+    pub(crate) fn is_disk_late(&self) -> bool {
+        self.unwritten.is_late()
     }
 
     /// Cap on [`State::bytes`].
@@ -300,6 +314,7 @@ impl State {
         if !log.dirty {
             log.dirty = true;
             self.dirty_logs.push(id);
+            self.unwritten.note_change();
         }
     }
 

@@ -28,6 +28,10 @@ pub struct GridStats {
     pub flushes_total: u64,
     /// Flushes that failed.
     pub flush_errors_total: u64,
+    /// Age of the oldest change that is not on disk; 0 if all is.
+    pub unwritten_seconds: f64,
+    /// Flushes that reached the disk later than the window of loss allows: writes waited for them.
+    pub late_flushes_total: u64,
     /// How long the last flush took, fsync included.
     pub flush_seconds_last: f64,
     /// Bytes of the journal's files now.
@@ -92,6 +96,8 @@ impl Grid {
             epoch: state.durable_epoch.0,
             flushes_total: figures.flushes,
             flush_errors_total: figures.errors,
+            unwritten_seconds: state.unwritten.age().as_secs_f64(),
+            late_flushes_total: figures.late,
             flush_seconds_last: figures.last.as_secs_f64(),
             journal_bytes: figures.journal_bytes,
             journal_written_bytes_total: figures.journal_written,

@@ -118,6 +118,7 @@ impl Connection {
         let now_ms = now_ms();
         let mut state = self.shared.grid.lock();
         state.expire_some(now_ms);
+        let written = state.writes();
         let mut looked_ahead = 0;
         let round = loop {
             let rest = &self.buffer[done..];
@@ -158,6 +159,10 @@ impl Connection {
             }
         };
         let ticket = state.ticket();
+        if state.writes() != written && state.is_disk_late() {
+            // So what is confirmed from memory and may yet be lost is never more than the window.
+            self.session.promised = self.session.promised.max(Durability::Disk);
+        }
         drop(state);
         self.shared.clients.count_commands(commands);
         self.buffer.drain(..done);

@@ -5,7 +5,8 @@ use super::glob;
 /// How safe a write is before its reply is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// In memory: lost with the machine for up to a flush interval and one fsync.
+    /// In memory: lost with the machine for up to a flush interval and one fsync. While the disk is
+    /// further behind than the window of loss, as `Disk`.
     #[default]
     Memory,
     /// Fsynced here, together with what other clients write meanwhile.

@@ -85,6 +85,7 @@ fn grid_config(dir: &DataDir, config: &Config) -> GridConfig {
         site: config.site.clone(),
         incarnation: dir.incarnation().0,
         flush_interval: config.grid.flush,
+        loss_window: config.grid.loss_window,
         memory_bytes_max: config.grid.memory_bytes_max,
         keep_trimmed_for_peers: !config.peers.is_empty(),
         cold: (config.grid.on_full == OnFull::Spill).then(|| ColdConfig {

@@ -48,6 +48,9 @@ pub(in crate::grid) struct Journal {
     /// Tests let the disk fail.
     #[cfg(test)]
     pub(in crate::grid) broken: bool,
+    /// Or be slow.
+    #[cfg(test)]
+    pub(in crate::grid) gate: std::sync::Arc<parking_lot::Mutex<()>>,
 }
 
 impl Journal {
@@ -68,6 +71,8 @@ impl Journal {
             written_total: 0,
             #[cfg(test)]
             broken: false,
+            #[cfg(test)]
+            gate: std::sync::Arc::default(),
         })
     }
 
@@ -97,6 +102,8 @@ impl Journal {
     }
 
     fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        drop(self.gate.lock());
         #[cfg(test)]
         if self.broken {
             // Half of it reaches the disk, as when space runs out.

@@ -27,6 +27,7 @@ fn config(site: &str, dir: Option<PathBuf>) -> GridConfig {
         incarnation: 1,
         flush_interval: Duration::from_millis(5),
         memory_bytes_max: 1 << 30,
+        loss_window: Duration::from_secs(1),
         keep_trimmed_for_peers: false,
         cold: None,
     }

@@ -78,6 +78,7 @@ fn grid_config(dir: Option<std::path::PathBuf>) -> GridConfig {
         incarnation: 1,
         flush_interval: Duration::from_millis(5),
         memory_bytes_max: 1 << 30,
+        loss_window: Duration::from_secs(1),
         keep_trimmed_for_peers: false,
         cold: None,
     }
@@ -377,11 +378,7 @@ async fn durable_writes_are_on_disk_when_the_reply_is_there() {
             "+OK\r\n+QUEUED\r\n*1\r\n:3\r\n",
         )
         .await;
-    let copy = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(dir.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
-    }
+    let copy = crash_copy(dir.path());
     client
         .expect("WAITAOF 1 0 0\r\n", "*2\r\n:1\r\n:0\r\n")
         .await;
@@ -398,6 +395,57 @@ async fn durable_writes_are_on_disk_when_the_reply_is_there() {
     // The copy was taken right after the reply.
     let (grid, _) = Grid::open(grid_config(Some(copy.path().to_owned()))).unwrap();
     assert_eq!(grid.lock().get(b"a"), Ok(Some(3)));
+}
+
+/// What a crash now would leave of the journal in `dir`.
+fn crash_copy(dir: &std::path::Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_behind_writes_in_memory_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let window = Duration::from_millis(300);
+    let grid = GridConfig {
+        loss_window: window,
+        ..grid_config(Some(dir.path().to_owned()))
+    };
+    let site = Site::with_config(grid, resp_config()).await;
+    let mut client = site.client().await;
+    let gate = site.grid.disk_gate();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (held, is_held) = oneshot::channel();
+    let disk = std::thread::spawn(move || {
+        let _held = gate.lock();
+        held.send(()).unwrap();
+        released.recv().unwrap_err();
+    });
+    is_held.await.unwrap();
+    let flusher = Flusher::spawn(site.grid.clone()).unwrap();
+    // Nothing is older than this one: it need not wait.
+    client.expect("INCR a\r\n", ":1\r\n").await;
+    while site.grid.stats().unwritten_seconds <= window.as_secs_f64() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    client.expect("GET a\r\n", "$1\r\n1\r\n").await;
+    client.0.write_all(b"INCR a\r\n").await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(100), client.0.read_u8()).await;
+    assert!(early.is_err(), "confirmed while the disk was behind");
+    drop(release);
+    client.expect("", ":2\r\n").await;
+    let (grid, _) = Grid::open(grid_config(Some(crash_copy(dir.path()).path().into()))).unwrap();
+    assert_eq!(grid.lock().get(b"a"), Ok(Some(2)));
+    assert!(site.grid.stats().late_flushes_total > 0);
+    site.stop().await;
+    tokio::task::spawn_blocking(move || flusher.stop())
+        .await
+        .unwrap();
+    disk.join().unwrap();
 }
 
 /// A site without room, where writes wait for it.

@@ -77,6 +77,16 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         some(s.grid.flush_errors_total)
     }),
     gauge(
+        "strait_grid_unwritten_seconds",
+        "Age of the oldest change that is not on disk",
+        |s| some(s.grid.unwritten_seconds),
+    ),
+    counter(
+        "strait_grid_late_flushes",
+        "Flushes that reached the disk later than grid.loss_window_ms allows: writes waited for them",
+        |s| some(s.grid.late_flushes_total),
+    ),
+    gauge(
         "strait_grid_flush_last_seconds",
         "Time of the last flush with its fsync",
         |s| some(s.grid.flush_seconds_last),
