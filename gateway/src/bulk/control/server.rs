@@ -82,16 +82,24 @@ fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&unready)?;
     set_mode(&unready, 0o600)?;
     if let Some(group) = group {
-        chown(&unready, None, Some(group))?;
+        give(&unready, group)?;
         set_mode(&unready, 0o660)?;
         // To come through to the socket; what else is there stays its owner's.
         if let Some(folder) = path.parent() {
-            chown(folder, None, Some(group))?;
+            give(folder, group)?;
             set_mode(folder, 0o710)?;
         }
     }
     std::fs::rename(&unready, path)?;
     Ok(listener)
+}
+
+fn give(path: &Path, group: u32) -> io::Result<()> {
+    chown(path, None, Some(group)).map_err(|error| {
+        let path = path.display();
+        let text = format!("{path} cannot be given to bulk.group: is our user in it? {error}");
+        io::Error::new(error.kind(), text)
+    })
 }
 
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {

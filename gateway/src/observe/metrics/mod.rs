@@ -269,17 +269,42 @@ mod tests {
         assert!(families.len() > 50);
     }
 
+    /// As Prometheus knows them.
+    fn names() -> HashSet<String> {
+        let text = text();
+        let types = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let name = |(name, kind): (&str, &str)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        };
+        types.map(name).collect()
+    }
+
     #[test]
     fn every_metric_is_in_the_operators_handbook() {
         let handbook = include_str!("../../../../docs/OPERATING.md");
-        for line in text().lines() {
-            if let Some(rest) = line.strip_prefix("# TYPE ") {
-                let name = match rest.split_once(' ').unwrap() {
-                    (name, "counter") => format!("{name}_total"),
-                    (name, "info") => format!("{name}_info"),
-                    (name, _) => name.to_owned(),
-                };
-                assert!(handbook.contains(&format!("`{name}`")), "{name}");
+        for name in names() {
+            assert!(handbook.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
+        let names = names();
+        for file in [
+            include_str!("../../../../docs/deploy/alerts.yml"),
+            include_str!("../../../../docs/deploy/dashboard.json"),
+        ] {
+            let words = file.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let asked: HashSet<_> = words
+                .filter(|word| word.starts_with("strait_") || word.starts_with("process_"))
+                .collect();
+            assert!(asked.len() > 10);
+            for name in asked {
+                assert!(names.contains(name), "{name}");
             }
         }
     }
