@@ -4,11 +4,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use redis::Commands;
-use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
+use strait_tests::{Site, SmallDisk, eventually, eventually_equal_digests, pair_of_sites};
 
 fn text(output: std::process::Output) -> String {
     String::from_utf8(output.stdout).unwrap()
@@ -193,30 +192,6 @@ fn counters_of_an_earlier_time_come_from_a_snapshot() {
     });
 }
 
-/// A disk with hardly any room, over a folder. Unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None`, and it says so, without root.
-    fn over(folder: PathBuf) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]);
-        let mounted = mount.arg(&folder).output().unwrap();
-        if !mounted.status.success() {
-            eprintln!("SKIPPED: a small disk needs root: {mounted:?}");
-            return None;
-        }
-        Some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // A gateway may still look at it.
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
-
 #[test]
 fn a_full_disk_costs_a_snapshot_and_nothing_else() {
     let mut east = Site::new("east");
@@ -232,7 +207,7 @@ fn a_full_disk_costs_a_snapshot_and_nothing_else() {
     let snapshots = east.data().join("snapshots");
     fs::remove_dir_all(&snapshots).unwrap();
     fs::create_dir(&snapshots).unwrap();
-    let Some(_disk) = SmallDisk::over(snapshots.clone()) else {
+    let Some(_disk) = SmallDisk::over(&snapshots, "64k") else {
         return;
     };
     // One is due at the start.

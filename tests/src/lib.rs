@@ -6,6 +6,7 @@ mod journal;
 mod lab;
 pub mod postgres;
 mod site;
+mod small_disk;
 mod wait;
 
 pub use http::get;
@@ -13,6 +14,7 @@ pub use journal::{Edit, edit_journal, newest_journal};
 pub use lab::{Lab, Side};
 use site::binary;
 pub use site::{Exit, Site, signal};
+pub use small_disk::SmallDisk;
 pub use strait::demo::wan::{Wan, WanConfig};
 pub use strait_ports::free_port;
 pub use wait::{eventually, eventually_all_equal, eventually_equal_digests};

@@ -18,6 +18,11 @@ use crate::replicate::{Kind, ProgressFigures};
 impl StatusSource for Parts {
     fn status(&self) -> Status {
         let grid = self.grid.stats();
+        // What the disk refuses reaches no peer either.
+        let stuck_s = match grid.journal_failed {
+            true => grid.unwritten_seconds,
+            false => 0.0,
+        };
         Status {
             full_in_s: self
                 .retention
@@ -30,7 +35,7 @@ impl StatusSource for Parts {
             links: self
                 .peers
                 .present()
-                .map(|link| self.link_report(link))
+                .map(|link| self.link_report(link, stuck_s))
                 .collect(),
             clients: self.clients.figures(),
             refusals: Refusal::ALL
@@ -84,12 +89,12 @@ impl Parts {
         failed.then_some(reason).into_iter().collect()
     }
 
-    fn link_report(&self, link: &Link) -> LinkReport {
+    fn link_report(&self, link: &Link, stuck_s: f64) -> LinkReport {
         let status = link.handle.status();
         let now = SystemTime::now();
         let mut report = LinkReport::new(link.handle.site(), link.handle.key(), &status, now);
         let figures = link.progress.figures();
-        let streams = Kind::ALL.map(|kind| self.stream_report(kind, &figures));
+        let streams = Kind::ALL.map(|kind| self.stream_report(kind, &figures, stuck_s));
         report.streams = streams.into();
         report.heard_all = figures.heard_all;
         let (rounds, failed, last) = link.comparer.figures();
@@ -108,11 +113,11 @@ impl Parts {
         }
     }
 
-    fn stream_report(&self, kind: Kind, figures: &ProgressFigures) -> StreamReport {
+    fn stream_report(&self, kind: Kind, figures: &ProgressFigures, stuck_s: f64) -> StreamReport {
         let lag = self.peers.clock.lag(figures.acked, kind, Instant::now());
         StreamReport {
             stream: kind.name().to_owned(),
-            lag_s: lag.age.as_secs_f64(),
+            lag_s: lag.age.as_secs_f64().max(stuck_s),
             lag_records: lag.records,
             lag_bytes: lag.bytes,
             catching_up: figures.catching_up,

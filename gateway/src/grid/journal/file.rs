@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -82,9 +83,20 @@ impl Journal {
         if self.poisoned {
             return Err(io::Error::other("an earlier write failed"));
         }
-        let written = self.append(records).and_then(|()| self.file.sync_data());
+        let written = self
+            .append(records)
+            .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.check_name());
         self.poisoned = written.is_err();
         written
+    }
+
+    /// What is written to a file without a name is lost with the process.
+    fn check_name(&self) -> io::Result<()> {
+        match self.file.metadata()?.nlink() {
+            0 => Err(io::Error::other("the journal's file was removed")),
+            _ => Ok(()),
+        }
     }
 
     /// Appends records without waiting for the disk; the next [`Journal::write`] does.

@@ -154,6 +154,29 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
     assert_eq!(grid.lock().get(b"hits"), Ok(Some(8)));
 }
 
+#[test]
+fn a_journal_that_somebody_removes_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("east", Some(dir.path().to_owned()));
+    let (grid, _) = Grid::open(config.clone()).unwrap();
+    grid.lock().add(b"before", 1).unwrap();
+    grid.flush().unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    grid.lock().add(b"after", 1).unwrap();
+    let error = grid.flush().unwrap_err().to_string();
+    assert!(error.contains("was removed"), "{error}");
+    // The next attempt need not be waited for.
+    grid.writer.lock().break_disk(false);
+    grid.flush().unwrap();
+    let digest = grid.digest();
+    drop(grid);
+    let (grid, _) = Grid::open(config).unwrap();
+    assert_eq!(grid.digest(), digest);
+    assert_eq!(grid.lock().get(b"before"), Ok(Some(1)));
+}
+
 /// A record as another site would send it.
 struct CounterRecord;
 
