@@ -86,6 +86,25 @@ impl Lab {
         self.nft(side, &rule);
     }
 
+    /// Lets no more UDP than this go out to the cable, such as `64kbit`; the rest waits.
+    pub fn shape_udp(&self, side: Side, rate: &str) {
+        let tc = |args: &str| {
+            let namespace = self.namespace(side);
+            let args = args.split(' ');
+            let all: Vec<_> = ["netns", "exec", &namespace, "tc"]
+                .into_iter()
+                .chain(args)
+                .collect();
+            run("ip", &all);
+        };
+        tc("qdisc add dev wan root handle 1: htb");
+        tc(&format!(
+            "class add dev wan parent 1: classid 1:1 htb rate {rate}"
+        ));
+        tc("qdisc add dev wan parent 1:1 pfifo limit 8");
+        tc("filter add dev wan parent 1: protocol ip u32 match ip protocol 17 0xff flowid 1:1");
+    }
+
     /// Lets everything through again.
     pub fn heal(&self) {
         for side in Side::BOTH {

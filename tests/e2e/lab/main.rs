@@ -10,6 +10,7 @@ mod moved;
 mod one_way;
 mod udp_blocked;
 mod udp_starved;
+mod udp_trickles;
 
 use std::time::{Duration, Instant};
 

@@ -34,6 +34,7 @@ pub(crate) struct Figures {
     pub(crate) rate_bytes_s: Option<f64>,
     pub(crate) sent_packets: u64,
     pub(crate) lost_packets: u64,
+    pub(crate) lost_bytes: u64,
     pub(crate) traffic: Traffic,
     /// Grows while the peer answers what we say, which we do every half second at least.
     pub(crate) answers: u64,

@@ -8,6 +8,9 @@ const MAX: Duration = Duration::from_millis(400);
 /// Looking whether QUIC works again costs as little, but it may not for months.
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_MAX: Duration = Duration::from_secs(60);
+/// Where it answers and carries little, each look costs a new beginning.
+const RETRIAL_FIRST: Duration = Duration::from_secs(60);
+const RETRIAL_MAX: Duration = Duration::from_secs(3600);
 /// How much later the end with the larger key dials again, so that both seldom meet half way.
 const YIELD: Duration = Duration::from_millis(150);
 
@@ -41,6 +44,17 @@ impl Backoff {
             start: PROBE_FIRST,
             first: PROBE_FIRST,
             max: PROBE_MAX,
+            yields: false,
+        }
+    }
+
+    /// Between two trials of a QUIC that answers and has let us down.
+    pub(super) fn of_retrials() -> Self {
+        Self {
+            next: RETRIAL_FIRST,
+            start: RETRIAL_FIRST,
+            first: RETRIAL_FIRST,
+            max: RETRIAL_MAX,
             yields: false,
         }
     }
@@ -85,5 +99,9 @@ mod tests {
         assert!(probes.next(&mut rng) >= PROBE_FIRST / 2);
         let waits: Vec<_> = (0..9).map(|_| probes.next(&mut rng)).collect();
         assert!((PROBE_MAX / 2..PROBE_MAX).contains(&waits[8]));
+        let mut retrials = Backoff::of_retrials();
+        assert!(retrials.next(&mut rng) >= RETRIAL_FIRST / 2);
+        let waits: Vec<_> = (0..9).map(|_| retrials.next(&mut rng)).collect();
+        assert!((RETRIAL_MAX / 2..RETRIAL_MAX).contains(&waits[8]));
     }
 }

@@ -24,8 +24,8 @@ pub(super) enum End {
     Command,
     /// The peer dialed anew.
     Replaced(Greeting),
-    /// The peer no longer answers; this pair, which was dialed meanwhile, reaches it.
-    Redialed(Box<Pair>),
+    /// The pair was of no use, for this reason; another was dialed meanwhile.
+    Redialed(Box<Pair>, &'static str),
     /// The peer said that it stops, and why.
     Left(String),
     /// For the reason given.
@@ -77,7 +77,7 @@ impl Generated<'_> {
                 Goodbye::Stopping,
                 "the gateway stops, or its link was paused",
             ),
-            End::Replaced(_) | End::Redialed(_) => {
+            End::Replaced(_) | End::Redialed(..) => {
                 (Goodbye::Replaced, "a newer connection takes over")
             }
             End::Left(reason) => (Goodbye::Stopping, reason.as_str()),
@@ -143,7 +143,7 @@ impl Generated<'_> {
                 },
                 found = &mut search, if draining.is_none() => return match found {
                     Found::Joined(pair) => Turn::HandOver(pair),
-                    Found::Instead(pair) => Turn::End(End::Redialed(pair)),
+                    Found::Instead(pair, reason) => Turn::End(End::Redialed(pair, reason)),
                 },
                 call = self.callers.next() => match call {
                     Call::Hello(greeting) => return Turn::End(End::Replaced(greeting)),

@@ -125,9 +125,9 @@ impl Driver {
                 let next = Begin::Called(greeting);
                 (Phase::Connecting, "replaced".to_owned(), Some(next))
             }
-            Ok(End::Redialed(pair)) => {
-                let reason = "the peer no longer answered over QUIC".to_owned();
-                (Phase::Connecting, reason, Some(Begin::Dialed(pair)))
+            Ok(End::Redialed(pair, reason)) => {
+                let next = Begin::Dialed(pair);
+                (Phase::Connecting, reason.to_owned(), Some(next))
             }
             Ok(End::Command) if self.link.lock().paused => (Phase::Paused, "paused".into(), None),
             Ok(End::Command) => (Phase::Closed, "closed".into(), None),

@@ -23,6 +23,7 @@ mod read;
 mod scout;
 mod shared;
 mod stall;
+mod starvation;
 mod telemetry;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use super::drain::Drain;
 use super::establish::Pair;
 use super::shared::Shared;
 use super::stall::Stall;
+use super::starvation::{Progress, Starvation};
 use super::telemetry::Sample;
 use super::{read, write};
 use crate::class::Class;
@@ -59,6 +60,8 @@ pub(super) struct RunningPair {
     tasks: JoinSet<String>,
     /// When the peer last answered.
     answered: watch::Receiver<Instant>,
+    /// Hardly anything gets through.
+    starved: watch::Receiver<bool>,
     /// Once retired: by then nothing is under way any more.
     dry_by: Option<Instant>,
 }
@@ -101,8 +104,9 @@ impl RunningPair {
             tasks.spawn(write::batches(carrier.clone(), connection, class));
         }
         let (answers, answered) = watch::channel(Instant::now());
+        let (starves, starved) = watch::channel(false);
         let drain = Arc::clone(&carrier.drain);
-        tasks.spawn(carrier.sample(id, [control, bulk], answers));
+        tasks.spawn(carrier.sample(id, [control, bulk], answers, starves));
         Self {
             id,
             link,
@@ -110,6 +114,7 @@ impl RunningPair {
             drain,
             tasks,
             answered,
+            starved,
             dry_by: None,
         }
     }
@@ -130,6 +135,11 @@ impl RunningPair {
     /// Changes whenever the peer answers.
     pub(super) fn answered(&self) -> watch::Receiver<Instant> {
         self.answered.clone()
+    }
+
+    /// Whether the path lets hardly anything of what we send through.
+    pub(super) fn starved(&self) -> watch::Receiver<bool> {
+        self.starved.clone()
     }
 
     /// Waits until something ends it. May be cancelled.
@@ -193,9 +203,11 @@ impl Carrier {
         id: u64,
         [control, bulk]: [Connection; 2],
         answered: watch::Sender<Instant>,
+        starved: watch::Sender<bool>,
     ) -> String {
         let mut ticks = interval(SAMPLE_EVERY);
         let mut answers = 0;
+        let mut starvation = Starvation::default();
         let mut stall = Stall::new(self.link.settings().stalls_after, Instant::now());
         loop {
             ticks.tick().await;
@@ -214,6 +226,12 @@ impl Carrier {
             if self.dialed && answered.borrow().elapsed() > IDLE_MAX {
                 return "the peer does not answer".into();
             }
+            let progress = Progress {
+                delivered_bytes: sample.delivered_bytes(),
+                waiting_bytes: sample.in_flight_bytes,
+                silent: answered.borrow().elapsed(),
+            };
+            starved.send_replace(starvation.poll(Instant::now(), progress));
             let mut core = self.link.lock();
             core.telemetry.set_sample(id, sample);
             let is_lossy = core.telemetry.lost_percent() > LOSSY_PERCENT;

@@ -32,6 +32,12 @@ impl Sample {
         self.in_flight_bytes < self.bulk.window_bytes
     }
 
+    /// Bytes that were sent over QUIC, less those that were lost.
+    pub(super) fn delivered_bytes(&self) -> u64 {
+        let delivered = |f: Figures| f.traffic.udp_sent_bytes.saturating_sub(f.lost_bytes);
+        delivered(self.control) + delivered(self.bulk)
+    }
+
     fn add_to(&self, traffic: &mut Traffic) {
         *traffic += self.control.traffic;
         *traffic += self.bulk.traffic;

@@ -129,6 +129,7 @@ impl QuicConnection {
             rate_bytes_s: congestion::rate_bytes_s(&self.connection),
             sent_packets: stats.path.sent_packets,
             lost_packets: stats.path.lost_packets,
+            lost_bytes: stats.path.lost_bytes,
             traffic: Traffic {
                 udp_sent_bytes: stats.udp_tx.bytes,
                 udp_received_bytes: stats.udp_rx.bytes,
