@@ -8,7 +8,8 @@ use crate::lab::Side;
 const HERE: u16 = 54_321;
 
 /// Who brings the server to the far side's port, and what pg_basebackup is told.
-const CONTENDERS: [(&str, &str, &str); 4] = [
+const CONTENDERS: [(&str, &str, &str); 5] = [
+    ("local, no link", "", ""),
     ("tunnel, plain", "", ""),
     ("tunnel, ssh -C", "-C", ""),
     (
@@ -26,20 +27,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     {
         let mut stage = Stage::new(&arguments.link)?;
         stage.serve_postgres(arguments.rows)?;
-        if name == "strait forward" {
-            stage.serve_strait(&[to_near(HERE, postgres::PORT)])?;
-        } else {
-            stage.serve_ssh()?;
-            stage.serve_tunnel(ssh, &[to_near(HERE, postgres::PORT)])?;
+        let (side, port) = match name {
+            "local, no link" => (Side::Near, postgres::PORT),
+            _ => (Side::Far, HERE),
+        };
+        match name {
+            "local, no link" => {}
+            "strait forward" => stage.serve_strait(&[to_near(HERE, postgres::PORT)])?,
+            _ => {
+                stage.serve_ssh()?;
+                stage.serve_tunnel(ssh, &[to_near(HERE, postgres::PORT)])?;
+            }
         }
-        stage.wait_for_port(Side::Far, HERE)?;
+        stage.wait_for_port(side, port)?;
         for round in ["first", "again"] {
             if round == "again" {
                 stage.one_day(arguments.rows, 1)?;
             }
             let target = stage.postgres_folder(&format!("standby-{round}"))?;
-            let script = postgres::base_backup(HERE, options, &target)?;
-            let cost = stage.measure(|| stage.shell(Side::Far, &script).map(drop))?;
+            let script = postgres::base_backup(port, options, &target)?;
+            let cost = stage.measure(|| stage.shell(side, &script).map(drop))?;
             let size = stage.shell(Side::Near, "du -sb postgres/data | cut -f 1")?;
             let raw_bytes = size.trim().parse()?;
             line(App::PgBasebackup, name, round.to_owned(), raw_bytes, &cost)?;
