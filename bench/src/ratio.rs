@@ -138,6 +138,7 @@ impl Link {
             id,
             lane: BULK_LANE,
             literal: false,
+            hurried: false,
         };
         let begin = CpuInstant::now();
         let encoded = self.encoder.encode(options, raw);

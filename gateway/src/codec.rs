@@ -41,6 +41,7 @@ impl Encode for LinkEncoder {
             id: id(batch.stream, batch.seq),
             lane: lane(batch.class),
             literal: batch.literal,
+            hurried: batch.hurried,
         };
         let encoded = self.0.encode(options, batch.raw);
         log(self.0.poll_event());

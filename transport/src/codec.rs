@@ -16,6 +16,8 @@ pub struct BatchRef<'a> {
     pub class: Class,
     /// The peer lacks what the batch referred to: refer to nothing this time.
     pub literal: bool,
+    /// Others wait to be encoded.
+    pub hurried: bool,
     /// Its bytes.
     pub raw: &'a Bytes,
 }

@@ -3,7 +3,7 @@
 //! A batch may take as long to compress as the link takes to drain what comes of it: the level falls
 //! before it holds a fast link back, and rises on a slow one. A batch that became references to all
 //! but a little leaves time to compress that little hard; a small one is never worth more than a
-//! millisecond or two.
+//! millisecond or two, and where others wait behind it, not more than its share of their time.
 
 use crate::BATCH_BYTES_MAX;
 
@@ -61,6 +61,18 @@ const LEVEL_UNKNOWN: i32 = 4;
 /// Literals shrink to about this part of themselves.
 const SHRUNK: f64 = 0.25;
 
+/// A batch to be compressed, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task {
+    /// All of it.
+    pub(super) raw: usize,
+    /// What of it is compressed, against `prefix`.
+    pub(super) literals: usize,
+    pub(super) prefix: usize,
+    /// Others wait.
+    pub(super) hurried: bool,
+}
+
 /// Chooses the level of each batch.
 #[derive(Debug)]
 pub(super) struct Leveller {
@@ -91,13 +103,13 @@ impl Leveller {
         self.drain_bytes_per_s = bytes_per_s.filter(|rate| rate.is_finite() && *rate > 0.0);
     }
 
-    /// The level for a batch of `raw` bytes with `literals` bytes to compress against `prefix`.
-    pub(super) fn choose(&self, raw: usize, literals: usize, prefix: usize) -> i32 {
+    /// The level for a batch.
+    pub(super) fn choose(&self, task: Task) -> i32 {
         if let Level::Fixed(level) = self.level {
             return level;
         }
-        let (literals, prefix) = (literals as f64, prefix as f64);
-        let allowed = self.allowed_s(raw, literals) / SLACK;
+        let (literals, prefix) = (task.literals as f64, task.prefix as f64);
+        let allowed = self.allowed_s(task) / SLACK;
         let cost = |speed: &Speed| literals / speed.literals + prefix / speed.prefix;
         let hardest = SPEEDS.iter().rev().find(|speed| cost(speed) <= allowed);
         let least = match self.drain_bytes_per_s {
@@ -108,14 +120,16 @@ impl Leveller {
     }
 
     /// How long compressing a batch may take, in seconds.
-    fn allowed_s(&self, raw: usize, literals: f64) -> f64 {
+    fn allowed_s(&self, task: Task) -> f64 {
+        let literals = task.literals as f64;
         let (drain, full) = match self.drain_bytes_per_s {
             Some(rate) if rate < SLOW_BYTES_PER_S => (literals * SHRUNK / rate, FULL_BATCH_SLOW_S),
             Some(rate) => (literals * SHRUNK / rate, FULL_BATCH_S),
             None => (0.0, FULL_BATCH_S),
         };
-        let share = raw as f64 / BATCH_BYTES_MAX as f64;
-        let least = BATCH_S + (full - BATCH_S) * share;
+        let share = task.raw as f64 / BATCH_BYTES_MAX as f64;
+        let empty = if task.hurried { 0.0 } else { BATCH_S };
+        let least = empty + (full - empty) * share;
         drain.max(least).min(BATCH_S_MAX)
     }
 }
@@ -126,11 +140,20 @@ mod tests {
 
     const FULL: usize = 1 << 20;
 
+    fn task(raw: usize, literals: usize, prefix: usize) -> Task {
+        Task {
+            raw,
+            literals,
+            prefix,
+            hurried: false,
+        }
+    }
+
     #[test]
     fn less_to_compress_is_compressed_harder() {
         let leveller = Leveller::default();
-        let levels =
-            [FULL, 100 << 10, 30 << 10, 8 << 10, 2 << 10].map(|n| leveller.choose(FULL, n, n));
+        let levels = [FULL, 100 << 10, 30 << 10, 8 << 10, 2 << 10]
+            .map(|n| leveller.choose(task(FULL, n, n)));
         assert!(levels.is_sorted(), "{levels:?}");
         assert_eq!((levels[0], levels[4]), (4, 17));
     }
@@ -140,12 +163,12 @@ mod tests {
         let mut leveller = Leveller::default();
         let mut level_at = |bytes_per_s| {
             leveller.handle_drain(Some(bytes_per_s));
-            leveller.choose(FULL, FULL, FULL)
+            leveller.choose(task(FULL, FULL, FULL))
         };
         let rates = [1e9, 12.5e6, 5e6, 1e6, 12.5e6, 1e9];
         assert_eq!(rates.map(&mut level_at), [1, 4, 9, 10, 4, 1]);
         leveller.set(Level::Fixed(99));
-        assert_eq!(leveller.choose(1, 1, 0), 19);
+        assert_eq!(leveller.choose(task(1, 1, 0)), 19);
     }
 
     #[test]
@@ -153,8 +176,25 @@ mod tests {
         let mut leveller = Leveller::default();
         for rate in [None, Some(12.5e6), Some(1e6)] {
             leveller.handle_drain(rate);
-            let level = leveller.choose(2 << 10, 2 << 10, 64 << 10);
+            let level = leveller.choose(task(2 << 10, 2 << 10, 64 << 10));
             assert!((7..=10).contains(&level), "{level} at {rate:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_batch_before_others_takes_its_share_of_the_time() {
+        let mut leveller = Leveller::default();
+        let small = task(10 << 10, 10 << 10, 0);
+        let hurried = Task {
+            hurried: true,
+            ..small
+        };
+        for (rate, alone, among_others) in
+            [(None, 15, 4), (Some(12.5e6), 15, 4), (Some(1e6), 15, 15)]
+        {
+            leveller.handle_drain(rate);
+            let levels = (leveller.choose(small), leveller.choose(hurried));
+            assert_eq!(levels, (alone, among_others), "{rate:?}");
         }
     }
 }

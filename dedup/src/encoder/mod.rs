@@ -29,7 +29,7 @@ use self::draft::{Draft, lay_out};
 use self::floor::Floor;
 use self::in_flight::{Flight, InFlight};
 pub use self::level::Level;
-use self::level::Leveller;
+use self::level::{Leveller, Task};
 pub use self::noise::is_noise;
 use self::reverse::Reverse;
 use self::scan::Scan;
@@ -52,6 +52,8 @@ pub struct EncodeOptions {
     pub lane: u8,
     /// Refer to nothing: the peer could not resolve what this batch referred to.
     pub literal: bool,
+    /// Others wait to be encoded: a small one takes no longer than its share of their time.
+    pub hurried: bool,
 }
 
 /// A batch ready for the wire.
@@ -288,9 +290,13 @@ impl Encoder {
         draft: Draft<'_>,
         compressor: Option<&mut Compressor>,
     ) -> Encoded {
-        let level = self
-            .level
-            .choose(raw.len(), draft.literals().len(), draft.prefix_len);
+        let task = Task {
+            raw: raw.len(),
+            literals: draft.literals().len(),
+            prefix: draft.prefix_len,
+            hurried: options.hurried,
+        };
+        let level = self.level.choose(task);
         let plan_bytes = draft.plan.write(draft.start, raw.len());
         let compressed = compressor
             .and_then(|compressor| body::compress(compressor, draft.body, draft.prefix_len, level));

@@ -23,6 +23,7 @@ fn prepared() -> (Wire, Vec<u8>, Vec<u8>) {
         id: BatchId { stream: 1, seq: 0 },
         lane: 2,
         literal: false,
+        hurried: false,
     };
     let encoded = wire.encoder.encode(options, &data).bytes.to_vec();
     (wire, data, encoded)

@@ -13,6 +13,7 @@ fn send(wire: &mut Wire, stream: u64, seq: u64, raw: &[u8]) -> EncodeStats {
         id,
         lane: 2,
         literal: false,
+        hurried: false,
     };
     let encoded = wire.encoder.encode(options, raw);
     let decoded = wire.decode(&encoded.bytes);

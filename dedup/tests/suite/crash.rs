@@ -143,6 +143,7 @@ impl Pair {
             id: BatchId { stream, seq },
             lane: 2,
             literal: false,
+            hurried: false,
         };
         let wire = site.encoder().encode(options, raw).bytes;
         self.wire_bytes += wire.len();

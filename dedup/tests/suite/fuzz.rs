@@ -30,6 +30,7 @@ fn encode(encoder: &mut Encoder, seq: u64, raw: &[u8]) -> Vec<u8> {
         id: BatchId { stream: 0, seq },
         lane: 2,
         literal: false,
+        hurried: false,
     };
     encoder.encode(options, raw).bytes.to_vec()
 }

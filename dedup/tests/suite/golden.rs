@@ -57,6 +57,7 @@ fn write_golden_batches() {
             id,
             lane: 2,
             literal: false,
+            hurried: false,
         };
         fs::write(path(n), encoder.encode(options, &raw).bytes).expect("written");
     }

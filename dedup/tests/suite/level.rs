@@ -25,6 +25,7 @@ fn the_level_follows_the_drain_rate_in_both_directions() {
             id: BatchId { stream: 0, seq },
             lane: 2,
             literal: false,
+            hurried: false,
         };
         seq += 1;
         encoder.encode(options, &fresh(seq)).stats.level

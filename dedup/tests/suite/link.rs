@@ -52,6 +52,7 @@ impl Wire {
             id,
             lane,
             literal: false,
+            hurried: false,
         };
         let encoded = self.encoder.encode(options, raw);
         self.wire_bytes += encoded.bytes.len();

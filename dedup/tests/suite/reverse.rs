@@ -16,6 +16,7 @@ fn send(from: &mut Encoder, to: &mut Decoder, stream: u64, data: &[u8]) -> usize
             id,
             lane: 2,
             literal: false,
+            hurried: false,
         };
         let mut encoded = from.encode(options, raw);
         wire_bytes += encoded.bytes.len();

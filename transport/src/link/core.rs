@@ -2,7 +2,7 @@
 //! to each other. Nothing here waits.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -24,6 +24,8 @@ use crate::wire::frame::Header;
 /// Encoded bytes of a class that wait to be written. The encoder stops above this, so that
 /// it runs at most a batch or two ahead of the link.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
+/// A bulk batch that comes no later after another is one of many, small files for instance.
+const BULK_FLOWS: Duration = Duration::from_millis(20);
 
 /// A connection, counted: what belongs to an earlier one is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +44,12 @@ pub(super) enum EncoderJob {
         reply: oneshot::Sender<Result<(), String>>,
     },
     Drain(Option<f64>),
-    Encode(Generation, Transmit),
+    Encode {
+        generation: Generation,
+        batch: Transmit,
+        /// Others wait, or will in a moment.
+        hurried: bool,
+    },
 }
 
 /// A batch as its writer needs it.
@@ -94,6 +101,7 @@ pub(super) struct Core {
     /// Of each class's last batch.
     levels: [i32; Class::COUNT],
     stream_ledgers: HashMap<StreamId, Ledger>,
+    bulk_encoded_at: Option<Instant>,
     /// Batches that the peer has acknowledged.
     acked_batches: u64,
     pub(super) telemetry: Telemetry,
@@ -120,6 +128,7 @@ impl Core {
             ledgers: [Ledger::default(); Class::COUNT],
             levels: [0; Class::COUNT],
             stream_ledgers: HashMap::new(),
+            bulk_encoded_at: None,
             acked_batches: 0,
             telemetry: Telemetry::new(SystemTime::now()),
         }
@@ -307,7 +316,22 @@ impl Core {
         };
         let room = Class::ALL.map(has_room);
         let transmit = self.session.poll_transmit(room)?;
-        Some(EncoderJob::Encode(self.generation, transmit))
+        let is_bulk = transmit.class == Class::Bulk;
+        let hurried = self.has_queued() || (is_bulk && self.bulk_flows_at(now));
+        if is_bulk {
+            self.bulk_encoded_at = Some(now);
+        }
+        Some(EncoderJob::Encode {
+            generation: self.generation,
+            batch: transmit,
+            hurried,
+        })
+    }
+
+    /// Whether bulk batches come one after the other, even if the next is not here yet.
+    fn bulk_flows_at(&self, now: Instant) -> bool {
+        let since = self.bulk_encoded_at.map(|at| now.duration_since(at));
+        since.is_some_and(|since| since < BULK_FLOWS)
     }
 
     /// When time alone lets another batch go.

@@ -17,12 +17,17 @@ pub(super) fn run(link: &Arc<Shared>, mut encoder: Box<dyn Encode>) {
                 // Nobody waits any more if the connection is gone.
                 drop(reply.send(encoder.handle_hello(&codec)));
             }
-            EncoderJob::Encode(generation, batch) => {
+            EncoderJob::Encode {
+                generation,
+                batch,
+                hurried,
+            } => {
                 let encoded = encoder.encode(BatchRef {
                     stream: batch.stream,
                     seq: batch.seq,
                     class: batch.class,
                     literal: batch.literal,
+                    hurried,
                     raw: &batch.raw,
                 });
                 let class = batch.class;
