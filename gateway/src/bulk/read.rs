@@ -10,12 +10,17 @@ use strait_transport::BATCH_BYTES_MAX;
 use super::failure::Failure;
 use super::store::Trailer;
 
+/// Room for most of the files of a tree.
+const ROOM_BYTES_MIN: usize = 32 << 10;
+
 /// Reads batches to the end.
 #[derive(Debug)]
 pub struct BatchReader<R> {
     from: R,
     hasher: blake3::Hasher,
     length: u64,
+    /// What the next batch begins with: a small file is to cost no full one.
+    room: usize,
 }
 
 impl<R: Read> BatchReader<R> {
@@ -24,15 +29,20 @@ impl<R: Read> BatchReader<R> {
             from,
             hasher: blake3::Hasher::new(),
             length: 0,
+            room: ROOM_BYTES_MIN,
         }
     }
 
     /// The next batch: full, unless it is the last. `None` at the end.
     pub fn next_batch(&mut self) -> io::Result<Option<Bytes>> {
-        let mut batch = BytesMut::zeroed(BATCH_BYTES_MAX);
+        let mut batch = BytesMut::zeroed(self.room);
         let mut filled = 0;
-        while let Some(rest) = batch.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.from.read(rest) {
+        while filled < BATCH_BYTES_MAX {
+            if filled == batch.len() {
+                self.room = BATCH_BYTES_MAX;
+                batch.resize(self.room, 0);
+            }
+            match self.from.read(&mut batch[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
