@@ -55,8 +55,9 @@ fn what_appears_is_shipped_through_breaks_and_restarts() {
     eventually_there(&far.join("sub/slow"), "xxxxxx");
     assert!(!far.join(".hidden").exists());
 
-    // A link in the folder leads nowhere; names that no path can spell stop nothing.
+    // A link that leads out of the folder is left alone, one within it is shipped; names that no path can spell stop nothing.
     std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("../first", folder.path().join("sub/inner")).unwrap();
     fs::write(folder.path().join("line\nbreak"), "x").unwrap();
     cable.cut();
     fs::write(folder.path().join("during"), "2").unwrap();
@@ -64,7 +65,11 @@ fn what_appears_is_shipped_through_breaks_and_restarts() {
     west.start();
     cable.heal();
     eventually_there(&far.join("during"), "2");
-    assert!(!far.join("link").exists());
+    assert!(!far.join("link").is_symlink());
+    let inner = eventually("the link arrives", 20, || {
+        fs::read_link(far.join("sub/inner")).ok()
+    });
+    assert_eq!(inner, Path::new("../first"));
 
     // After a restart what the peer has is not sent again; what changed is.
     east.kill();

@@ -1,6 +1,7 @@
 //! Names of files under `bulk.dir`, as people type them and peers send them.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,12 @@ impl LinkTarget {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// What the link at `path` says; `None` if that leads out, cannot be spelled, or cannot be read.
+    pub fn read(path: &Path, depth: usize) -> Option<Self> {
+        let text = std::fs::read_link(path).ok()?;
+        Self::within(text.to_str()?, depth).ok()
     }
 
     pub fn as_str(&self) -> &str {

@@ -18,9 +18,9 @@ use super::control::client::{ClientError, Gateway, PushedFile};
 use super::failure::{Failure, printable};
 use super::figures::{SyncCounters, SyncFigures};
 use super::location::Location;
-use super::path::PATH_DEPTH_MAX;
+use super::path::{LinkTarget, PATH_DEPTH_MAX};
 use super::read::Snapshot;
-use super::store::{EntryKind, FileMeta};
+use super::store::{EntryKind, FileMeta, Mtime};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -100,10 +100,11 @@ struct State {
 }
 
 impl State {
+    /// As listings say it: a link has no length.
     fn of(meta: &Metadata) -> Self {
         Self {
             mtime: (meta.mtime(), meta.mtime_nsec()),
-            length: meta.len(),
+            length: if meta.is_symlink() { 0 } else { meta.len() },
         }
     }
 }
@@ -114,6 +115,8 @@ struct Found {
     to: Location,
     state: State,
     modified: SystemTime,
+    /// Where it leads, if it is a symbolic link.
+    target: Option<LinkTarget>,
 }
 
 #[derive(Debug)]
@@ -141,7 +144,7 @@ impl Sync {
             }
             let mut found = Vec::new();
             let to = self.settings.to.clone();
-            if let Err(error) = self.look(&self.settings.dir, &to, &mut found) {
+            if let Err(error) = self.look(&self.settings.dir, &to, 0, &mut found) {
                 tracing::warn!(dir, %error, "a watched folder cannot be read");
             }
             // A file that is gone is forgotten.
@@ -179,12 +182,12 @@ impl Sync {
                             self.learn(&inner, &local, depth + 1)?;
                         }
                     }
-                    EntryKind::File => {
+                    EntryKind::File | EntryKind::Link => {
                         let mtime = (entry.mtime.seconds, entry.mtime.nanos.into());
                         let length = entry.length;
                         self.shipped.insert(local, State { mtime, length });
                     }
-                    EntryKind::Folder | EntryKind::Link | EntryKind::Other => {}
+                    EntryKind::Folder | EntryKind::Other => {}
                 }
             }
             match last {
@@ -194,8 +197,15 @@ impl Sync {
         }
     }
 
-    /// Plain files; hidden ones are what other tools have not finished.
-    fn look(&self, dir: &Path, to: &Location, found: &mut Vec<Found>) -> io::Result<()> {
+    /// Plain files, and links that lead to a place in the watched folder, which `dir` stands `depth`
+    /// folders below; hidden ones are what other tools have not finished.
+    fn look(
+        &self,
+        dir: &Path,
+        to: &Location,
+        depth: usize,
+        found: &mut Vec<Found>,
+    ) -> io::Result<()> {
         for entry in std::fs::read_dir(dir)? {
             if found.len() >= FILES_MAX {
                 return Err(io::Error::other("there are too many files in it"));
@@ -205,14 +215,17 @@ impl Sync {
             if let (Ok(meta), Some(name)) = (entry.metadata(), visible_name(&entry))
                 && let Ok(to) = to.within(&name)
             {
+                let link = meta.is_symlink().then(|| entry.path());
+                let target = link.and_then(|link| LinkTarget::read(&link, depth));
                 if meta.is_dir() {
-                    self.look(&entry.path(), &to, found)?;
-                } else if meta.is_file() {
+                    self.look(&entry.path(), &to, depth + 1, found)?;
+                } else if meta.is_file() || target.is_some() {
                     found.push(Found {
                         path: entry.path(),
                         to: to.as_file(),
                         state: State::of(&meta),
                         modified: meta.modified()?,
+                        target,
                     });
                 }
             }
@@ -293,6 +306,11 @@ fn remove(file: &Found) -> io::Result<()> {
 }
 
 fn push(gateway: &Gateway, file: &Found) -> Result<(), ClientError> {
+    if let Some(target) = &file.target {
+        let (seconds, nanos) = file.state.mtime;
+        let nanos = u32::try_from(nanos).unwrap_or(0);
+        return gateway.link(&file.to, target, Some(Mtime { seconds, nanos }));
+    }
     let from = File::open(&file.path).map_err(ClientError::Read)?;
     let meta = from.metadata().map_err(ClientError::Read)?;
     let snapshot = Snapshot::of(&from).map_err(ClientError::Read)?;

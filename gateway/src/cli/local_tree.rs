@@ -155,7 +155,7 @@ fn walk_entry(
             length: Some(meta.len()),
             meta: FileMeta::of(&meta),
         });
-    } else if let Some(target) = target_within(&entry.path(), PATH_DEPTH_MAX - depth) {
+    } else if let Some(target) = LinkTarget::read(&entry.path(), PATH_DEPTH_MAX - depth) {
         found.links.push(Link {
             local: entry.path(),
             to: to.within(text(&name)?)?.as_file(),
@@ -166,12 +166,6 @@ fn walk_entry(
         found.skipped.push(entry.path());
     }
     Ok(())
-}
-
-/// Where a link leads that stands `depth` folders below the one that was named, if it stays in that.
-fn target_within(link: &Path, depth: usize) -> Option<LinkTarget> {
-    let target = std::fs::read_link(link).ok()?;
-    LinkTarget::within(target.to_str()?, depth).ok()
 }
 
 fn text(name: &std::ffi::OsStr) -> anyhow::Result<&str> {
