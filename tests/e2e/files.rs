@@ -210,6 +210,40 @@ fn a_window_holds_files_back_and_counters_pass() {
 }
 
 #[test]
+fn a_limit_is_on_what_the_link_carries() {
+    let (east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("random");
+    let mut bytes = vec![0; 250_000];
+    let mut source = std::fs::File::open("/dev/urandom").unwrap();
+    source.read_exact(&mut bytes).unwrap();
+    std::fs::write(&file, &bytes).unwrap();
+    let timed = |arguments: &[&str]| {
+        let began = std::time::Instant::now();
+        east.must(arguments);
+        began.elapsed().as_secs_f64()
+    };
+    let file = file.to_str().unwrap();
+    // Two seconds' worth; the last piece need not have had its time.
+    let first = timed(&["push", "--bwlimit", "1Mbit/s", file, "west:random"]);
+    assert!(first > 1.5, "{first} s");
+    // What is a reference costs nothing: 80 s' worth of bytes.
+    let many = home.path().join("many");
+    std::fs::write(&many, bytes.repeat(40)).unwrap();
+    let many = many.to_str().unwrap();
+    let again = timed(&["push", "--bwlimit", "1Mbit/s", many, "west:many"]);
+    assert!(again < 40.0, "{again} s");
+
+    source.read_exact(&mut bytes).unwrap();
+    std::fs::write(west.data().join("bulk/theirs"), &bytes).unwrap();
+    let copy = home.path().join("copy");
+    let copy = copy.to_str().unwrap();
+    let pulled = timed(&["pull", "--bwlimit", "1Mbit/s", "west:theirs", copy]);
+    assert!(pulled > 1.5, "{pulled} s");
+    assert!(std::fs::read(copy).unwrap() == bytes);
+}
+
+#[test]
 fn what_the_source_has_lost_comes_back_out_of_its_history() {
     let (mut east, west, _cable) = pair_of_sites();
     let home = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use super::limit::Limit;
 use super::store::{FileMeta, Mtime, Page, Standing};
 use crate::streams::TransferId;
 
@@ -29,7 +30,11 @@ pub(super) enum Message {
         failure: Failure,
     },
     /// Send me this file, as this transfer.
-    Pull { transfer: TransferId, path: String },
+    Pull {
+        transfer: TransferId,
+        path: String,
+        limit: Option<Limit>,
+    },
     /// A question, answered with [`Message::Answer`].
     Ask {
         request: RequestId,

@@ -15,6 +15,7 @@ pub mod describe;
 mod failure;
 mod figures;
 mod incoming;
+mod limit;
 pub mod location;
 mod message;
 mod outgoing;
@@ -28,6 +29,7 @@ pub mod sync;
 
 pub use failure::{Failure, printable};
 pub use figures::{BulkFigures, SyncFigures, SyncReport};
+pub use limit::Limit;
 pub use message::Cost;
 pub use room::Bulk;
 pub use store::{BulkConfig, FileRule};

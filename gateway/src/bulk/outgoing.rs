@@ -8,6 +8,7 @@ use strait_transport::{Class, LinkHandle, OutStream};
 
 use super::control::Progress;
 use super::failure::Failure;
+use super::limit::Limiter;
 use super::message::{self, Cost, Ending, Header};
 use super::session::{Answers, Session};
 use super::store::Trailer;
@@ -25,6 +26,7 @@ pub(super) struct Outgoing {
     stream: OutStream,
     answers: Answers,
     batches_sent: u64,
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl Outgoing {
@@ -34,6 +36,7 @@ impl Outgoing {
         link: &LinkHandle,
         transfer: TransferId,
         header: &Header,
+        limiter: Option<Arc<Limiter>>,
     ) -> Result<Self, Failure> {
         let stream = link.open(Class::Bulk, StreamOpen::BulkData { transfer }.encode())?;
         let answers = session.add_outgoing(transfer, CREDIT_INITIAL);
@@ -43,14 +46,23 @@ impl Outgoing {
             stream,
             answers,
             batches_sent: 0,
+            limiter,
         };
-        outgoing.send(message::encode(header)).await?;
+        outgoing.send_batch(message::encode(header)).await?;
         Ok(outgoing)
     }
 
-    /// Sends one batch, once the receiver and the link have room for it. Fails early
-    /// if the receiver says that the file cannot be kept.
-    pub(super) async fn send(&mut self, batch: Bytes) -> Result<(), Failure> {
+    /// Sends bytes of the file, at most a batch of them, once the receiver, the link and the limit
+    /// have room for it. Fails early if the receiver says that the file cannot be kept.
+    pub(super) async fn send(&mut self, mut bytes: Bytes) -> Result<(), Failure> {
+        let piece = self.limiter.as_ref().map(|limiter| limiter.piece_bytes());
+        while let Some(piece) = piece.filter(|piece| *piece < bytes.len()) {
+            self.send_batch(bytes.split_to(piece)).await?;
+        }
+        self.send_batch(bytes).await
+    }
+
+    async fn send_batch(&mut self, batch: Bytes) -> Result<(), Failure> {
         let number = self.batches_sent;
         let sending = async {
             let allowed = self
@@ -59,7 +71,14 @@ impl Outgoing {
                 .wait_for(|credit| *credit > number)
                 .await;
             allowed.map_err(|_| Failure::SessionReset)?;
+            let Some(limiter) = &self.limiter else {
+                self.stream.send(batch, false).await?;
+                return Ok(());
+            };
+            let turn = limiter.turn().await;
+            let before = self.stream.ledger().wire_bytes;
             self.stream.send(batch, false).await?;
+            turn.spend(self.stream.wire_bytes_beyond(before).await? - before);
             Ok(())
         };
         tokio::select! {

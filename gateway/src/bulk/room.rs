@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use super::failure::Failure;
 use super::figures::{BulkFigures, Counters};
 use super::incoming::{Incoming, Part, Receiving};
+use super::limit::Limits;
 use super::message::{self, Header, Message};
 use super::serve;
 use super::session::Session;
@@ -20,7 +21,7 @@ use crate::streams::{StreamOpen, TransferId};
 
 /// Files that this gateway's own clients may push to or pull from one site at once;
 /// more wait in line.
-const TRANSFERS_MAX: usize = 128;
+const TRANSFERS_MAX: usize = 192;
 /// Files that a peer may be sending us at once: its clients' pushes and our clients'
 /// pulls, and some that were given up and are still on their way.
 const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX + 32;
@@ -39,6 +40,7 @@ pub(super) struct Room {
     pub(super) counters: Counters,
     pub(super) receiving: Receiving,
     pub(super) serving: Semaphore,
+    pub(super) limits: Limits,
     closed: AtomicBool,
     sites: HashMap<SiteName, Site>,
 }
@@ -67,6 +69,7 @@ impl Bulk {
             counters: Counters::default(),
             receiving: Receiving::default(),
             serving: Semaphore::new(SERVING_MAX),
+            limits: Limits::default(),
             closed: AtomicBool::new(false),
             sites: sites.collect(),
         };
@@ -165,9 +168,18 @@ impl Bulk {
                 session.handle_verdict(transfer, Err(failure));
             }
             Message::Answer { request, outcome } => session.handle_answer(request, outcome),
-            Message::Pull { transfer, path } => {
-                let (room, site, session) = (self.room.clone(), site.clone(), session.clone());
-                tokio::spawn(serve::serve_pull(room, site, session, transfer, path));
+            Message::Pull {
+                transfer,
+                path,
+                limit,
+            } => {
+                let asked = serve::Asked {
+                    session: session.clone(),
+                    transfer,
+                    path,
+                    limit,
+                };
+                tokio::spawn(serve::serve_pull(self.room.clone(), site.clone(), asked));
             }
             Message::Ask { request, question } => {
                 let (room, session) = (self.room.clone(), session.clone());

@@ -11,6 +11,7 @@ use super::describe::describe;
 use super::failure::Failure;
 use super::figures::{Counted, Direction};
 use super::incoming::{Incoming, Piece};
+use super::limit::Limit;
 use super::message::{Answer, Ending, Header, Message, Pushed, Question, RequestId};
 use super::outgoing::Outgoing;
 use super::read::{BatchReader, Snapshot};
@@ -86,47 +87,45 @@ fn finish_file(partial: Partial, ending: Ending) -> Result<u64, Failure> {
     }
 }
 
-/// Sends a file that the peer pulls.
-pub(super) async fn serve_pull(
-    room: Arc<Room>,
-    site: SiteName,
-    session: Arc<Session>,
-    transfer: TransferId,
-    path: String,
-) {
+/// A file that the peer pulls.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) session: Arc<Session>,
+    pub(super) transfer: TransferId,
+    pub(super) path: String,
+    pub(super) limit: Option<Limit>,
+}
+
+/// Sends it.
+pub(super) async fn serve_pull(room: Arc<Room>, site: SiteName, asked: Asked) {
     let outcome = async {
         let _permit = room.serving.try_acquire().map_err(|_| Failure::Busy)?;
-        send_file(&room, &site, &session, transfer, &path).await
+        send_file(&room, &site, &asked).await
     };
     match outcome.await {
         Ok(length) => tracing::info!(%site, length, "sent a file"),
         Err(failure) => {
             tracing::warn!(%site, %failure, "a file that the peer asked for was not sent");
-            session
-                .send(Message::Failed { transfer, failure })
-                .await
-                .ok();
+            let transfer = asked.transfer;
+            let failed = Message::Failed { transfer, failure };
+            asked.session.send(failed).await.ok();
         }
     }
-    tracing::debug!(%site, path, "path of the file above");
+    tracing::debug!(%site, path = asked.path, "path of the file above");
 }
 
-async fn send_file(
-    room: &Room,
-    site: &SiteName,
-    session: &Arc<Session>,
-    transfer: TransferId,
-    path: &str,
-) -> Result<u64, Failure> {
+async fn send_file(room: &Room, site: &SiteName, asked: &Asked) -> Result<u64, Failure> {
     let counted = room.counters.begin(Direction::Out);
-    let (path, store) = (path.parse()?, room.store.clone());
+    let (path, store) = (asked.path.parse()?, room.store.clone());
     let source = blocking(move || Ok(store.open_file(&path)?)).await?;
     let header = Header::Pull {
         length: source.length,
         meta: source.meta,
     };
     let link = room.site(site)?.link();
-    let mut outgoing = Outgoing::start(session.clone(), link, transfer, &header).await?;
+    let limiter = asked.limit.map(|limit| room.limits.of(limit));
+    let (session, transfer) = (asked.session.clone(), asked.transfer);
+    let mut outgoing = Outgoing::start(session, link, transfer, &header, limiter).await?;
     match send_whole(&mut outgoing, source, &counted).await {
         Ok(length) => {
             counted.succeeded();

@@ -11,7 +11,7 @@ use super::far_look::{self, Looked, Place};
 use super::far_tree::{self, FarFile, FarTree};
 use super::local_file::{self, LocalFile};
 use super::output::explain;
-use super::transfer::{Brake, Options};
+use super::transfer::Options;
 use crate::bulk::control::Progress;
 use crate::bulk::control::client::{ClientError, Gateway, Sink};
 use crate::bulk::location::Location;
@@ -57,8 +57,7 @@ fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Re
         true => None,
         false => Some(LocalFile::create(&target)?),
     };
-    let brake = args.options.brake();
-    let output = Output::new(file, &display, &brake);
+    let output = Output::new(file, &display);
     pull(gateway, &args.from, &target, output)?;
     display.finish(&format!("{} -> {}", args.from, target.display()));
     Ok(())
@@ -78,9 +77,8 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
             args.from
         ));
     }
-    let brake = args.options.brake();
     let failed = args.options.for_each(&files, Some(length), |file| {
-        let pulled = pull_far_file(gateway, file, &args.to, &display, &brake);
+        let pulled = pull_far_file(gateway, file, &args.to, &display);
         if let Err(error) = &pulled {
             display.say(&format!("strait pull: {}: {}", file.from, explain(error)));
         }
@@ -121,13 +119,12 @@ fn pull_far_file(
     file: &FarFile,
     root: &Path,
     display: &Display,
-    brake: &Brake,
 ) -> anyhow::Result<()> {
     local_file::make_folder_of(&file.local, root)?;
     if file.local.is_dir() {
         bail!("a folder has its name here");
     }
-    let output = Output::new(Some(LocalFile::create(&file.local)?), display, brake);
+    let output = Output::new(Some(LocalFile::create(&file.local)?), display);
     pull(gateway, &file.from, &file.local, output)
 }
 
@@ -166,17 +163,15 @@ struct Output<'a> {
     /// Standard output, if none.
     file: Option<LocalFile>,
     meter: Meter<'a>,
-    brake: &'a Brake,
     meta: FileMeta,
     so_far: Progress,
 }
 
 impl<'a> Output<'a> {
-    fn new(file: Option<LocalFile>, display: &'a Display, brake: &'a Brake) -> Self {
+    fn new(file: Option<LocalFile>, display: &'a Display) -> Self {
         Self {
             file,
             meter: display.begin(),
-            brake,
             meta: FileMeta::default(),
             so_far: Progress::default(),
         }
@@ -191,7 +186,6 @@ impl Sink for Output<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.brake.wait_for(bytes.len());
         match &mut self.file {
             Some(file) => file.write(bytes)?,
             None => io::stdout().write_all(bytes)?,

@@ -10,7 +10,7 @@ use super::display::{Display, Meter};
 use super::far_look::{self, Looked};
 use super::local_tree::{self, Found, Item, Link};
 use super::output::explain;
-use super::transfer::{Brake, Braked, Options};
+use super::transfer::Options;
 use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
 use crate::bulk::location::Location;
 use crate::bulk::read::Snapshot;
@@ -41,7 +41,6 @@ pub(super) struct Args {
 /// What all files of one push share.
 struct Push {
     gateway: Gateway,
-    brake: Brake,
     no_replace: bool,
     checksum: bool,
 }
@@ -73,7 +72,6 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     }
     let push = Push {
         gateway: args.options.gateway(globals),
-        brake: args.options.brake(),
         no_replace: args.no_replace,
         checksum: args.checksum,
     };
@@ -171,7 +169,7 @@ impl Push {
     }
 
     fn standard_input(&self, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
-        let from = self.braked(io::stdin().lock());
+        let from = io::stdin().lock();
         let (nothing, update) = (PushedFile::default(), |so_far| meter.update(so_far));
         Ok(self
             .gateway
@@ -188,7 +186,7 @@ impl Push {
                 resume,
             };
             // One byte more than expected shows that it grows.
-            let from = self.braked((&file).take(snapshot.length().saturating_add(1)));
+            let from = (&file).take(snapshot.length().saturating_add(1));
             let check = |read: &_| snapshot.check(&file, read);
             let update = |so_far| meter.update(so_far);
             self.gateway.push(&item.to, pushed, from, check, update)
@@ -200,11 +198,6 @@ impl Push {
             }
             pushed => Ok(pushed?),
         }
-    }
-
-    fn braked<R: Read>(&self, from: R) -> Braked<'_, R> {
-        let brake = &self.brake;
-        Braked { from, brake }
     }
 }
 

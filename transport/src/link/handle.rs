@@ -185,6 +185,25 @@ impl OutStream {
         }
     }
 
+    /// Waits until what was sent has cost more than `wire_bytes` on the wire; what it has cost then.
+    pub async fn wire_bytes_beyond(&self, wire_bytes: u64) -> Result<u64, SendError> {
+        loop {
+            // Rung whenever a batch of the class is encoded.
+            let notified = self.link.room[self.class.index()].notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            {
+                let core = self.link.lock();
+                core.next_seq(self.stream)?;
+                let cost = core.stream_ledger_of(self.stream).wire_bytes;
+                if cost > wire_bytes {
+                    return Ok(cost);
+                }
+            }
+            notified.await;
+        }
+    }
+
     /// This stream's bytes at each step, in this session.
     pub fn ledger(&self) -> Ledger {
         self.link.lock().stream_ledger_of(self.stream)

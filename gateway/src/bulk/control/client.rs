@@ -11,6 +11,7 @@ use strait_transport::SiteName;
 use super::frame::Frame;
 use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What};
 use crate::bulk::failure::Failure;
+use crate::bulk::limit::Limit;
 use crate::bulk::location::Location;
 use crate::bulk::message::Cost;
 use crate::bulk::path::{LinkTarget, SitePath};
@@ -22,6 +23,7 @@ use crate::bulk::store::{FileMeta, Mtime, Page, Standing, Trailer};
 pub struct Gateway {
     socket: PathBuf,
     wait: Duration,
+    limit: Option<Limit>,
 }
 
 /// A file to be pushed.
@@ -89,12 +91,18 @@ impl Gateway {
         Self {
             socket: socket.to_owned(),
             wait,
+            limit: None,
         }
     }
 
     /// The same gateway, with another wait for a link that is down.
     pub fn with_wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
+    }
+
+    /// The same gateway, which moves files within a limit that they share.
+    pub fn with_limit(self, limit: Option<Limit>) -> Self {
+        Self { limit, ..self }
     }
 
     /// Sends what `from` gives, up to its end. `check` has the last word on what was
@@ -121,6 +129,7 @@ impl Gateway {
                 length,
                 meta,
                 resume,
+                limit: self.limit,
             },
         )?;
         let reply = receive(&stream)?;
@@ -155,7 +164,7 @@ impl Gateway {
     /// Fetches a file into `sink`; the digest is checked, the caller keeps the
     /// bytes only if this succeeds.
     pub fn pull(&self, from: &Location, sink: &mut impl Sink) -> Result<Moved, ClientError> {
-        let stream = self.ask(from, What::Pull)?;
+        let stream = self.ask(from, What::Pull { limit: self.limit })?;
         let reply = receive(&stream)?;
         let Reply::File { length, meta } = reply else {
             return Err(unexpected(reply));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::Frame;
 use crate::bulk::failure::Failure;
+use crate::bulk::limit::Limit;
 use crate::bulk::message::Cost;
 use crate::bulk::store::{FileMeta, Mtime, Page, Standing, Trailer};
 
@@ -35,8 +36,11 @@ pub(super) enum What {
         length: Option<u64>,
         meta: FileMeta,
         resume: bool,
+        limit: Option<Limit>,
     },
-    Pull,
+    Pull {
+        limit: Option<Limit>,
+    },
     List {
         after: String,
     },

@@ -7,12 +7,17 @@ use super::server::{Asked, Client};
 use crate::bulk::failure::Failure;
 use crate::bulk::figures::{Counted, Direction};
 use crate::bulk::incoming::{Incoming, Piece};
+use crate::bulk::limit::Limit;
 use crate::bulk::message::{Ending, Message};
 use crate::bulk::path::SitePath;
 use crate::bulk::store::Trailer;
 use crate::streams::TransferId;
 
-pub(super) async fn pull(client: &mut Client, asked: &Asked<'_>) -> Result<(), Failure> {
+pub(super) async fn pull(
+    client: &mut Client,
+    asked: &Asked<'_>,
+    limit: Option<Limit>,
+) -> Result<(), Failure> {
     let path: SitePath = asked.path.parse()?;
     path.split_last()?;
     let site = asked.site;
@@ -22,7 +27,12 @@ pub(super) async fn pull(client: &mut Client, asked: &Asked<'_>) -> Result<(), F
     let transfer = TransferId(rand::random());
     let answered = session.add_pull(transfer);
     let path = path.into();
-    session.send(Message::Pull { transfer, path }).await?;
+    let pull = Message::Pull {
+        transfer,
+        path,
+        limit,
+    };
+    session.send(pull).await?;
     let began = tokio::select! {
         began = begin(client, answered) => began,
         failure = site.down_for(asked.patience) => Err(failure),

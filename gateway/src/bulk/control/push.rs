@@ -9,6 +9,7 @@ use super::protocol::{self, Begin, Ending, Reply};
 use super::server::{Asked, Client};
 use crate::bulk::failure::Failure;
 use crate::bulk::figures::{Counted, Direction};
+use crate::bulk::limit::Limit;
 use crate::bulk::message::{Answer, Cost, Header, Pushed, Question};
 use crate::bulk::outgoing::Outgoing;
 use crate::bulk::path::SitePath;
@@ -24,6 +25,7 @@ pub(super) async fn push(
     asked: &Asked<'_>,
     file: Pushed,
     resume: bool,
+    limit: Option<Limit>,
 ) -> Result<(), Failure> {
     let path: SitePath = file.path.parse()?;
     path.split_last()?;
@@ -37,7 +39,8 @@ pub(super) async fn push(
     let counted = asked.room.counters.begin(Direction::Out);
     let transfer = TransferId(rand::random());
     let header = Header::Push { file, offset };
-    let mut outgoing = Outgoing::start(session, site.link(), transfer, &header).await?;
+    let limiter = limit.map(|limit| asked.room.limits.of(limit));
+    let mut outgoing = Outgoing::start(session, site.link(), transfer, &header, limiter).await?;
     let sent = tokio::select! {
         sent = send(client, &mut outgoing, &counted) => sent,
         failure = site.down_for(asked.patience) => Err(failure),

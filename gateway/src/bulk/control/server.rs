@@ -23,7 +23,7 @@ use crate::bulk::message::{Answer, Pushed, Question};
 use crate::bulk::room::{Bulk, Room, Site};
 
 /// Commands that may be connected at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 256;
+const CONNECTIONS_MAX: usize = 384;
 /// How long a client may take to say what it wants.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a link may be down in the middle, whatever the client is ready to wait.
@@ -159,8 +159,12 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
             length,
             meta,
             resume,
-        } => push::push(client, &asked, Pushed { path, length, meta }, resume).await,
-        What::Pull => pull::pull(client, &asked).await,
+            limit,
+        } => {
+            let file = Pushed { path, length, meta };
+            push::push(client, &asked, file, resume, limit).await
+        }
+        What::Pull { limit } => pull::pull(client, &asked, limit).await,
         What::List { after } => ask(client, &asked, Question::List { path, after }).await,
         What::Remove => ask(client, &asked, Question::Remove { path }).await,
         What::Describe { paths, digests } => {

@@ -71,7 +71,11 @@ fn write_corpus() {
             batches: 16,
         },
         Message::Failed { transfer, failure },
-        Message::Pull { transfer, path },
+        Message::Pull {
+            transfer,
+            path,
+            limit: None,
+        },
         Message::Ask { request, question },
         Message::Answer {
             request,
