@@ -54,6 +54,8 @@ impl Strait {
 
     fn cubic(&mut self, now: Instant) -> Option<&mut dyn Controller> {
         if self.cubic.is_none() && self.readings.is_cubic.load(Ordering::Relaxed) {
+            // What was measured so far says nothing of what CUBIC makes of the link.
+            self.readings.rate_bytes_s.store(0, Ordering::Relaxed);
             let factory = Arc::new(CubicConfig::default());
             self.cubic = Some(factory.build(now, self.mtu));
         }

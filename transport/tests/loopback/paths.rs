@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
-use strait_transport::{Class, Identity, LinkEvents, LinkHandle, PeerConfig, Phase, Transport};
+use strait_transport::{
+    Class, Congestion, Identity, LinkEvents, LinkHandle, PeerConfig, Phase, Transport,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::delivery::{receive_all, send_all};
@@ -164,6 +166,41 @@ async fn a_peer_that_is_configured_no_longer_is_refused() {
     // It does not come back.
     assert_eq!(reload(from_ref(&known)), vec![known.site]);
     assert_eq!(west_runs.link.status().phase, Phase::Closed);
+}
+
+/// Only our own control of congestion measures a rate.
+#[tokio::test(flavor = "multi_thread")]
+async fn congestion_control_is_chosen_for_what_an_end_sends_whoever_dialed() {
+    let (east, west) = (Site::new("east"), Site::new("west"));
+    let mut west_runs = west.start(&east, None).await;
+    let address = west_runs.node.local_addr();
+    let mut east_runs = east.start(&west, Some(address)).await;
+    assert!(east_runs.up().await && west_runs.up().await);
+    for (at_east, at_west) in [
+        (Congestion::Strait, Congestion::Cubic),
+        (Congestion::Cubic, Congestion::Strait),
+    ] {
+        let peer = |pins, congestion| PeerConfig { congestion, ..pins };
+        let (to_west, to_east) = (pins(&west, None, Some(address)), pins(&east, None, None));
+        let (to_west, to_east) = (peer(to_west, at_east), peer(to_east, at_west));
+        west_runs.node.reload(&west.identity, &[to_east]).unwrap();
+        east_runs.node.reload(&east.identity, &[to_west]).unwrap();
+        let measures = |link: &LinkHandle| link.status().rate_bytes_s.is_some();
+        let start = Instant::now();
+        // Until both ends have gone over to connections with the new settings, and used them.
+        while measures(&east_runs.link) != (at_east == Congestion::Strait)
+            || measures(&west_runs.link) != (at_west == Congestion::Strait)
+        {
+            assert!(start.elapsed() < PATIENCE, "{at_east:?}, {at_west:?}");
+            for (from, to) in [
+                (&east_runs.link, &mut west_runs.events),
+                (&west_runs.link, &mut east_runs.events),
+            ] {
+                let sent = send_all(from.clone(), Class::Bulk, 1, 40);
+                tokio::join!(sent, receive_all(to, 1));
+            }
+        }
+    }
 }
 
 fn pins(site: &Site, next: Option<&Identity>, address: Option<SocketAddr>) -> PeerConfig {
