@@ -2,10 +2,12 @@
 #![allow(clippy::print_stdout, reason = "figures go to standard output")]
 
 mod apps;
+mod cold;
 mod cpu;
 mod dedup;
 mod grid;
 mod lab;
+mod lines;
 mod link;
 mod ratio;
 mod wire;
@@ -29,6 +31,8 @@ enum What {
     Apps(apps::Arguments),
     /// The grid against redis-server: requests a second and bytes per counter
     Grid(grid::Arguments),
+    /// Log lines that go to the disk: bytes there, memory, and how fast they come back
+    Cold(cold::Arguments),
     /// A wide-area link between two network namespaces, to run anything across (needs root)
     #[command(subcommand)]
     Lab(Lab),
@@ -54,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         What::Dedup(arguments) => dedup::run(&arguments),
         What::Apps(arguments) => apps::run(&arguments),
         What::Grid(arguments) => grid::run(&arguments),
+        What::Cold(arguments) => cold::run(&arguments),
         What::Wire(wire) => wire::run(&wire),
         What::Lab(Lab::Run(arguments)) => lab::run(&arguments),
         What::Link(arguments) => link::run(&arguments),

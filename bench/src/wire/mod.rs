@@ -5,7 +5,7 @@
 
 mod counters;
 mod logs;
-mod pair;
+pub(crate) mod pair;
 mod resync;
 
 use clap::Subcommand;

@@ -16,13 +16,13 @@ const SETTLE_ROUNDS: usize = 60;
 
 /// What has crossed the link, both directions.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Crossed {
-    pub(super) bytes: u64,
-    pub(super) datagrams: u64,
+pub(crate) struct Crossed {
+    pub(crate) bytes: u64,
+    pub(crate) datagrams: u64,
 }
 
 /// Both sites, running, and a client of east.
-pub(super) struct Pair {
+pub(crate) struct Pair {
     runtime: Runtime,
     sites: Sites,
     client: Client,
@@ -30,7 +30,12 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn start(flush_ms: u64) -> anyhow::Result<Self> {
+    pub(crate) fn start(flush_ms: u64) -> anyhow::Result<Self> {
+        Self::with(&format!("flush_ms = {flush_ms}\n"))
+    }
+
+    /// `grid` says more about both grids.
+    pub(crate) fn with(grid: &str) -> anyhow::Result<Self> {
         let home = tempfile::tempdir()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -42,7 +47,7 @@ impl Pair {
             queue: Duration::from_millis(200),
             seed: 1,
         };
-        let settings = format!("[grid]\nflush_ms = {flush_ms}\nmemory_bytes_max = \"4GiB\"\n");
+        let settings = format!("[grid]\nmemory_bytes_max = \"4GiB\"\n{grid}");
         let sites = runtime.block_on(Sites::start(home.path(), wan, &settings))?;
         let client = Client::connect(sites.east.grid_address())?;
         let mut pair = Self {
@@ -56,7 +61,7 @@ impl Pair {
     }
 
     /// Sends commands at `per_second` (0: as fast as they are taken), `write` making each.
-    pub(super) fn load(
+    pub(crate) fn load(
         &mut self,
         events: u64,
         per_second: u64,
@@ -78,7 +83,7 @@ impl Pair {
     }
 
     /// Waits until west holds, fsynced, everything that east was given.
-    pub(super) fn settle(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn settle(&mut self) -> anyhow::Result<()> {
         self.client.call(&[b"INCR", b"settled"])?;
         for _ in 0..SETTLE_ROUNDS {
             if self.client.call(&[b"WAIT", b"1", b"10000"])? == Reply::Integer(1) {
@@ -89,7 +94,7 @@ impl Pair {
     }
 
     /// What `work` and settling after it put on the link.
-    pub(super) fn measure(
+    pub(crate) fn measure(
         &mut self,
         work: impl FnOnce(&mut Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<Crossed> {
@@ -112,7 +117,7 @@ impl Pair {
     }
 
     /// Pulls the cable, or plugs it in again.
-    pub(super) fn cut(&self, cut: bool) {
+    pub(crate) fn cut(&self, cut: bool) {
         if cut {
             self.sites.wan.cut();
         } else {
@@ -121,7 +126,7 @@ impl Pair {
     }
 
     /// Compares both sites and stops them.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
         let (east, west) = (self.sites.east.digest(), self.sites.west.digest());
         ensure!(east == west, "the sites differ");
         drop(self.client);

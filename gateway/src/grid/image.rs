@@ -6,6 +6,7 @@ use std::path::Path;
 use strait_transport::SiteName;
 
 use super::clock::now_ms;
+use super::cold::ReadCache;
 use super::counter::{SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{decode_counters, kind_of};
@@ -115,7 +116,7 @@ impl Image {
         until_ms: u64,
         mut found: impl FnMut(&[u8], EntryId, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let own = self.state.origins.site(SiteId::OWN);
+        let (own, cache) = (self.state.origins.site(SiteId::OWN), ReadCache::default());
         let until = EntryId {
             ms: until_ms,
             seq: u64::MAX,
@@ -126,7 +127,7 @@ impl Image {
                 match entry {
                     Ok((id, payload)) => found(&name, id, payload)?,
                     Err(absent) => {
-                        let loaded = absent.load().map_err(io::Error::other)?;
+                        let loaded = cache.load(&absent).map_err(io::Error::other)?;
                         let seen = |(id, _): &(EntryId, &[u8])| {
                             *id <= until && *id > log.position().trimmed_to
                         };

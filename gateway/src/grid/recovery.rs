@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::cold::{self, Absent, ColdFound, ColdStore, Segment};
+use super::cold::{self, Absent, ColdFound, ColdStore, ReadCache, Segment};
 use super::journal::frame::JOURNAL_MAGIC;
 use super::journal::{Found, Generation, Journal, JournalReader};
 use super::merge::NotMerged;
@@ -255,7 +255,7 @@ impl<'a> Replay<'a> {
 
     /// Takes a block that a trim ends in into memory.
     fn thaw(&mut self, id: LogId, absent: &Absent) {
-        match absent.load() {
+        match ReadCache::default().load(absent) {
             Ok(loaded) => {
                 let entries = loaded.entries();
                 let thaw = |log: &mut super::Log| log.thaw(absent.first, &entries);

@@ -61,6 +61,8 @@ pub struct GridStats {
     pub held_bytes: u64,
     /// Bytes of those that were let go all the same: `grid.on_full = "shed"`.
     pub shed_bytes_total: u64,
+    /// Memory of entries of logs, and of where those on disk are.
+    pub log_bytes: u64,
     /// Blocks of older entries on disk.
     pub cold_blocks: u64,
     /// Disk that those take.
@@ -112,6 +114,7 @@ impl Grid {
             conflicts_total: state.tally.conflicts,
             held_bytes: state.logs.iter().map(|log| log.held_bytes() as u64).sum(),
             shed_bytes_total: state.tally.shed_bytes,
+            log_bytes: state.log_bytes as u64,
             cold_blocks: state.logs.iter().map(|log| log.cold() as u64).sum(),
             cold_bytes: cold.bytes,
             cold_bytes_max: self.config.cold.map_or(0, |cold| cold.disk_bytes_max),

@@ -1,11 +1,14 @@
 //! A block of a log as it stands in a file: entries packed, then compressed.
+//!
+//! Words that entries share are most of what a single block would say. So blocks that stand beside
+//! each other in a file are a *group*: each is packed after those before it, and read after them.
 
 use bytes::Bytes;
 
 use super::super::blocks::Stretch;
-use super::super::packed;
+use super::super::packed::{self, HeardEntries, SentEntries};
 use super::super::record::{Kind, LogHead, LogSection, SectionBuilder, decode_log, kind_of};
-use super::super::varint::{Malformed, Reader};
+use super::super::varint::{Malformed, Reader, put};
 use super::super::{EntryId, LogName, RECORD_BYTES_MAX};
 
 /// First byte of a block's record.
@@ -18,11 +21,14 @@ const LEVEL: i32 = 3;
 pub(super) struct BlockHead {
     pub(super) log: LogName,
     pub(super) stretch: Stretch,
+    /// Bytes of the file from the first block of its group to this one.
+    pub(super) since: u32,
 }
 
 /// A block that was read: all its entries.
 #[derive(Debug)]
 pub(crate) struct Loaded {
+    pub(super) stretch: Stretch,
     /// As in a record of a log.
     body: Bytes,
 }
@@ -44,6 +50,7 @@ impl BlockHead {
         Ok(Self {
             log: LogName::read(reader)?,
             stretch: Stretch::read(reader)?,
+            since: u32::try_from(reader.varint()?).map_err(|_| Malformed("too large"))?,
         })
     }
 
@@ -53,31 +60,42 @@ impl BlockHead {
     }
 }
 
-/// The record of a block with the entries of `section`, as [`SectionBuilder`] made it.
-/// Compresses: not for tokio's threads.
-pub(super) fn encode(head: &BlockHead, section: &Bytes) -> std::io::Result<Vec<u8>> {
-    let packed = packed::pack_alone(section);
+/// The record of a block with the entries of `section`, as [`SectionBuilder`] made it, after those
+/// of its group that `sent` knows of. Compresses: not for tokio's threads.
+pub(super) fn encode(
+    head: &BlockHead,
+    sent: &mut SentEntries,
+    section: &Bytes,
+) -> std::io::Result<Vec<u8>> {
+    let packed = packed::pack_log(sent, section);
     let mut record = vec![KIND_BLOCK];
     head.log.put(&mut record);
     head.stretch.put(&mut record);
+    put(&mut record, u64::from(head.since));
     record.extend(zstd::bulk::compress(&packed, LEVEL)?);
     Ok(record)
 }
 
-/// Reads what [`encode`] wrote, whatever the bytes are. Takes at most a few times
-/// [`RECORD_BYTES_MAX`]. Not for tokio's threads.
-pub(super) fn decode(record: &[u8]) -> Result<(BlockHead, Loaded), Malformed> {
+/// Reads what [`encode`] wrote, after those of its group that were `heard`, whatever the bytes
+/// are. Takes at most a few times [`RECORD_BYTES_MAX`]. Not for tokio's threads.
+pub(in crate::grid) fn decode(
+    heard: &mut Option<HeardEntries>,
+    record: &[u8],
+) -> Result<Loaded, Malformed> {
     let mut reader = Reader::new(record);
     let head = BlockHead::read(&mut reader)?;
     let packed = zstd::bulk::decompress(reader.rest(), RECORD_BYTES_MAX);
     let packed = packed.map_err(|_| Malformed("it does not decompress"))?;
-    let section = packed::unpack_alone(packed.into())?;
+    let section = packed::unpack_log(heard, packed.into())?;
     let body = match kind_of(&section)? {
         (Kind::Log, body) => section.slice_ref(body),
         _ => return Err(Malformed("it holds no entries of a log")),
     };
     check(&head, &decode_log(&body)?)?;
-    Ok((head, Loaded { body }))
+    Ok(Loaded {
+        stretch: head.stretch,
+        body,
+    })
 }
 
 fn check(head: &BlockHead, section: &LogSection<'_>) -> Result<(), Malformed> {

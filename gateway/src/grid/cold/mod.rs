@@ -7,6 +7,7 @@
 //! section "Cold logs".
 
 mod block;
+mod cache;
 mod load;
 mod read;
 mod segment;
@@ -20,9 +21,9 @@ use std::sync::Arc;
 use super::EntryId;
 
 pub(super) use block::Loaded;
+pub(super) use cache::ReadCache;
 pub(super) use load::{ColdFound, load};
 pub(crate) use read::IdRange;
-pub(super) use read::ReadCache;
 pub(super) use segment::Segment;
 pub use spill::Spiller;
 pub(super) use spill::{Spill, SpillFigures};
@@ -43,8 +44,8 @@ pub(super) struct Cold {
     segment: Arc<Segment>,
     /// Where its frame begins in the file.
     offset: u64,
-    /// Length of its record.
-    len: u32,
+    /// How far before that the first block of its group begins.
+    since: u32,
     /// Memory that its entries took.
     pub(super) bytes_hot: u32,
 }

@@ -1,61 +1,15 @@
 //! Reading logs whose entries are partly on disk. All of this may wait for the disk, and unpacks:
 //! not for tokio's threads.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-
-use lru::LruCache;
-use parking_lot::Mutex;
 
 use super::super::state::LogId;
 use super::super::{EntryId, Grid, LogName, LogPosition};
-use super::block::{Loaded, decode};
-use super::{Absent, Cold, ColdError};
+use super::block::Loaded;
+use super::{Absent, ColdError};
 
 /// Entries handed out under the lock at a time.
 const SLICE: usize = 1024;
-/// Blocks that were read last stay unpacked, about 1 MiB each: who reads on finds them.
-const CACHED_MAX: NonZeroUsize = NonZeroUsize::new(16).unwrap();
-
-/// Blocks that were read last, by their file and place.
-#[derive(Debug)]
-pub(in crate::grid) struct ReadCache(Mutex<LruCache<(u64, u64), Arc<Loaded>>>);
-
-impl Default for ReadCache {
-    fn default() -> Self {
-        Self(Mutex::new(LruCache::new(CACHED_MAX)))
-    }
-}
-
-impl Cold {
-    fn load(&self) -> Result<Loaded, ColdError> {
-        let record = self.segment.record(self.offset, self.len);
-        let record = record.map_err(|source| ColdError::Io {
-            path: self.segment.path.clone(),
-            source,
-        })?;
-        let damaged = |what| ColdError::Damaged {
-            path: self.segment.path.clone(),
-            offset: self.offset,
-            what,
-        };
-        let record = record.ok_or_else(|| damaged("it fails its check"))?;
-        let (_, loaded) = decode(&record).map_err(|error| damaged(error.0))?;
-        Ok(loaded)
-    }
-}
-
-impl Absent {
-    /// Reads the block.
-    pub(in crate::grid) fn load(&self) -> Result<Loaded, ColdError> {
-        let lost = ColdError::Lost {
-            first: self.first,
-            last: self.last,
-        };
-        self.cold.as_ref().map_or(Err(lost), Cold::load)
-    }
-}
-
 /// Which entries of a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdRange {
@@ -169,27 +123,15 @@ impl Grid {
         Slice::Over
     }
 
-    /// Reads a block of a log, or finds it among those read last. One that is damaged is named,
-    /// and lost from then on.
+    /// Reads a block of a log. One that is damaged is named, and lost from then on.
     pub(in crate::grid) fn load(
         &self,
         id: LogId,
         absent: &Absent,
     ) -> Result<Arc<Loaded>, ColdError> {
-        let place = absent.cold.as_ref();
-        let place = place.map(|cold| (cold.segment.number.0, cold.offset));
-        if let Some(place) = place
-            && let Some(known) = self.cold_cache.0.lock().get(&place)
-        {
-            return Ok(known.clone());
-        }
-        let loaded = absent.load().map(Arc::new);
-        match (&loaded, place) {
-            (Ok(loaded), Some(place)) => {
-                self.cold_cache.0.lock().put(place, loaded.clone());
-            }
-            (Err(error @ ColdError::Damaged { .. }), _) => self.lose(id, absent, error),
-            (Ok(_) | Err(_), _) => {}
+        let loaded = self.cold_cache.load(absent);
+        if let Err(error @ ColdError::Damaged { .. }) = &loaded {
+            self.lose(id, absent, error);
         }
         loaded
     }

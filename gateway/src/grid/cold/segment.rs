@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
 use super::super::blocks::Stretch;
 use super::super::journal::{Found, Generation, JournalReader, frame, sync_dir};
+use super::super::packed::SentEntries;
 use super::super::varint::{Malformed, Reader, put};
 use super::super::{LogName, RECORD_BYTES_MAX};
 use super::Cold;
-use super::block::BlockHead;
+use super::block::{BlockHead, encode};
 
 /// First byte of an index's record.
 const KIND_INDEX: u8 = 2;
@@ -21,6 +24,8 @@ const KIND_INDEX: u8 = 2;
 const END_MAGIC: &[u8; 4] = b"SgCE";
 /// Where the index begins, and the magic.
 const END_BYTES: u64 = 8 + 4;
+/// Blocks of a group: to read one, those before it are read too.
+const GROUP_BLOCKS_MAX: usize = 8;
 /// Shortest description of a block in an index.
 const INDEX_ENTRY_BYTES_MIN: usize = 10;
 
@@ -46,9 +51,14 @@ impl Segment {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Opens the file for [`Self::record`].
+    pub(super) fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+
     /// The record at `offset`; none if it fails its check.
-    pub(super) fn record(&self, offset: u64, len: u32) -> io::Result<Option<Vec<u8>>> {
-        frame::read_at(&File::open(&self.path)?, self.number, offset, len as usize)
+    pub(super) fn record(&self, file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
+        frame::read_at(file, self.number, offset)
     }
 }
 
@@ -70,6 +80,16 @@ pub(super) struct SegmentWriter {
     synced: u64,
     len: u64,
     blocks: Vec<Placed>,
+    group: Group,
+}
+
+/// Blocks that are packed one after the other.
+#[derive(Debug, Default)]
+struct Group {
+    /// Where the first one begins.
+    offset: u64,
+    blocks: usize,
+    sent: SentEntries,
 }
 
 impl SegmentWriter {
@@ -90,6 +110,7 @@ impl SegmentWriter {
             synced: 0,
             len: head.len() as u64,
             blocks: Vec::new(),
+            group: Group::default(),
         })
     }
 
@@ -103,19 +124,25 @@ impl SegmentWriter {
         self.blocks.len()
     }
 
-    /// Appends a block; it is on disk after [`Self::sync`].
-    pub(super) fn append(&mut self, head: BlockHead, record: &[u8]) -> io::Result<Cold> {
-        let cold = Cold {
-            segment: self.segment.clone(),
-            offset: self.len,
-            len: record.len() as u32,
-            bytes_hot: head.stretch.bytes_hot,
+    /// Appends a block with the entries of `section`; it is on disk after [`Self::sync`].
+    pub(super) fn append(&mut self, stretch: Stretch, section: &Bytes) -> io::Result<Cold> {
+        if self.group.blocks == 0 || self.group.blocks == GROUP_BLOCKS_MAX {
+            self.group = Group {
+                offset: self.len,
+                ..Group::default()
+            };
+        }
+        let head = BlockHead {
+            log: self.log.clone(),
+            stretch,
+            since: (self.len - self.group.offset) as u32,
         };
-        self.put(record)?;
-        self.blocks.push(Placed {
-            head,
-            cold: cold.clone(),
-        });
+        let record = encode(&head, &mut self.group.sent, section)?;
+        self.group.blocks += 1;
+        let placed = placed(&self.segment, head, self.len);
+        self.put(&record)?;
+        let cold = placed.cold.clone();
+        self.blocks.push(placed);
         Ok(cold)
     }
 
@@ -240,6 +267,7 @@ pub(super) fn contents(dir: &Path, number: Generation, mend: bool) -> io::Result
             synced: len,
             len: end,
             blocks: found.blocks.clone(),
+            group: Group::default(),
         };
         writer.close()?;
     }
@@ -261,9 +289,7 @@ fn scan(segment: &Arc<Segment>) -> io::Result<(Contents, u64)> {
             Found::Record(record) => {
                 let offset = reader.record_offset();
                 match BlockHead::of(&record) {
-                    Ok(head) => found
-                        .blocks
-                        .push(placed(segment, head, offset, record.len())),
+                    Ok(head) => found.blocks.push(placed(segment, head, offset)),
                     Err(_) if record.first() == Some(&KIND_INDEX) => {}
                     Err(error) => found.damaged.push(format!("{offset}: {}", error.0)),
                 }
@@ -281,11 +307,11 @@ fn scan(segment: &Arc<Segment>) -> io::Result<(Contents, u64)> {
     Ok((found, end))
 }
 
-fn placed(segment: &Arc<Segment>, head: BlockHead, offset: u64, len: usize) -> Placed {
+fn placed(segment: &Arc<Segment>, head: BlockHead, offset: u64) -> Placed {
     let cold = Cold {
         segment: segment.clone(),
         offset,
-        len: len as u32,
+        since: head.since,
         bytes_hot: head.stretch.bytes_hot,
     };
     Placed { head, cold }
@@ -302,14 +328,10 @@ fn read_index(file: &File, segment: &Arc<Segment>) -> io::Result<Option<Vec<Plac
     let mut offset = [0; 8];
     offset.copy_from_slice(at);
     let at = u64::from_le_bytes(offset);
-    let len = at
-        .checked_add(frame::FRAME_HEAD_BYTES as u64)
-        .and_then(|from| end_at.checked_sub(from))
-        .filter(|len| *len <= RECORD_BYTES_MAX as u64);
-    let Some(len) = len.filter(|_| magic == END_MAGIC) else {
+    if magic != END_MAGIC {
         return Ok(None);
-    };
-    let index = frame::read_at(file, segment.number, at, len as usize)?;
+    }
+    let index = frame::read_at(file, segment.number, at)?;
     Ok(index.and_then(|index| decode_index(segment, &index, at).ok()))
 }
 
@@ -319,8 +341,8 @@ fn encode_index(log: &LogName, blocks: &[Placed]) -> Vec<u8> {
     put(&mut out, blocks.len() as u64);
     for Placed { head, cold } in blocks {
         put(&mut out, cold.offset);
-        put(&mut out, u64::from(cold.len));
         head.stretch.put(&mut out);
+        put(&mut out, u64::from(head.since));
     }
     out
 }
@@ -340,16 +362,15 @@ pub(super) fn decode_index(
     let mut blocks = Vec::with_capacity(count);
     for _ in 0..count {
         let offset = reader.varint()?;
-        let len = reader.bounded(RECORD_BYTES_MAX)?;
         let head = BlockHead {
             log: log.clone(),
             stretch: Stretch::read(&mut reader)?,
+            since: reader.bounded(u32::MAX as usize)? as u32,
         };
-        let to = offset.checked_add((frame::FRAME_HEAD_BYTES + len) as u64);
-        if to.is_none_or(|to| to > end) {
+        if offset >= end || u64::from(head.since) > offset {
             return Err(Malformed("a block outside the file"));
         }
-        blocks.push(placed(segment, head, offset, len));
+        blocks.push(placed(segment, head, offset));
     }
     Ok(blocks)
 }

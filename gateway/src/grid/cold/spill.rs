@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::super::blocks::Stretch;
 use super::super::state::{LogId, State};
 use super::super::{EntryId, Grid, LogName};
-use super::block::{BlockHead, encode, section};
+use super::block::section;
 use super::{Cold, ColdStore};
 
 /// Memory of the entries in one block.
@@ -172,12 +172,7 @@ impl Grid {
         let mut colds = Vec::with_capacity(moving.len());
         for next in moving {
             let (log, section) = self.state.lock().copy_stretch(next);
-            let head = BlockHead {
-                log,
-                stretch: next.stretch,
-            };
-            let record = encode(&head, &section)?;
-            colds.push(store.append(head, &record)?);
+            colds.push(store.append(&log, next.stretch, &section)?);
         }
         store.sync()?;
         Ok(colds)

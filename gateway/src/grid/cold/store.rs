@@ -5,10 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::LogName;
+use super::super::blocks::Stretch;
 use super::super::journal::Generation;
 use super::Cold;
-use super::block::BlockHead;
 use super::segment::{Segment, SegmentWriter};
 
 /// A file takes no more blocks beyond this.
@@ -50,10 +52,15 @@ impl ColdStore {
         self.segments.iter().map(|segment| segment.bytes()).sum()
     }
 
-    /// Appends a block to its log's file; it is on disk after [`Self::sync`].
-    pub(super) fn append(&mut self, head: BlockHead, record: &[u8]) -> io::Result<Cold> {
-        let place = self.writer_of(&head.log)?;
-        let appended = self.writers[place].append(head, record);
+    /// Appends a block with the entries of `section` to its log's file; it is on disk after [`Self::sync`].
+    pub(super) fn append(
+        &mut self,
+        log: &LogName,
+        stretch: Stretch,
+        section: &Bytes,
+    ) -> io::Result<Cold> {
+        let place = self.writer_of(log)?;
+        let appended = self.writers[place].append(stretch, section);
         #[cfg(test)]
         let appended = match self.broken {
             true => Err(io::ErrorKind::StorageFull.into()),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::super::RECORD_BYTES_MAX;
 use super::Generation;
 
 /// First bytes of a journal's file, and of a file of cold blocks.
@@ -50,21 +51,34 @@ fn put_head(out: &mut Vec<u8>, generation: Generation, offset: u64, record: &[u8
     out.extend_from_slice(&check(generation, offset, record).to_le_bytes());
 }
 
-/// The record of `len` bytes whose frame stands at `offset` of `file`; none if it fails its check.
-/// `len` is bounded by the caller.
+/// The record whose frame stands at `offset` of `file`; none if it fails its check.
 pub(in crate::grid) fn read_at(
     file: &File,
     generation: Generation,
     offset: u64,
-    len: usize,
 ) -> io::Result<Option<Vec<u8>>> {
-    let mut framed = vec![0; FRAME_HEAD_BYTES + len];
-    match file.read_exact_at(&mut framed, offset) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
+    let mut head = [0; FRAME_HEAD_BYTES];
+    if !fill(file, &mut head, offset)? {
+        return Ok(None);
     }
-    let record = framed.split_off(FRAME_HEAD_BYTES);
+    let [a, b, c, d, l0, l1, l2, l3, ..] = head;
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if [a, b, c, d] != FRAME_MAGIC || len > RECORD_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut record = vec![0; len];
+    if !fill(file, &mut record, offset + FRAME_HEAD_BYTES as u64)? {
+        return Ok(None);
+    }
     let mut expected = Vec::with_capacity(FRAME_HEAD_BYTES);
     put_head(&mut expected, generation, offset, &record);
-    Ok((framed == expected).then_some(record))
+    Ok((head == *expected).then_some(record))
+}
+
+/// Reads as many bytes as `bytes` takes; false if the file ends before.
+fn fill(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
 }

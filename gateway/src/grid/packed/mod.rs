@@ -14,7 +14,8 @@ use super::Grid;
 use super::merge::TooMany;
 use super::record::{Kind, Malformed, kind_of};
 use counters::{HeardKeys, SentKeys};
-use entries::{HeardEntries, SentEntries};
+
+pub(super) use entries::{HeardEntries, SentEntries};
 
 /// Bit of the first byte after the head: what was said before this record does not count.
 const STARTS_OVER: u8 = 1;
@@ -97,22 +98,24 @@ impl Grid {
     }
 }
 
-/// A record of a log in the short form that is read with nothing heard before; as it is if it
-/// has none.
-pub(super) fn pack_alone(record: &Bytes) -> Bytes {
+/// A record of a log in the short form after those that `sent` knows of; as it is if it has none.
+pub(super) fn pack_log(sent: &mut SentEntries, record: &Bytes) -> Bytes {
     let packed = match kind_of(record) {
-        Ok((Kind::Log, body)) => SentEntries::default().pack(body),
+        Ok((Kind::Log, body)) => sent.pack(body),
         Ok(_) | Err(_) => None,
     };
     packed.unwrap_or_else(|| record.clone())
 }
 
-/// Reads what [`pack_alone`] wrote.
-pub(super) fn unpack_alone(packed: Bytes) -> Result<Bytes, Malformed> {
+/// Reads what [`pack_log`] wrote, after all that `heard` knows of.
+pub(super) fn unpack_log(
+    heard: &mut Option<HeardEntries>,
+    packed: Bytes,
+) -> Result<Bytes, Malformed> {
     match kind_of(&packed)? {
-        (Kind::PackedLog, body) => entries::unpack(&mut None, body).map_err(|error| match error {
+        (Kind::PackedLog, body) => entries::unpack(heard, body).map_err(|error| match error {
             UnpackError::Malformed(what) => Malformed(what),
-            UnpackError::Lost | UnpackError::Refused => Malformed("it does not stand alone"),
+            UnpackError::Lost | UnpackError::Refused => Malformed("what it follows is missing"),
         }),
         (Kind::Log, _) => Ok(packed),
         (Kind::Counters | Kind::PackedCounters, _) => Err(Malformed("it is no record of a log")),

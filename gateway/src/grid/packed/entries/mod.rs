@@ -14,8 +14,9 @@ use strait_dedup::range::{Model, Symbols};
 
 use super::Signed;
 
-pub(super) use pack::SentEntries;
-pub(super) use unpack::{HeardEntries, unpack};
+pub(in crate::grid) use pack::SentEntries;
+pub(in crate::grid) use unpack::HeardEntries;
+pub(super) use unpack::unpack;
 
 /// Templates that have a number, each way; the next takes the number of the oldest.
 const TEMPLATES_MAX: usize = 512;

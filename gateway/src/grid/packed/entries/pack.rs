@@ -20,7 +20,7 @@ const SEEN_MAX: usize = 1 << 16;
 
 /// What the peer was told of entries in this session, by number.
 #[derive(Debug, Default)]
-pub(in super::super) struct SentEntries {
+pub(in crate::grid) struct SentEntries {
     said: Said,
     templates: HashMap<Box<[u8]>, usize>,
     words: HashMap<Box<[u8]>, usize>,

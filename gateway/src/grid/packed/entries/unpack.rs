@@ -12,7 +12,7 @@ use super::{Column, KNOWN_FORM, NEW_FORM, NO_FORM, Said, Template, WORD_BYTES_MA
 
 /// What the peer said of entries in this session, by number.
 #[derive(Debug, Default)]
-pub(in super::super) struct HeardEntries(Said);
+pub(in crate::grid) struct HeardEntries(Said);
 
 /// The record, which stands alone, that a peer has sent as `body`, after all that was `heard`.
 pub(in super::super) fn unpack(

@@ -142,6 +142,11 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         |s| some(s.grid.shed_bytes_total),
     ),
     gauge(
+        "strait_grid_log_bytes",
+        "Memory of entries of logs, and of where those on disk are",
+        |s| some(s.grid.log_bytes),
+    ),
+    gauge(
         "strait_grid_cold_bytes",
         "Older entries of logs on disk: grid.on_full = \"spill\"",
         |s| some(s.grid.cold_bytes),
