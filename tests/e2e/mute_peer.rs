@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 /// The list of what a site holds, on a grid stream: nothing.
 const HOLDS_NOTHING: &[u8] = &[2];
-const KEYS: usize = 20_000;
+const KEYS: usize = 10_000;
 
 /// A gateway that was made for this test.
 struct Mute {

@@ -83,6 +83,7 @@ impl Scout {
     ) -> impl Future<Output = Found> + use<'_> {
         match current.transport() {
             Transport::Quic => {
+                self.is_let_down = false;
                 self.quic_since.get_or_insert_with(Instant::now);
             }
             Transport::Tcp => {
