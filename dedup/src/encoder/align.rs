@@ -4,6 +4,8 @@
 //! in greedy delta coders (MacDonald, "File System Support for Delta Compression", 2000), but only
 //! within a window of a few KiB: what moved farther is found again by its content chunks.
 
+use super::common_ends::{common_prefix, common_suffix};
+
 /// A shorter common stretch may be chance, and costs as much to point at as to compress.
 pub(super) const COMMON_BYTES_MIN: usize = 32;
 /// A common stretch of this length is taken at once.
@@ -101,11 +103,11 @@ impl Aligner {
 
     fn probe(&self, new: &[u8], old: &[u8], at: usize) -> Option<Common> {
         let old_at = usize::from(self.table[slot(&new[at..])?]).checked_sub(1)?;
-        let forward = super::scan::common_prefix(&new[at..], &old[old_at..]);
+        let forward = common_prefix(&new[at..], &old[old_at..]);
         if forward < KEY_BYTES {
             return None;
         }
-        let back = super::scan::common_suffix(&new[..at], &old[..old_at]);
+        let back = common_suffix(&new[..at], &old[..old_at]);
         Some(Common {
             new_at: at - back,
             old_at: old_at - back,

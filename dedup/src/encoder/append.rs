@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use super::scan::{Found, Match, Novel};
-use super::streams::OpenPiece;
+use super::found::{Found, Match, Novel};
+use super::streams::{OpenPiece, StreamState};
 use super::tables::{Cutting, Tables};
 use crate::chunker::{CHUNK_BYTES_MIN, OpenChunk};
 use crate::history::{ChunkNote, Extent, Ledger, Position};
 use crate::wire::plan;
 
 /// Ranges to append: everything novel, joined where it is dense.
-pub(super) fn ranges(found: &Found) -> Vec<Range<usize>> {
+fn ranges(found: &Found) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for Novel { range, .. } in &found.novel {
         plan::join(&mut ranges, range.clone());
@@ -27,8 +27,20 @@ pub(super) struct Append<'a> {
 }
 
 impl Append<'_> {
+    /// Appends what is new of a batch and returns its ranges; the stream goes on behind it.
+    pub(super) fn batch(&mut self, found: &Found, stream: &mut StreamState) -> Vec<Range<usize>> {
+        let start = self.ledger.tail();
+        let ranges = ranges(found);
+        stream.open = self.run(found, &ranges);
+        stream.tail.push(Extent {
+            at: start,
+            len: self.ledger.tail().since(start),
+        });
+        ranges
+    }
+
     /// Returns the chunk that the batch ends in, if it can go on in the next.
-    pub(super) fn run(&mut self, found: &Found, ranges: &[Range<usize>]) -> Option<OpenPiece> {
+    fn run(&mut self, found: &Found, ranges: &[Range<usize>]) -> Option<OpenPiece> {
         let mut novel = found.novel.iter().peekable();
         let mut open = None;
         for range in ranges {

@@ -1,6 +1,6 @@
 //! What the literals of a batch are compressed against.
 
-use super::scan::{Match, Novel};
+use super::found::{Match, Novel};
 use super::streams::Tail;
 use std::ops::Range;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::bases::Bases;
-use super::scan::Match;
+use super::found::Match;
 use crate::history::{Extent, Position, View};
 use crate::wire::plan::{Plan, Run};
 use crate::wire::{Side, Source};

@@ -4,9 +4,11 @@ mod align;
 mod append;
 mod bases;
 mod common;
+mod common_ends;
 mod courses;
 mod draft;
 mod floor;
+mod found;
 mod in_flight;
 mod level;
 mod noise;
@@ -36,7 +38,7 @@ use self::scan::Scan;
 use self::streams::Streams;
 pub(crate) use self::tables::TABLES_BYTES;
 use self::tables::{Cutting, Tables};
-use crate::history::{Extent, Gone, HistoryId, Position, View};
+use crate::history::{Gone, HistoryId, Position, View};
 use crate::link::Link;
 use crate::wire::batch::{self, Head, Identity};
 use crate::wire::hello::{Hello, Refused};
@@ -239,7 +241,6 @@ impl Encoder {
         let appends = match &lost {
             Some(lost) => lost.appends.clone(),
             None => {
-                let appends = append::ranges(&found);
                 let tables = &mut self.tables;
                 let mut append = Append {
                     raw,
@@ -247,12 +248,7 @@ impl Encoder {
                     ledger: &mut sent,
                     tables,
                 };
-                stream.open = append.run(&found, &appends);
-                stream.tail.push(Extent {
-                    at: start,
-                    len: sent.tail().since(start),
-                });
-                appends
+                append.batch(&found, &mut stream)
             }
         };
         let view = View {

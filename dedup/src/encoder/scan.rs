@@ -5,14 +5,12 @@
 //! earlier versions left, then within a few KiB, to the byte. Only then are content chunks cut and
 //! looked up; a match grows in both directions.
 
-use std::collections::HashSet;
-use std::ops::Range;
-
 use super::align::Aligner;
 use super::bases::{Bases, Choice};
+use super::common_ends::{common_prefix, common_suffix};
 use super::courses::Courses;
+use super::found::{Found, Match, Novel};
 use super::in_flight::InFlight;
-use super::noise;
 use super::reverse::Reverse;
 use super::streams::{OpenPiece, Tail};
 use super::tables::{Cutting, Tables};
@@ -24,68 +22,10 @@ use crate::similarity::SuperFeatures;
 const RUN_BYTES_MIN: usize = 32;
 /// A shorter detour of an earlier version is not worth following.
 const DETOUR_BYTES_MIN: usize = 12;
-/// Bytes foretold that make up for each that is skipped on the way.
-const SKIPPED_COST: i64 = 4;
 /// Window in which two chunks that are much alike are aligned, in bytes.
 const ALIKE_WINDOW_BYTES: usize = 8 << 10;
 /// Windows in which the way back is sought after an edit, in bytes.
 const WINDOWS: [usize; 2] = [768, 8 << 10];
-
-/// `raw[begin..begin + extent.len]` stands in history at `extent.at`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Match {
-    pub(crate) begin: usize,
-    pub(crate) extent: Extent,
-}
-
-impl Match {
-    /// Bytes gained by going on here from `at`: what is skipped counts several times.
-    fn worth(&self, at: usize) -> i64 {
-        self.extent.len as i64 - SKIPPED_COST * (self.begin - at) as i64
-    }
-
-    pub(crate) fn end(&self) -> usize {
-        self.begin + self.extent.len
-    }
-}
-
-/// A chunk, or the piece of one, that is new to history.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Novel {
-    pub(crate) range: Range<usize>,
-    /// Of the whole chunk; `None` while its end has not been seen.
-    pub(crate) fingerprint: Option<Fingerprint>,
-    /// Where the chunk's earlier part stands, which previous batches held.
-    pub(crate) earlier: Option<Extent>,
-    /// Where it would stand in history by the course most trusted.
-    pub(crate) guess: Option<Position>,
-    pub(crate) features: Option<SuperFeatures>,
-}
-
-/// What a scan found.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) matches: Vec<Match>,
-    pub(crate) novel: Vec<Novel>,
-    pub(crate) courses: Courses,
-    /// The chunk that the batch ends in; its extent is still that of the earlier part.
-    pub(crate) open: Option<OpenPiece>,
-    /// The last match ends just here.
-    sure: bool,
-}
-
-impl Found {
-    /// Whether all of the batch is new, and compressing it would be in vain.
-    pub(crate) fn is_noise(&self, raw: &[u8]) -> bool {
-        self.matches.is_empty() && noise::is_noise(raw) && {
-            let fingerprints = self.novel.iter().filter_map(|novel| novel.fingerprint);
-            let mut seen = HashSet::new();
-            fingerprints
-                .into_iter()
-                .all(|fingerprint| seen.insert(fingerprint))
-        }
-    }
-}
 
 /// What became of a chunk that is like one in history.
 enum Alike {
@@ -182,7 +122,7 @@ impl Scan<'_> {
         });
         // Of equals the first.
         let met = met.reduce(|best, next| if next.len > best.len { next } else { best })?;
-        self.push(found, at, met);
+        found.push(at, met);
         Some(at + met.len)
     }
 
@@ -219,7 +159,7 @@ impl Scan<'_> {
                 }
             })
         })?;
-        self.meet(found, at, met);
+        found.meet(at, met);
         Some(met.end())
     }
 
@@ -270,26 +210,7 @@ impl Scan<'_> {
             .map_or_else(OpenChunk::default, |piece| piece.chunk);
         let earlier = piece.as_ref().map(|piece| piece.extent);
         let Some(len) = self.cutting.chunker.next_cut(&mut open, rest) else {
-            let mut hasher =
-                piece.map_or_else(|| self.cutting.chunker.hasher(), |piece| piece.hasher);
-            hasher.update(rest);
-            let extent = earlier.unwrap_or(Extent {
-                at: Position(0),
-                len: 0,
-            });
-            found.open = Some(OpenPiece {
-                chunk: open,
-                hasher,
-                extent,
-            });
-            self.push_novel(
-                found,
-                Novel {
-                    range: at..self.raw.len(),
-                    earlier,
-                    ..Novel::default()
-                },
-            );
+            self.leave_open(found, piece, open, at);
             return self.raw.len();
         };
         let chunk = &rest[..len];
@@ -314,19 +235,37 @@ impl Scan<'_> {
                 let guess = guess.and_then(Alike::position);
                 let range = at..at + len;
                 let fingerprint = Some(fingerprint);
-                self.push_novel(
-                    found,
-                    Novel {
-                        range,
-                        fingerprint,
-                        earlier,
-                        guess,
-                        features,
-                    },
-                );
+                found.push_novel(Novel {
+                    range,
+                    fingerprint,
+                    earlier,
+                    guess,
+                    features,
+                });
                 at + len
             }
         }
+    }
+
+    /// The batch ends in the middle of a chunk, which goes on in the stream's next.
+    fn leave_open(&self, found: &mut Found, piece: Option<OpenPiece>, chunk: OpenChunk, at: usize) {
+        let earlier = piece.as_ref().map(|piece| piece.extent);
+        let mut hasher = piece.map_or_else(|| self.cutting.chunker.hasher(), |piece| piece.hasher);
+        hasher.update(&self.raw[at..]);
+        let nothing = Extent {
+            at: Position(0),
+            len: 0,
+        };
+        found.open = Some(OpenPiece {
+            chunk,
+            hasher,
+            extent: earlier.unwrap_or(nothing),
+        });
+        found.push_novel(Novel {
+            range: at..self.raw.len(),
+            earlier,
+            ..Novel::default()
+        });
     }
 
     /// Looks for a chunk much like the one at `at`, and goes on from there if the two meet.
@@ -352,22 +291,8 @@ impl Scan<'_> {
         let Some(met) = met else {
             return self.tables.similar.find(features).next().map(Alike::Guess);
         };
-        self.meet(found, at, met);
+        found.meet(at, met);
         Some(Alike::Aligned(met.end()))
-    }
-
-    /// Takes a match that lies ahead, with what stands before it as novel.
-    fn meet(&self, found: &mut Found, at: usize, met: Match) {
-        if met.begin > at {
-            self.push_novel(
-                found,
-                Novel {
-                    range: at..met.begin,
-                    ..Novel::default()
-                },
-            );
-        }
-        self.push(found, met.begin, met.extent);
     }
 
     fn look_up(
@@ -392,8 +317,7 @@ impl Scan<'_> {
         }
         let literal_begin = found.matches.last().map_or(0, Match::end);
         let back = self.equal_before(here, at, at - literal_begin);
-        self.push(
-            found,
+        found.push(
             at - back,
             Extent {
                 at: here.before(back),
@@ -401,27 +325,6 @@ impl Scan<'_> {
             },
         );
         Some(at + forward)
-    }
-
-    fn push(&self, found: &mut Found, begin: usize, extent: Extent) {
-        found.courses.met(begin, extent.at, extent.len);
-        found.open = None;
-        found.sure = true;
-        match found.matches.last_mut() {
-            Some(last) if last.end() == begin && last.extent.end() == extent.at => {
-                last.extent.len += extent.len;
-            }
-            Some(_) | None => found.matches.push(Match { begin, extent }),
-        }
-    }
-
-    fn push_novel(&self, found: &mut Found, mut novel: Novel) {
-        novel.guess = novel
-            .guess
-            .or_else(|| found.courses.main(novel.range.start));
-        found.courses.missed(novel.range.len());
-        found.sure = false;
-        found.novel.push(novel);
     }
 
     /// Bytes from `at` in the batch that equal history from `here` on, as far as we may refer.
@@ -453,62 +356,6 @@ impl Scan<'_> {
             equal
         } else {
             0
-        }
-    }
-}
-
-/// Length of the longest common prefix.
-pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let (blocks_a, blocks_b) = (a.as_chunks::<BLOCK>().0, b.as_chunks::<BLOCK>().0);
-    let blocks = blocks_a
-        .iter()
-        .zip(blocks_b)
-        .take_while(|(a, b)| a == b)
-        .count()
-        * BLOCK;
-    blocks
-        + a[blocks..]
-            .iter()
-            .zip(&b[blocks..])
-            .take_while(|(a, b)| a == b)
-            .count()
-}
-
-/// Length of the longest common suffix.
-pub(crate) fn common_suffix(a: &[u8], b: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let (blocks_a, blocks_b) = (a.as_rchunks::<BLOCK>().1, b.as_rchunks::<BLOCK>().1);
-    let equal = blocks_a
-        .iter()
-        .rev()
-        .zip(blocks_b.iter().rev())
-        .take_while(|(a, b)| a == b);
-    let blocks = equal.count() * BLOCK;
-    let (a, b) = (&a[..a.len() - blocks], &b[..b.len() - blocks]);
-    blocks
-        + a.iter()
-            .rev()
-            .zip(b.iter().rev())
-            .take_while(|(a, b)| a == b)
-            .count()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn common_ends_are_counted(a in prop::collection::vec(0u8..2, 0..300), cut in 0usize..300, tail in prop::collection::vec(0u8..2, 0..9)) {
-            let mut b = a[..cut.min(a.len())].to_vec();
-            b.extend(&tail);
-            let naive = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-            prop_assert_eq!(common_prefix(&a, &b), naive);
-            let (a, b): (Vec<u8>, Vec<u8>) = (a.into_iter().rev().collect(), b.into_iter().rev().collect());
-            prop_assert_eq!(common_suffix(&a, &b), naive);
         }
     }
 }

@@ -40,28 +40,7 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
             ],
         ),
         ("Persistence", persistence_lines(&stats)),
-        (
-            "Stats",
-            vec![
-                (
-                    "total_connections_received",
-                    clients.connections.to_string(),
-                ),
-                ("total_commands_processed", clients.commands.to_string()),
-                ("rejected_connections", clients.turned_away.to_string()),
-                ("expired_keys", stats.expired_total.to_string()),
-                ("strait_writes", stats.writes_total.to_string()),
-                (
-                    "strait_applied_records",
-                    stats.applied_records_total.to_string(),
-                ),
-                ("strait_applied_gaps", stats.applied_gaps_total.to_string()),
-                (
-                    "strait_own_from_peers",
-                    stats.own_from_peers_total.to_string(),
-                ),
-            ],
-        ),
+        ("Stats", stats_lines(&stats, &clients)),
         (
             "Replication",
             vec![
@@ -138,5 +117,27 @@ fn persistence_lines(stats: &crate::grid::GridStats) -> Lines {
         ),
         ("strait_dirty", stats.dirty.to_string()),
         ("strait_compactions", stats.compactions_total.to_string()),
+    ]
+}
+
+fn stats_lines(stats: &crate::grid::GridStats, clients: &ClientFigures) -> Lines {
+    vec![
+        (
+            "total_connections_received",
+            clients.connections.to_string(),
+        ),
+        ("total_commands_processed", clients.commands.to_string()),
+        ("rejected_connections", clients.turned_away.to_string()),
+        ("expired_keys", stats.expired_total.to_string()),
+        ("strait_writes", stats.writes_total.to_string()),
+        (
+            "strait_applied_records",
+            stats.applied_records_total.to_string(),
+        ),
+        ("strait_applied_gaps", stats.applied_gaps_total.to_string()),
+        (
+            "strait_own_from_peers",
+            stats.own_from_peers_total.to_string(),
+        ),
     ]
 }
