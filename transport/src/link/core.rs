@@ -329,7 +329,7 @@ impl Core {
     }
 
     /// Whether bulk batches come one after the other, even if the next is not here yet.
-    fn bulk_flows_at(&self, now: Instant) -> bool {
+    pub(super) fn bulk_flows_at(&self, now: Instant) -> bool {
         let since = self.bulk_encoded_at.map(|at| now.duration_since(at));
         since.is_some_and(|since| since < BULK_FLOWS)
     }

@@ -239,7 +239,8 @@ impl Carrier {
             if !self.drain.is_retired() {
                 let rate = sample.bulk.rate_bytes_s;
                 // A link that waits for its encoder is faster than it was found to be.
-                let waits = sample.has_room() && core.has_queued();
+                let is_busy = core.has_queued() || core.bulk_flows_at(Instant::now());
+                let waits = sample.has_room() && is_busy;
                 core.set_drain(rate.filter(|_| !waits));
                 let (acked, unacked) = core.acked_and_unacked();
                 if stall.poll(Instant::now(), acked, unacked) {
