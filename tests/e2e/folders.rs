@@ -287,3 +287,93 @@ fn a_push_survives_the_death_of_either_gateway() {
     assert!(arrived == std::fs::read(&file).unwrap());
     assert_eq!(kept(), 0, "nothing is left over");
 }
+
+#[test]
+fn a_pull_that_a_gateway_does_not_survive_leaves_nothing() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let far = west.data().join("bulk/dump");
+    // Hardly compressible, and at 20 Mbit/s it takes a while.
+    let bytes: Vec<_> = (0..2_000_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    std::fs::write(&far, &bytes).unwrap();
+    let copy = home.path().join("copy");
+    std::fs::write(&copy, "what was there").unwrap();
+    let pull = [
+        "pull",
+        "--bwlimit",
+        "20Mbit/s",
+        "west:dump",
+        copy.to_str().unwrap(),
+    ];
+    for round in 0..2 {
+        let mut going = east.command(&pull).spawn().unwrap();
+        eventually("it is under way", 60, || {
+            let status = if round == 0 {
+                east.status()?
+            } else {
+                west.status()?
+            };
+            let [receiving, sending] =
+                ["receiving", "sending"].map(|way| status["bulk"][way].as_u64());
+            (receiving? + sending? > 0).then_some(())
+        });
+        let dies = if round == 0 { &mut west } else { &mut east };
+        dies.kill();
+        dies.start();
+        assert!(!going.wait().unwrap().success(), "it was interrupted");
+        assert_eq!(std::fs::read_to_string(&copy).unwrap(), "what was there");
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+    east.must(&["pull", "west:dump", copy.to_str().unwrap()]);
+    assert!(std::fs::read(&copy).unwrap() == bytes);
+}
+
+/// `STRAIT_AWAY_S=180` for minutes.
+#[test]
+fn what_was_under_way_goes_on_when_the_peer_is_back() {
+    let away_s = std::env::var("STRAIT_AWAY_S").map_or(3, |s| s.parse().unwrap());
+    let (mut east, west, cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let watched = home.path().join("watched");
+    std::fs::create_dir(&watched).unwrap();
+    east.stop();
+    east.configure(&format!(
+        "[[sync]]\ndir = \"{}\"\nto = \"west:synced\"\nsettle_s = 0\n",
+        watched.display()
+    ));
+    east.start();
+    let file = home.path().join("dump");
+    let bytes: Vec<_> = (0..3_000_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect();
+    std::fs::write(&file, &bytes).unwrap();
+    let file = file.to_str().unwrap();
+    let push = [
+        "push",
+        "--bwlimit",
+        "20Mbit/s",
+        "--wait",
+        "600",
+        file,
+        "west:dump",
+    ];
+    let mut going = east.command(&push).spawn().unwrap();
+    let kept = || {
+        std::fs::read_dir(west.data().join("bulk/.strait-partial"))
+            .unwrap()
+            .count()
+    };
+    eventually("it is under way", 60, || (kept() > 0).then_some(()));
+    cable.cut();
+    std::fs::write(watched.join("meanwhile"), "1").unwrap();
+    std::thread::sleep(Duration::from_secs(away_s));
+    assert!(going.try_wait().unwrap().is_none(), "it waits");
+    cable.heal();
+    assert!(going.wait().unwrap().success(), "the same push goes on");
+    assert!(std::fs::read(west.data().join("bulk/dump")).unwrap() == bytes);
+    eventually("what appeared meanwhile arrives", 60, || {
+        std::fs::read(west.data().join("bulk/synced/meanwhile")).ok()
+    });
+}
