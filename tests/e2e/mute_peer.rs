@@ -102,7 +102,7 @@ fn count(at: &Site, other: &Site) {
         }
         pipe.exec(&mut redis).unwrap();
     }
-    eventually_equal_digests(at, other, 20);
+    eventually_equal_digests(at, other, 60);
 }
 
 #[test]
