@@ -12,7 +12,7 @@ mod lock;
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use strait_transport::{Identity, IdentityError};
@@ -73,6 +73,10 @@ pub enum DataDirError {
     #[error("{} holds no incarnation (16 hexadecimal digits); restore it from a backup of this very \
              directory, or remove the directory and start this site anew", .0.display())]
     Incarnation(PathBuf),
+    /// As SSH does: a key that others may have read is not used unnoticed.
+    #[error("{} can be read by others than its owner: chmod 600 it, and exchange it (`strait key \
+             next`) if somebody did", .0.display())]
+    KeyOpen(PathBuf),
     /// The identity key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -136,7 +140,7 @@ impl DataDir {
         let lock = Lock::take(&layout)?;
         make_rooms(&layout)?;
         Ok(Self {
-            identity: Identity::load(&layout.identity())?,
+            identity: load_identity(&layout.identity())?,
             incarnation: Incarnation::load(&layout.incarnation())?,
             layout,
             _lock: lock,
@@ -156,6 +160,15 @@ impl DataDir {
     /// Which life of its site this directory is.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+}
+
+fn load_identity(path: &Path) -> Result<Identity, DataDirError> {
+    let identity = Identity::load(path)?;
+    let metadata = fs::metadata(path).map_err(DataDirError::io("read", path))?;
+    match metadata.mode() & 0o077 {
+        0 => Ok(identity),
+        _ => Err(DataDirError::KeyOpen(path.to_owned())),
     }
 }
 
@@ -303,6 +316,12 @@ mod tests {
         assert!(matches!(open(), DataDirError::Incarnation(_)));
         fs::remove_file(layout.incarnation()).unwrap();
         assert!(matches!(open(), DataDirError::Incarnation(_)));
+        let open_to_all = fs::Permissions::from_mode(0o644);
+        let incarnation = format!("{:016x}\n", 7);
+        fs::write(layout.incarnation(), incarnation).unwrap();
+        DataDir::open(&path).unwrap();
+        fs::set_permissions(layout.identity(), open_to_all).unwrap();
+        assert!(open().to_string().contains("chmod 600"));
         fs::write(layout.identity(), "no key").unwrap();
         assert!(open().to_string().contains("restore it from a backup"));
         fs::remove_file(layout.identity()).unwrap();
