@@ -67,14 +67,29 @@ fn measure(arguments: &Arguments, every: u64) -> anyhow::Result<()> {
         aim + AIM_MENTION,
     )?;
 
-    let crossed = pair.measure(|pair| {
+    let mut count = |pair: &mut Pair| {
         pair.load(arguments.events, arguments.rate, |client, _| {
             let rank = random.random::<f64>().powi(arguments.skew) * known as f64;
             client.queue(&[b"INCR", name(popular[rank as usize]).as_bytes()]);
         })
-    })?;
+    };
+    let crossed = pair.measure(&mut count)?;
     Line::print(
         &format!("counters_{every}ms"),
+        arguments.events,
+        crossed,
+        aim,
+    )?;
+
+    // What waited goes as one: each counter once, however many flushes it was in.
+    pair.cut(true);
+    count(&mut pair)?;
+    let crossed = pair.measure(|pair| {
+        pair.cut(false);
+        Ok(())
+    })?;
+    Line::print(
+        &format!("counters_folded_{every}ms"),
         arguments.events,
         crossed,
         aim,

@@ -75,6 +75,16 @@ impl CounterUpdates {
         numbers: &Numbers,
     ) -> (CounterRows, Vec<(OriginId, Epoch)>) {
         let mut rows = CounterRows::default();
+        let complete = self.add_rows(numbers, &mut rows);
+        (rows, complete)
+    }
+
+    /// Adds its rows to others; what it says of completeness.
+    pub(in crate::grid) fn add_rows(
+        &self,
+        numbers: &Numbers,
+        rows: &mut CounterRows,
+    ) -> Vec<(OriginId, Epoch)> {
         for row in &self.rows {
             let parts = self.parts(row).iter().map(|(origin, component)| Part {
                 origin: numbers.origin(*origin),
@@ -86,7 +96,7 @@ impl CounterUpdates {
         }
         let complete = self.complete.iter();
         let complete = complete.map(|(origin, epoch)| (numbers.origin(*origin), *epoch));
-        (rows, complete.collect())
+        complete.collect()
     }
 
     /// Components of one of the rows, each with its origin's place.

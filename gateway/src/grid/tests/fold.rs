@@ -50,6 +50,35 @@ proptest! {
 }
 
 #[test]
+fn flushes_that_waited_cost_no_more_than_one_by_one() {
+    let east = grid("east");
+    let mut random = 1_u64;
+    for _ in 0..100 {
+        for _ in 0..200 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let key = (random >> 33) % 10_000;
+            east.lock().add(format!("{key:05}").as_bytes(), 1).unwrap();
+        }
+        // As the clock of a real flush does, it goes on.
+        std::thread::sleep(Duration::from_millis(2));
+        east.flush().unwrap();
+    }
+    let all = flushes(&east);
+    let packed = |records: Vec<Bytes>| -> usize {
+        let mut sent = Sent::default();
+        records
+            .iter()
+            .map(|record| east.pack(&mut sent, record).len())
+            .sum()
+    };
+    let one_by_one = all.iter().flat_map(|flushed| flushed.counters.clone());
+    let (alone, together) = (packed(one_by_one.collect()), packed(east.fold(&all)));
+    assert!(together < alone, "{together} bytes together, {alone} alone");
+}
+
+#[test]
 fn a_hot_counter_costs_one_row_however_many_flushes_ship_together() {
     let east = grid("east");
     for _ in 0..100 {
