@@ -99,6 +99,7 @@ impl State {
 
     /// Lists a counter for the next flush.
     pub(super) fn mark_counter(&mut self, at: CounterRef) {
+        self.touched(at.name);
         let counter = self.keys.counter_mut(at);
         if !counter.has(flag::DIRTY) {
             counter.set(flag::DIRTY, true);

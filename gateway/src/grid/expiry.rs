@@ -69,6 +69,7 @@ impl State {
         if deadline.at_ms != 0 {
             self.deadlines.insert((deadline.at_ms, place));
         }
+        self.touched(place);
     }
 
     /// Merges a deadline from a record; a change of ours that waits for its flush is later.

@@ -109,6 +109,9 @@ impl State {
             news |= said(self) != before;
         }
         news |= self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
+        if news {
+            self.touched(name);
+        }
         Ok(news)
     }
 

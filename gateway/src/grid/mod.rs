@@ -47,6 +47,7 @@ mod state;
 mod stats;
 mod unwritten;
 mod varint;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -83,6 +84,7 @@ pub(crate) use logs::NewId;
 pub(crate) use record::{pack_values, values_of};
 pub(crate) use state::{Kind, LogId, OpError, State};
 use unwritten::Unwritten;
+pub(crate) use watches::Watch;
 
 /// No record is longer: it fits a batch together with a small header.
 pub const RECORD_BYTES_MAX: usize = (1 << 20) - 4096;

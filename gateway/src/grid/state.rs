@@ -13,6 +13,7 @@ use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
 use super::unwritten::Unwritten;
+use super::watches::Watches;
 use super::{EntryId, Epoch, FlushNumber, Flushed, LogName, LogPosition, Origin, Relayed, Ticket};
 
 /// Place of a log in [`State::logs`].
@@ -88,6 +89,7 @@ pub(crate) struct State {
     pub(super) logs_by_name: HashMap<u32, LogId>,
     pub(super) dirty: Vec<CounterRef>,
     pub(super) unwritten: Unwritten,
+    pub(super) watches: Watches,
     /// Keys that expire, the next one first: when, and the key's place.
     pub(super) deadlines: BTreeSet<(u64, u32)>,
     /// The wall clock when the lock was last taken for clients.
@@ -134,6 +136,7 @@ impl State {
             logs_by_name: HashMap::new(),
             dirty: Vec::new(),
             unwritten: Unwritten::new(Duration::MAX),
+            watches: Watches::default(),
             deadlines: BTreeSet::new(),
             now_ms: 0,
             dirty_logs: Vec::new(),
@@ -331,16 +334,22 @@ impl State {
     pub(super) fn with_log<T>(&mut self, id: LogId, change: impl FnOnce(&mut Log) -> T) -> T {
         let existed = self.logs[id.0].exists();
         let result = self.rehouse_log(id, change);
-        let log = &self.logs[id.0];
-        if log.exists() != existed {
-            let own = log.name.site == *self.origins.site(super::counter::SiteId::OWN);
-            let name = shown_name(&log.name, own);
+        if self.logs[id.0].exists() != existed {
+            let name = self.shown_name_of(id);
             if let Some(place) = self.keys.find(&name) {
                 self.recount(place);
             }
         }
         self.mark_log(id);
+        self.touched_log(id);
         result
+    }
+
+    /// What clients call the log here.
+    pub(super) fn shown_name_of(&self, id: LogId) -> Vec<u8> {
+        let log = &self.logs[id.0].name;
+        let own = log.site == *self.origins.site(super::counter::SiteId::OWN);
+        shown_name(log, own)
     }
 }
 

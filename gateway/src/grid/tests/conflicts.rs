@@ -53,3 +53,16 @@ fn entries_from_the_past_change_nothing() {
     let entries: Vec<_> = range.map(Result::unwrap).collect();
     assert_eq!(entries[0].1, payload(1));
 }
+
+#[test]
+fn what_a_peer_changes_spoils_a_watch() {
+    let (east, west) = (grid("east"), grid("west"));
+    let (hits, other) = (Watch::default(), Watch::default());
+    west.lock().watch(b"hits", &hits);
+    west.lock().watch(b"other", &other);
+    east.lock().add(b"hits", 1).unwrap();
+    for record in flush(&east) {
+        west.apply(&peer(), record).unwrap();
+    }
+    assert!(hits.is_spoilt() && !other.is_spoilt());
+}

@@ -43,6 +43,7 @@ fn set_protocol(context: &mut Context<'_>, protocol: Protocol) {
 
 pub(super) fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     context.session.queue = None;
+    context.session.watch = None;
     set_protocol(context, Protocol::Resp2);
     context.session.authenticated = context.server.config.password.is_none();
     context.session.entered.update(|info| info.name.clear());

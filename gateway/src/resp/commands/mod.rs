@@ -24,7 +24,7 @@ use super::number::parse_i64;
 use super::parse::Args;
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Absent, ColdError, LogId, OpError, State};
+use crate::grid::{Absent, ColdError, LogId, OpError, State, Watch};
 use table::Command;
 use transaction::Queue;
 
@@ -50,6 +50,8 @@ pub(super) struct Session {
     last: Option<&'static Command>,
     /// Between `MULTI` and `EXEC`.
     queue: Option<Box<Queue>>,
+    /// Since the first `WATCH`, until `EXEC`; and the bytes of the names watched.
+    watch: Option<(Watch, usize)>,
 }
 
 impl Session {
@@ -61,6 +63,7 @@ impl Session {
             waited: false,
             last: None,
             queue: None,
+            watch: None,
         }
     }
 }

@@ -127,8 +127,10 @@ const ROWS: &[Row] = &[
     ("ttl", 2, READ, ONE, expiry::ttl),
     ("type", 2, READ, ONE, keys::type_of),
     ("unlink", -2, DELETE, ALL, keys::del),
+    ("unwatch", 1, OTHER, NONE, transaction::unwatch),
     ("wait", 3, OTHER, NONE, connection::wait),
     ("waitaof", 4, OTHER, NONE, connection::waitaof),
+    ("watch", -2, OTHER, ALL, transaction::watch),
     ("xadd", -5, WRITE, ONE, logs::xadd),
     ("xinfo", -2, SCAN, (2, 2, 1), logs::xinfo),
     ("xlen", 2, READ, ONE, logs::xlen),
@@ -141,7 +143,7 @@ const ROWS: &[Row] = &[
 static TABLE: LazyLock<HashMap<&'static [u8], Command>> = LazyLock::new(|| {
     let command = |(name, arity, flags, keys, run): Row| {
         let before_auth = ["auth", "hello", "quit", "reset"].contains(&name);
-        let in_transaction = ["multi", "exec", "discard", "quit", "reset"].contains(&name);
+        let in_transaction = ["multi", "exec", "discard", "quit", "reset", "watch"].contains(&name);
         (
             name.as_bytes(),
             Command {

@@ -1,4 +1,5 @@
-//! `MULTI` … `EXEC`: commands that are carried out together, no other client's between them.
+//! `MULTI` … `EXEC`: commands that are carried out together, no other client's between them; and
+//! `WATCH`, without whose keys standing still they are not.
 
 use super::super::parse::Args;
 use super::super::reply::Replies;
@@ -9,6 +10,10 @@ use crate::grid::OpError;
 const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Once the replies of a transaction are this long, nothing more is read in it.
 const REPLY_BYTES_MAX: usize = 64 << 20;
+/// Names that one client may watch, their bookkeeping included.
+const WATCHED_BYTES_MAX: usize = 1 << 20;
+/// What a watched key takes besides its name.
+const WATCHED_KEY_BYTES: usize = 64;
 
 /// Commands that wait for `EXEC`.
 #[derive(Debug, Default)]
@@ -76,6 +81,29 @@ pub(super) fn discard(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     if context.session.queue.take().is_none() {
         return fail("ERR DISCARD without MULTI");
     }
+    context.session.watch = None;
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
+pub(super) fn watch(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if context.session.queue.is_some() {
+        return fail("ERR WATCH inside MULTI is not allowed");
+    }
+    let (watch, held) = context.session.watch.get_or_insert_default();
+    for key in args.from(1) {
+        *held += key.len() + WATCHED_KEY_BYTES;
+        if *held > WATCHED_BYTES_MAX {
+            return fail("ERR more keys are watched than 1048576 bytes hold");
+        }
+        context.state.watch(key, watch);
+    }
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
+pub(super) fn unwatch(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    context.session.watch = None;
     context.replies.ok();
     Ok(Next::Go)
 }
@@ -84,8 +112,13 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     let Some(queue) = context.session.queue.take() else {
         return fail("ERR EXEC without MULTI");
     };
+    let watch = context.session.watch.take();
     if queue.is_spoilt {
         return fail("EXECABORT Transaction discarded because of previous errors.");
+    }
+    if watch.is_some_and(|(watch, _)| watch.is_spoilt()) {
+        context.replies.null_array();
+        return Ok(Next::Go);
     }
     context.replies.array(queue.commands.len());
     let (mut from, start) = (0, context.replies.bytes.len());
