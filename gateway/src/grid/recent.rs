@@ -6,6 +6,7 @@ use super::state::State;
 use super::{FlushNumber, Flushed};
 
 const FLUSHES_MAX: usize = 1024;
+/// Never more than an eighth of the memory there is.
 const BYTES_MAX: usize = 16 << 20;
 
 impl Flushed {
@@ -17,13 +18,16 @@ impl Flushed {
 }
 
 impl State {
-    /// Adds the newest flush and forgets the oldest ones, but never the newest.
+    /// Adds the newest flush and forgets the oldest ones, and the newest only where it would take a
+    /// quarter of all memory: nothing would be written any more that could push it out.
     pub(super) fn remember(&mut self, flushed: Flushed) {
         self.flush_number = flushed.number;
         self.recent_bytes += flushed.bytes();
         self.recent.push_back(Arc::new(flushed));
+        let memory = self.memory_bytes_max;
         while self.recent.len() > FLUSHES_MAX
-            || (self.recent_bytes > BYTES_MAX && self.recent.len() > 1)
+            || (self.recent_bytes > BYTES_MAX.min(memory / 8) && self.recent.len() > 1)
+            || (self.recent_bytes > memory / 4)
         {
             if let Some(old) = self.recent.pop_front() {
                 self.recent_bytes -= old.bytes();

@@ -21,10 +21,14 @@ use std::sync::Arc;
 use super::EntryId;
 
 pub(super) use block::Loaded;
+#[cfg(test)]
+pub(super) use block::decode;
 pub(super) use cache::ReadCache;
 pub(super) use load::{ColdFound, load};
 pub(crate) use read::IdRange;
 pub(super) use segment::Segment;
+#[cfg(test)]
+pub(super) use segment::blocks_of_index;
 pub use spill::Spiller;
 pub(super) use spill::{Spill, SpillFigures};
 pub(super) use store::ColdStore;

@@ -374,3 +374,11 @@ pub(super) fn decode_index(
     }
     Ok(blocks)
 }
+
+/// How many blocks an index names, whatever its bytes are.
+#[cfg(test)]
+pub(in crate::grid) fn blocks_of_index(index: &[u8]) -> Option<usize> {
+    let segment = Arc::new(Segment::new(Path::new("none"), Generation(1), 0));
+    let blocks = decode_index(&segment, index, u64::MAX);
+    blocks.ok().map(|blocks| blocks.len())
+}

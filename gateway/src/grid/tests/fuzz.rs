@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use strait_fuzz::Target;
 
 use super::*;
+use crate::grid::cold::{blocks_of_index, decode as cold_decode};
+use crate::grid::journal::frame::COLD_MAGIC;
+use crate::grid::journal::{Found, Generation, JournalReader};
 
 /// Names that foreign bytes made are forgotten after so many inputs.
 const INPUTS_A_GRID: u32 = 256;
@@ -85,6 +88,25 @@ fn packed_records() {
 }
 
 #[test]
+fn cold_blocks() {
+    // What stands before it in its group, so that an input may speak of words by number.
+    let before = std::fs::read(corpus("cold").join("block-0.bin")).unwrap();
+    let mut understood = 0;
+    fuzz("cold", 8 << 20, |input| {
+        let mut heard = None;
+        cold_decode(&mut heard, &before).unwrap();
+        let after = cold_decode(&mut heard, input);
+        for loaded in after.into_iter().chain(cold_decode(&mut None, input)) {
+            let entries = loaded.entries();
+            assert!(!entries.is_empty() && entries.is_sorted_by_key(|(id, _)| *id));
+            understood += 1;
+        }
+        understood += blocks_of_index(input).unwrap_or_default();
+    });
+    assert!(understood > 100, "{understood} were understood");
+}
+
+#[test]
 fn positions() {
     let mut understood = 0;
     fuzz("positions", 4 << 20, |input| {
@@ -99,6 +121,40 @@ fn positions() {
         }
     });
     assert!(understood > 100, "{understood} were understood");
+}
+
+/// What a file of cold blocks holds: two blocks of one group, and their index.
+fn cold_records() -> Vec<Bytes> {
+    let dir = tempfile::tempdir().unwrap();
+    let config = GridConfig {
+        cold: Some(cold::ALL),
+        ..config("east", Some(dir.path().to_owned()))
+    };
+    let grid = Grid::open(config).unwrap().0;
+    for round in 0..2 {
+        for n in 0..40 {
+            let id = NewId::Explicit(EntryId {
+                ms: 1 + round * 40 + n,
+                seq: 0,
+            });
+            let text = format!("GET /item-{} HTTP/1.1 {n} {:0>900}", n % 3, n * 77);
+            let line = pack_values([&b"line"[..], text.as_bytes()].into_iter());
+            let mut state = grid.lock();
+            state.append(b"log", id, &line, (true, None), 0).unwrap();
+        }
+        grid.flush().unwrap();
+        assert!(grid.spill() > 0);
+    }
+    grid.close_cold();
+    let file = std::fs::read_dir(dir.path().join("cold")).unwrap().next();
+    let path = file.unwrap().unwrap().path();
+    let mut reader = JournalReader::open(&path, COLD_MAGIC, Generation(1)).unwrap();
+    let found = std::iter::from_fn(|| reader.next().unwrap());
+    let records = found.filter_map(|found| match found {
+        Found::Record(record) => Some(record),
+        Found::Damaged { .. } | Found::Torn { .. } => None,
+    });
+    records.collect()
 }
 
 #[test]
@@ -136,6 +192,10 @@ fn write_corpora() {
     };
     east.lock().trim(b"clicks", trim).unwrap();
     tell(2);
+    for (place, record) in cold_records().iter().enumerate() {
+        let kind = if record[0] == 1 { "block" } else { "index" };
+        write("cold", &format!("{kind}-{place}.bin"), record);
+    }
     // Two origins in one record, and how far one is complete.
     let west = grid("west");
     west.lock().add(b"banner:1:clicks", 7).unwrap();

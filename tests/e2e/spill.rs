@@ -1,0 +1,112 @@
+//! Logs that are longer than memory while a peer is away.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use redis::streams::StreamRangeReply;
+use redis::{Commands, Connection};
+use strait_tests::{Site, eventually, eventually_equal_digests, get, pair_of_sites};
+
+/// Some 290 B each in memory: more than it may take.
+const LINES: usize = 30_000;
+const MEMORY: &str = "6MiB";
+
+fn line(n: usize) -> String {
+    format!(
+        "10.1.{}.{} - - [21/Nov/2026:10:00:{:02} +0000] \"GET /catalogue/item-{:05} HTTP/1.1\" 200 \
+         {} \"https://shop.example/search\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\" \
+         {:016x} {n:0>60}",
+        n % 7,
+        n % 251,
+        n % 60,
+        n % 3001,
+        n * 37 % 50_000,
+        (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    )
+}
+
+fn spill(site: &mut Site) {
+    site.stop();
+    site.change_config("on_full = \"refuse\"", "on_full = \"spill\"");
+    let memory = format!("memory_bytes_max = \"{MEMORY}\"");
+    site.change_config("memory_bytes_max = \"1GiB\"", &memory);
+    site.change_config(
+        "logs_memory_bytes_max = \"512MiB\"",
+        "logs_memory_bytes_max = \"1MiB\"",
+    );
+    site.start();
+}
+
+fn add(redis: &mut Connection, from: usize, to: usize) {
+    for first in (from..to).step_by(500) {
+        let mut pipe = redis::pipe();
+        for n in first..to.min(first + 500) {
+            let id = format!("{}-0", n + 1);
+            pipe.xadd("log", id, &[("line", line(n))]).ignore();
+        }
+        let () = pipe.query(redis).unwrap();
+    }
+}
+
+/// The lines from the `from`th on, as clients read them.
+fn read(redis: &mut Connection, log: &str, from: usize) -> Vec<String> {
+    let start = format!("{}-0", from + 1);
+    let range: StreamRangeReply = redis.xrange_count(log, start, "+", 200).unwrap();
+    let lines = range.ids.iter().map(|entry| entry.get("line").unwrap());
+    lines.collect()
+}
+
+fn check(redis: &mut Connection, log: &str) {
+    let len: usize = redis.xlen(log).unwrap();
+    assert_eq!(len, LINES);
+    for from in [0, LINES / 3, LINES - 200] {
+        let expected: Vec<_> = (from..from + 200).map(line).collect();
+        assert_eq!(read(redis, log, from), expected, "from {from}");
+    }
+}
+
+fn metric(site: &Site, name: &str) -> f64 {
+    let (_, text) = get(site.http, "/metrics").unwrap();
+    let value = text.lines().find_map(|line| {
+        let (metric, value) = line.split_once(' ')?;
+        metric.starts_with(name).then(|| value.parse().ok())?
+    });
+    value.unwrap()
+}
+
+#[test]
+fn a_peer_that_was_away_gets_what_no_memory_would_hold() {
+    let (mut east, mut west, _cable) = pair_of_sites();
+    spill(&mut east);
+    spill(&mut west);
+    west.kill();
+    let mut redis = east.redis();
+    add(&mut redis, 0, LINES / 2);
+    let () = redis::cmd("WAITAOF")
+        .arg(&[1, 0, 20_000])
+        .query::<Vec<i64>>(&mut redis)
+        .map(drop)
+        .unwrap();
+    // In the middle of it: what has gone to the disk and what has not is there again.
+    east.kill();
+    east.start();
+    let mut redis = east.redis();
+    let len: usize = redis.xlen("log").unwrap();
+    assert_eq!(len, LINES / 2);
+    add(&mut redis, LINES / 2, LINES);
+    eventually("older lines go to the disk", 60, || {
+        let spilt = metric(&east, "strait_grid_log_bytes") < 1.5 * 1048576.0;
+        spilt.then_some(())
+    });
+    assert!(metric(&east, "strait_grid_memory_bytes") < 6.0 * 1048576.0);
+    assert!(metric(&east, "strait_grid_cold_bytes") > 100_000.0);
+    check(&mut redis, "log");
+    west.start();
+    eventually("all lines are at the peer", 60, || {
+        let len: usize = west.redis().xlen("east.log").unwrap();
+        (len == LINES).then_some(())
+    });
+    check(&mut west.redis(), "east.log");
+    eventually_equal_digests(&east, &west, 60);
+    assert!(metric(&west, "strait_grid_memory_bytes") < 6.0 * 1048576.0);
+    assert_eq!(metric(&east, "strait_grid_lost_blocks_total"), 0.0);
+}
