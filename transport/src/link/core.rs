@@ -8,15 +8,14 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::allowance::Allowance;
-use super::events::{LinkEvent, PeerInfo};
+use super::events::{PeerInfo, QueuedEvent};
 use super::telemetry::Telemetry;
+use super::write::Outgoing;
 use crate::class::Class;
 use crate::codec::EncodedBatch;
 use crate::error::SendError;
 use crate::ids::{Number, Seq, StreamId};
-use crate::session::{
-    Acked, Arrival, Delivery, Instance, Session, SessionHello, Transmit, Violation,
-};
+use crate::session::{Acked, Arrival, Instance, Session, SessionHello, Transmit, Violation};
 use crate::status::{Ledger, Phase};
 use crate::wire::control::{Message, Run};
 use crate::wire::frame::Header;
@@ -52,13 +51,6 @@ pub(super) enum EncoderJob {
     },
 }
 
-/// A batch as its writer needs it.
-#[derive(Clone, Debug)]
-pub(super) struct Outgoing {
-    pub(super) header: Bytes,
-    pub(super) payload: Bytes,
-}
-
 /// What a batch of the peer's carries along, to be acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AckTicket {
@@ -66,14 +58,6 @@ pub(super) struct AckTicket {
     pub(super) class: Class,
     pub(super) number: Number,
     pub(super) len: usize,
-}
-
-/// An event as it waits for its reader.
-#[derive(Debug)]
-pub(super) enum QueuedEvent {
-    Up { peer: PeerInfo, fresh: bool },
-    Down { reason: String, is_meant: bool },
-    Batch(Delivery),
 }
 
 #[derive(Debug)]
@@ -504,21 +488,5 @@ impl Core {
 
     pub(super) fn is_current(&self, generation: Generation) -> bool {
         generation == self.generation
-    }
-}
-
-impl Outgoing {
-    pub(super) fn len(&self) -> usize {
-        self.header.len() + self.payload.len()
-    }
-}
-
-impl QueuedEvent {
-    pub(super) fn into_link_event(self) -> Result<LinkEvent, Delivery> {
-        match self {
-            Self::Up { peer, fresh } => Ok(LinkEvent::Up { peer, fresh }),
-            Self::Down { reason, is_meant } => Ok(LinkEvent::Down { reason, is_meant }),
-            Self::Batch(delivery) => Err(delivery),
-        }
     }
 }

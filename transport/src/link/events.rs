@@ -42,6 +42,24 @@ pub enum LinkEvent {
     Batch(Received),
 }
 
+/// An event as it waits for its reader.
+#[derive(Debug)]
+pub(super) enum QueuedEvent {
+    Up { peer: PeerInfo, fresh: bool },
+    Down { reason: String, is_meant: bool },
+    Batch(Delivery),
+}
+
+impl QueuedEvent {
+    pub(super) fn into_link_event(self) -> Result<LinkEvent, Delivery> {
+        match self {
+            Self::Up { peer, fresh } => Ok(LinkEvent::Up { peer, fresh }),
+            Self::Down { reason, is_meant } => Ok(LinkEvent::Down { reason, is_meant }),
+            Self::Batch(delivery) => Err(delivery),
+        }
+    }
+}
+
 /// One batch of a peer's stream.
 #[derive(Debug)]
 pub struct Received {

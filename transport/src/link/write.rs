@@ -8,7 +8,6 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-use super::core::Outgoing;
 use super::pair::Carrier;
 use crate::class::Class;
 use crate::line::{Connection, Sink};
@@ -31,6 +30,19 @@ const fn in_hands_bytes_max(class: Class) -> usize {
         Class::Control => 4 << 20,
         Class::Interactive => 8 << 20,
         Class::Bulk => 1 << 30,
+    }
+}
+
+/// A batch as its writer needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) header: Bytes,
+    pub(super) payload: Bytes,
+}
+
+impl Outgoing {
+    pub(super) fn len(&self) -> usize {
+        self.header.len() + self.payload.len()
     }
 }
 
