@@ -65,7 +65,10 @@ impl Pair {
 async fn client(site: &Site) -> MultiplexedConnection {
     let url = format!("redis://{}/", site.address);
     let client = redis::Client::open(url).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    // By itself it waits for half a second.
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let connected = client.get_multiplexed_async_connection_with_config(&config);
+    connected.await.unwrap()
 }
 
 #[tokio::test]
