@@ -85,8 +85,8 @@ impl Grid {
     /// Figures for metrics and `INFO`.
     pub fn stats(&self) -> GridStats {
         let figures = self.figures.lock().clone();
-        let cold = self.cold_figures.lock().clone();
         let state = self.state.lock();
+        let cold = self.cold_figures.lock().clone();
         GridStats {
             keys: state.visible,
             fields: state.keys.fields_live,

@@ -115,9 +115,13 @@ impl Grid {
             }
         }
         spill.store.sweep();
+        self.publish_cold(spill);
+        spill.figures.blocks - before
+    }
+
+    fn publish_cold(&self, spill: &mut Spill) {
         spill.figures.bytes = spill.store.bytes();
         *self.cold_figures.lock() = spill.figures.clone();
-        spill.figures.blocks - before
     }
 
     /// Moves some blocks; false if there are none, or the disk refuses.
@@ -145,6 +149,8 @@ impl Grid {
         for Moving { log, .. } in &moving {
             state.rehouse_log(*log, |log| log.pin(None));
         }
+        // Under the lock: who sees the memory given back sees the disk taken.
+        self.publish_cold(spill);
         !moving.is_empty() && spill.failed_at.is_none()
     }
 
