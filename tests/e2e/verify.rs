@@ -4,7 +4,8 @@
 
 use redis::Commands;
 use strait_tests::{
-    Edit, Site, edit_journal, eventually, eventually_equal_digests, newest_journal, pair_of_sites,
+    Cable, Edit, Site, edit_journal, eventually, eventually_equal_digests, newest_journal,
+    pair_of_sites,
 };
 
 /// Counts under a key of its own, in a flush of its own.
@@ -23,6 +24,18 @@ fn linked(site: &Site) {
     });
 }
 
+/// Two sites that have told each other what they held: from here on a journal names a counter once
+/// for each flush.
+fn sites_in_step() -> (Site, Site, Cable) {
+    let (east, west, cable) = pair_of_sites();
+    for site in [&east, &west] {
+        eventually("the peer has told what it held", 20, || {
+            (site.status()?["links"][0]["heard_all"] == true).then_some(())
+        });
+    }
+    (east, west, cable)
+}
+
 fn total(site: &Site, metric: &str) -> u64 {
     let (_, text) = strait_tests::get(site.http, "/metrics").unwrap();
     let line = text.lines().find(|line| line.starts_with(metric)).unwrap();
@@ -31,7 +44,7 @@ fn total(site: &Site, metric: &str) -> u64 {
 
 #[test]
 fn what_a_journal_lost_without_a_trace_is_found_named_and_mended() {
-    let (mut east, west, _cable) = pair_of_sites();
+    let (mut east, west, _cable) = sites_in_step();
     for key in ["before:key", "lost:key", "after:key"] {
         count(&east, key, 7);
     }
@@ -77,7 +90,7 @@ fn what_a_journal_lost_without_a_trace_is_found_named_and_mended() {
 
 #[test]
 fn a_sum_that_went_wrong_at_a_peer_is_put_right_by_its_origin() {
-    let (east, mut west, _cable) = pair_of_sites();
+    let (east, mut west, _cable) = sites_in_step();
     count(&east, "bent:key", 5);
     count(&east, "after:key", 1);
     eventually_equal_digests(&east, &west, 30);
@@ -99,7 +112,7 @@ fn a_sum_that_went_wrong_at_a_peer_is_put_right_by_its_origin() {
 
 #[test]
 fn a_flipped_bit_in_the_journal_heals_from_the_peer_by_itself() {
-    let (mut east, west, _cable) = pair_of_sites();
+    let (mut east, west, _cable) = sites_in_step();
     for key in ["before:key", "lost:key", "after:key"] {
         count(&east, key, 7);
     }
