@@ -8,7 +8,7 @@ use bytes::Bytes;
 use strait::codec::{LinkDecoder, LinkEncoder};
 use strait::streams::StreamOpen;
 use strait_dedup::{Store, StoreConfig};
-use strait_tests::{Site, eventually, eventually_equal_digests, get, join};
+use strait_tests::{Site, eventually, eventually_equal_digests, join};
 use strait_transport::{
     Class, Decode, Encode, Identity, LinkEvent, Node, NodeConfig, PeerConfig, PublicKey,
 };
@@ -80,16 +80,10 @@ impl Mute {
     }
 }
 
-fn metric(site: &Site, name: &str) -> f64 {
-    let (_, text) = get(site.http, "/metrics").unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    value.unwrap().trim().parse().unwrap()
-}
-
 fn stalls(site: &Site, peer: &str) -> f64 {
     let site_name = &site.name;
     let labels = format!("{{site=\"{site_name}\",link=\"{peer}\"}}");
-    metric(site, &format!("strait_link_stalls_total{labels}"))
+    site.metric(&format!("strait_link_stalls_total{labels}"))
 }
 
 /// Every key, a few times, at one site; the other holds it soon.
@@ -124,14 +118,14 @@ fn a_peer_that_never_acknowledges_harms_nobody() {
         (stalls(&west, "mute") > 0.0).then_some(())
     });
 
-    let resident = || metric(&west, "process_resident_memory_bytes");
+    let resident = || west.metric("process_resident_memory_bytes");
     let before = resident();
     for _ in 0..4 {
         count(&west, &east);
     }
     let grown = resident() - before;
     assert!(grown < f64::from(32 << 20), "{grown} bytes");
-    let cpu = || metric(&west, "process_cpu_seconds_total");
+    let cpu = || west.metric("process_cpu_seconds_total");
     eventually("it is at rest", 20, || {
         let before = cpu();
         std::thread::sleep(Duration::from_millis(500));

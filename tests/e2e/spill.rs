@@ -4,7 +4,7 @@
 
 use redis::streams::StreamRangeReply;
 use redis::{Commands, Connection};
-use strait_tests::{Site, eventually, eventually_equal_digests, get, pair_of_sites};
+use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
 
 /// Some 290 B each in memory: more than it may take.
 const LINES: usize = 30_000;
@@ -64,15 +64,6 @@ fn check(redis: &mut Connection, log: &str) {
     }
 }
 
-fn metric(site: &Site, name: &str) -> f64 {
-    let (_, text) = get(site.http, "/metrics").unwrap();
-    let value = text.lines().find_map(|line| {
-        let (metric, value) = line.split_once(' ')?;
-        metric.starts_with(name).then(|| value.parse().ok())?
-    });
-    value.unwrap()
-}
-
 #[test]
 fn a_peer_that_was_away_gets_what_no_memory_would_hold() {
     let (mut east, mut west, _cable) = pair_of_sites();
@@ -94,11 +85,11 @@ fn a_peer_that_was_away_gets_what_no_memory_would_hold() {
     assert_eq!(len, LINES / 2);
     add(&mut redis, LINES / 2, LINES);
     eventually("older lines go to the disk", 60, || {
-        let spilt = metric(&east, "strait_grid_log_bytes") < 1.5 * 1048576.0;
+        let spilt = east.metric("strait_grid_log_bytes") < 1.5 * 1048576.0;
         spilt.then_some(())
     });
-    assert!(metric(&east, "strait_grid_memory_bytes") < 6.0 * 1048576.0);
-    assert!(metric(&east, "strait_grid_cold_bytes") > 100_000.0);
+    assert!(east.metric("strait_grid_memory_bytes") < 6.0 * 1048576.0);
+    assert!(east.metric("strait_grid_cold_bytes") > 100_000.0);
     check(&mut redis, "log");
     west.start();
     eventually("all lines are at the peer", 60, || {
@@ -107,6 +98,6 @@ fn a_peer_that_was_away_gets_what_no_memory_would_hold() {
     });
     check(&mut west.redis(), "east.log");
     eventually_equal_digests(&east, &west, 60);
-    assert!(metric(&west, "strait_grid_memory_bytes") < 6.0 * 1048576.0);
-    assert_eq!(metric(&east, "strait_grid_lost_blocks_total"), 0.0);
+    assert!(west.metric("strait_grid_memory_bytes") < 6.0 * 1048576.0);
+    assert_eq!(east.metric("strait_grid_lost_blocks_total"), 0.0);
 }

@@ -278,6 +278,18 @@ impl Site {
         self.get("/digest")
     }
 
+    /// A figure of `/metrics`: of the first series of that name, or, if `name` ends with labels, of
+    /// the series that has exactly those.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").expect("/metrics answers");
+        let value = text.lines().find_map(|line| {
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{')).then_some(value)
+        });
+        let value = value.unwrap_or_else(|| panic!("no metric {name}"));
+        value.parse().expect("a metric is a number")
+    }
+
     /// What the gateway has logged so far.
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()

@@ -30,12 +30,12 @@ pub(super) fn look(
     places: &[Place<'_>],
     digests: bool,
 ) -> Result<Vec<Looked>, ClientError> {
-    let mut questions = in_questions(places, digests);
+    let questions = in_questions(places, digests);
     let answers: Vec<_> = questions
         .iter()
         .map(|_| Mutex::new(Ok(Vec::new())))
         .collect();
-    let asked: Vec<_> = questions.drain(..).zip(&answers).collect();
+    let asked: Vec<_> = questions.into_iter().zip(&answers).collect();
     options.for_each(&asked, None, |(places, answer)| {
         let paths = places.iter().map(|place| place.at.path.clone());
         *answer.lock() = gateway.describe(&places[0].at.site, paths, digests);

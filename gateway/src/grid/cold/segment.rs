@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::super::blocks::Stretch;
-use super::super::journal::{Found, Generation, JournalReader, frame, sync_dir};
+use super::super::journal::{Found, Generation, JournalReader, entries, frame, sync_dir};
 use super::super::packed::SentEntries;
 use super::super::varint::{Malformed, Reader, put};
 use super::super::{LogName, RECORD_BYTES_MAX};
@@ -217,15 +217,10 @@ pub(super) struct Contents {
 
 /// The segments in a folder, oldest first.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<Generation>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        found.extend(entry?.file_name().to_str().and_then(parse_name));
-    }
+    let names = entries(dir)?.into_iter().map(|entry| entry.file_name());
+    let mut found: Vec<_> = names
+        .filter_map(|name| parse_name(name.to_str()?))
+        .collect();
     found.sort();
     Ok(found)
 }
@@ -348,11 +343,7 @@ fn encode_index(log: &LogName, blocks: &[Placed]) -> Vec<u8> {
 }
 
 /// Reads what [`encode_index`] wrote, of a file whose blocks end at `end`.
-pub(super) fn decode_index(
-    segment: &Arc<Segment>,
-    index: &[u8],
-    end: u64,
-) -> Result<Vec<Placed>, Malformed> {
+fn decode_index(segment: &Arc<Segment>, index: &[u8], end: u64) -> Result<Vec<Placed>, Malformed> {
     let mut reader = Reader::new(index);
     if reader.byte()? != KIND_INDEX {
         return Err(Malformed("no index"));

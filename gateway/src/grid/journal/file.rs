@@ -201,6 +201,14 @@ fn open_file(dir: &Path, generation: Generation) -> io::Result<(File, u64)> {
     Ok((file, len))
 }
 
+/// What is in `dir`; nothing when there is no such folder.
+pub(in crate::grid) fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
+}
+
 /// Makes sure that files which were made or removed in `dir` stay so.
 pub(in crate::grid) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

@@ -7,9 +7,10 @@ mod read;
 mod retention;
 mod write;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::journal::entries;
 
 pub(super) use read::SnapshotReader;
 pub use read::{SnapshotError, SnapshotHead};
@@ -33,14 +34,8 @@ pub struct SnapshotFile {
 
 /// The snapshots in `dir`, oldest first; none when there is no such folder.
 pub fn list_snapshots(dir: &Path) -> io::Result<Vec<SnapshotFile>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
+    for entry in entries(dir)? {
         let name = entry.file_name();
         let Some((time_ms, unfinished)) = name.to_str().and_then(parse_name) else {
             continue;
