@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::bulk::path::LinkTarget;
 use crate::bulk::printable;
 use crate::bulk::store::FileMeta;
+use crate::datadir::sync_directory;
 
 /// The file to be. Dropped before [`LocalFile::commit`], and also when the process
 /// is killed, it leaves nothing behind where the file system knows nameless files,
@@ -71,7 +72,7 @@ pub(super) fn link(at: &Path, target: &LinkTarget) -> anyhow::Result<()> {
     let unready = hidden_name(at);
     std::os::unix::fs::symlink(target.as_str(), &unready)?;
     std::fs::rename(&unready, at).inspect_err(|_| drop(std::fs::remove_file(&unready)))?;
-    Ok(File::open(folder_of(at))?.sync_all()?)
+    Ok(sync_directory(folder_of(at))?)
 }
 
 fn shown(path: &Path) -> String {
@@ -127,7 +128,7 @@ impl LocalFile {
             std::fs::remove_file(&name)?;
             return Err(error);
         }
-        File::open(folder_of(&self.target))?.sync_all()
+        sync_directory(folder_of(&self.target))
     }
 
     fn give_name(&self) -> io::Result<PathBuf> {

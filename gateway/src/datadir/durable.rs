@@ -49,8 +49,8 @@ pub fn write_over(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     sync_directory(&directory_of(path))
 }
 
-/// Makes the names in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+/// Makes sure that files which were made, renamed or removed in a directory stay so.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

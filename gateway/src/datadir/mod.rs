@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use strait_transport::{Identity, IdentityError};
 
+pub(crate) use durable::sync_directory;
 pub use durable::{Access, write_new, write_over};
 pub use exchange::{exchange_identity, next_identity, reload_gateway};
 pub use incarnation::Incarnation;
@@ -123,7 +124,7 @@ impl DataDir {
         make_rooms(&layout)?;
         write(layout.format(), FORMAT)?;
         if let Some(parent) = parent_of(path) {
-            durable::sync_directory(&parent).map_err(DataDirError::io("fsync", &parent))?;
+            sync_directory(&parent).map_err(DataDirError::io("fsync", &parent))?;
         }
         Ok(Self {
             layout,

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::super::blocks::Stretch;
-use super::super::journal::{Found, Generation, JournalReader, entries, frame, sync_dir};
+use super::super::journal::{Found, Generation, JournalReader, entries, frame};
 use super::super::packed::SentEntries;
 use super::super::varint::{Malformed, Reader, put};
 use super::super::{LogName, RECORD_BYTES_MAX};
 use super::Cold;
 use super::block::{BlockHead, encode};
+use crate::datadir::sync_directory;
 
 /// First byte of an index's record.
 const KIND_INDEX: u8 = 2;
@@ -166,7 +167,7 @@ impl SegmentWriter {
         }
         self.file.sync_data()?;
         if self.synced == 0 {
-            sync_dir(&self.dir)?;
+            sync_directory(&self.dir)?;
         }
         self.synced = self.len;
         Ok(())

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::frame;
+use crate::datadir::sync_directory;
 
 /// Frames are collected up to this, then written: what one call takes costs more than the call.
 const WRITE_BYTES: usize = 256 << 10;
@@ -155,7 +156,7 @@ impl Journal {
             }
             self.older.pop();
         }
-        sync_dir(&self.dir)
+        sync_directory(&self.dir)
     }
 
     pub(in crate::grid) fn is_poisoned(&self) -> bool {
@@ -195,7 +196,7 @@ fn open_file(dir: &Path, generation: Generation) -> io::Result<(File, u64)> {
     if len == 0 {
         file.write_all(&frame::file_head(frame::JOURNAL_MAGIC, generation))?;
         file.sync_all()?;
-        sync_dir(dir)?;
+        sync_directory(dir)?;
         len = frame::FILE_HEAD_BYTES as u64;
     }
     Ok((file, len))
@@ -207,9 +208,4 @@ pub(in crate::grid) fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         entries => entries?.collect(),
     }
-}
-
-/// Makes sure that files which were made or removed in `dir` stay so.
-pub(in crate::grid) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

@@ -4,5 +4,5 @@ mod file;
 pub(super) mod frame;
 mod read;
 
-pub(super) use file::{Generation, Journal, entries, sync_dir};
+pub(super) use file::{Generation, Journal, entries};
 pub(super) use read::{Found, JournalReader};

@@ -8,11 +8,12 @@ use std::path::Path;
 use super::super::Grid;
 use super::super::RECORD_BYTES_MAX;
 use super::super::clock::now_ms;
-use super::super::journal::{Generation, frame, sync_dir};
+use super::super::journal::{Generation, frame};
 use super::super::record::CounterRows;
 use super::super::scan::{CounterCursor, Have, Show};
 use super::read::{END_MAGIC, SnapshotHead, file_head};
 use super::{PART, SnapshotFile, file_name};
+use crate::datadir::sync_directory;
 
 /// Level of zstd: the records are columns of sorted keys and small numbers.
 const LEVEL: i32 = 3;
@@ -37,7 +38,7 @@ impl Grid {
             }
         };
         fs::rename(&part, &path)?;
-        sync_dir(dir)?;
+        sync_directory(dir)?;
         Ok(SnapshotFile {
             time_ms,
             path,
