@@ -53,11 +53,31 @@ fn a_full_disk_refuses_writes_shows_as_lag_and_loses_nothing() {
         let lag = status["links"][0]["streams"][1]["lag_s"].as_f64()?;
         (lag > 0.5).then_some(())
     });
+    // Neither does a start need room.
+    east.kill();
+    east.start();
+    let mut redis = east.redis();
+    let value: i64 = redis.get("before").unwrap();
+    assert_eq!(value, 1);
+    assert!(!east.log_text().contains("damaged"), "nothing is");
+    // Nor does it take more each time that it tries.
+    let line = "y".repeat(100_000);
+    let refused = eventually("writes are refused again", 20, || {
+        let added: redis::RedisResult<String> = redis.xadd("clicks", "*", &[("line", &line)]);
+        added.err()
+    });
+    assert!(refused.to_string().contains("MISCONF"), "{refused}");
+    let files = std::fs::read_dir(&grid).unwrap().count();
+    assert_eq!(files, 1, "what attempts left behind");
     disk.grow("64m");
     let () = eventually("writes are taken again", 20, || redis.incr("after", 1).ok());
     eventually_equal_digests(&east, &west, 30);
     let said = "writes are refused until a new one can";
-    assert_eq!(east.log_text().matches(said).count(), 1, "said once");
+    assert_eq!(
+        east.log_text().matches(said).count(),
+        2,
+        "said once a start"
+    );
     east.kill();
     east.start();
     eventually_equal_digests(&east, &west, 30);

@@ -17,8 +17,10 @@ use super::{Epoch, FlushError, Grid, RECORD_BYTES_MAX, Ticket};
 const REWRITE_BYTES_MIN: u64 = 64 << 20;
 /// Bytes of the rewrite that one flush writes: they delay what waits for it.
 const REWRITE_STEP_BYTES: usize = 4 << 20;
-/// How long a failed journal is left alone before the next attempt.
+/// How long a failed journal is left alone before the next attempt: at first, and at last, as each
+/// one may take all the room there is.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(8);
 
 /// What only the flush that runs may touch.
 #[derive(Debug)]
@@ -30,10 +32,35 @@ pub(super) struct Writer {
     damaged: bool,
     /// Length of the journal after the last rewrite.
     rewritten_bytes: u64,
-    failed_at: Option<Instant>,
+    /// The last attempt to begin a new file that failed.
+    failed: Option<Failed>,
     /// The last flush came too late.
     was_late: bool,
     figures: FlushFigures,
+}
+
+/// When the disk refused, and for how long it is left alone.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    at: Instant,
+    retry_after: Duration,
+}
+
+impl Failed {
+    /// After one that failed `before`, if there was one.
+    fn again(before: Option<Self>) -> Self {
+        let retry_after = before.map_or(RETRY_AFTER, |before| {
+            (before.retry_after * 2).min(RETRY_AFTER_MAX)
+        });
+        Self {
+            at: Instant::now(),
+            retry_after,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.at.elapsed() >= self.retry_after
+    }
 }
 
 /// How far flushes have come.
@@ -122,7 +149,7 @@ impl Writer {
             rewrite: None,
             damaged,
             rewritten_bytes: 0,
-            failed_at: None,
+            failed: None,
             was_late: false,
             figures,
         }
@@ -134,7 +161,7 @@ impl Writer {
         if let Some(journal) = &mut self.journal {
             journal.broken = broken;
         }
-        self.failed_at = None;
+        self.failed = None;
     }
 
     /// Whoever holds it holds up all writing to the disk.
@@ -143,8 +170,13 @@ impl Writer {
         self.journal.as_ref().map(|journal| journal.gate.clone())
     }
 
-    fn failed(&self) -> bool {
+    fn is_poisoned(&self) -> bool {
         self.journal.as_ref().is_some_and(Journal::is_poisoned)
+    }
+
+    /// Whether the disk is left alone for a while.
+    fn waits(&self) -> bool {
+        self.failed.is_some_and(|failed| !failed.is_over())
     }
 
     fn write(&mut self, records: &[Bytes]) -> std::io::Result<()> {
@@ -162,6 +194,7 @@ impl Writer {
             journal.len() > REWRITE_BYTES_MIN.max(self.rewritten_bytes.saturating_mul(2))
         };
         self.rewrite.is_none()
+            && !self.waits()
             && self
                 .journal
                 .as_ref()
@@ -175,6 +208,14 @@ impl Writer {
             self.rewrite = Some(Rewrite::new(state, show));
         }
         Ok(())
+    }
+
+    /// Nothing of the file that was begun for all of memory counts.
+    fn take_back_rewrite(&mut self) {
+        if let (Some(_), Some(journal)) = (self.rewrite.take(), &mut self.journal) {
+            journal.take_back_next();
+            self.figures.journal_bytes = journal.bytes();
+        }
     }
 
     /// The new file holds everything: removes the older ones.
@@ -219,7 +260,7 @@ impl Grid {
     }
 
     fn flush_with(&self, writer: &mut Writer) -> Result<Epoch, FlushError> {
-        if writer.failed() {
+        if writer.is_poisoned() {
             self.recover_journal(writer)?;
         }
         let begun = Instant::now();
@@ -248,12 +289,22 @@ impl Grid {
         if scanned_before {
             writer.end_rewrite();
         }
-        if writer.wants_rewrite()
-            && let Err(error) = writer.begin_rewrite(&self.state, Show::Durable)
-        {
-            tracing::warn!(%error, "cannot begin a new file of the grid's journal");
+        if writer.wants_rewrite() {
+            self.begin_rewrite(writer);
         }
         Ok(epoch)
+    }
+
+    fn begin_rewrite(&self, writer: &mut Writer) {
+        match writer.begin_rewrite(&self.state, Show::Durable) {
+            Ok(()) => writer.failed = None,
+            Err(error) => {
+                if writer.failed.is_none() {
+                    tracing::warn!(%error, "cannot begin a new file of the grid's journal");
+                }
+                writer.failed = Some(Failed::again(writer.failed));
+            }
+        }
     }
 
     /// What is about to be published is on disk: was that too late?
@@ -300,7 +351,7 @@ impl Grid {
     /// From here on writes are refused: what is in memory cannot be made durable.
     fn journal_failed(&self, writer: &mut Writer, error: &std::io::Error) -> FlushError {
         writer.figures.errors += 1;
-        writer.failed_at = Some(Instant::now());
+        writer.failed = Some(Failed::again(writer.failed));
         writer.rewrite = None;
         let reason = error.to_string();
         let mut state = self.state.lock();
@@ -317,10 +368,7 @@ impl Grid {
     /// Nobody knows what of the failed file is on disk, so everything in memory goes to a new
     /// file. Writes are refused meanwhile, so memory stands still.
     fn recover_journal(&self, writer: &mut Writer) -> Result<(), FlushError> {
-        let waited = writer
-            .failed_at
-            .is_none_or(|at| at.elapsed() >= RETRY_AFTER);
-        if !waited {
+        if writer.waits() {
             let reason = self
                 .state
                 .lock()
@@ -331,13 +379,11 @@ impl Grid {
             return Err(FlushError { reason });
         }
         if let Err(error) = self.rewrite_all(writer) {
-            if let Some(journal) = &mut writer.journal {
-                journal.poison();
-            }
+            writer.take_back_rewrite();
             return Err(self.journal_failed(writer, &error));
         }
         writer.end_rewrite();
-        writer.failed_at = None;
+        writer.failed = None;
         self.state.lock().refused = None;
         tracing::info!("the grid's journal is written again, to a new file");
         Ok(())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cold::{self, Absent, ColdFound, ColdStore, ReadCache, Segment};
-use super::journal::frame::JOURNAL_MAGIC;
+use super::journal::frame::{FILE_HEAD_BYTES, JOURNAL_MAGIC};
 use super::journal::{Found, Generation, Journal, JournalReader};
 use super::merge::NotMerged;
 use super::record::{Kind, LogHead, LogSection, decode_counters, decode_log, kind_of};
@@ -73,7 +73,8 @@ pub(super) fn recover(
         source,
     };
     fs::create_dir_all(dir).map_err(failed)?;
-    let generations = generations(dir).map_err(failed)?;
+    let mut generations = generations(dir).map_err(failed)?;
+    drop_unbegun(dir, &mut generations);
     let mut replay = Replay::new(dir, state, true);
     let found = cold::load(&dir.join(COLD), true).map_err(failed)?;
     let segments = replay.cold(found);
@@ -150,6 +151,19 @@ fn generations(dir: &Path) -> io::Result<Vec<Generation>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Removes files for whose head there was no room, so that a start needs none: the file before goes
+/// on.
+fn drop_unbegun(dir: &Path, generations: &mut Vec<Generation>) {
+    while let [_, .., newest] = generations[..] {
+        let path = dir.join(newest.file_name());
+        let begun = fs::metadata(&path).is_ok_and(|file| file.len() >= FILE_HEAD_BYTES as u64);
+        if begun || fs::remove_file(&path).is_err() {
+            return;
+        }
+        generations.pop();
+    }
 }
 
 struct Replay<'a> {

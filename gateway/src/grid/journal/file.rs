@@ -43,6 +43,8 @@ pub(in crate::grid) struct Journal {
     file: File,
     /// Length of the current file.
     len: u64,
+    /// The highest that was ever begun; a number is not used twice.
+    last: Generation,
     older: Vec<(Generation, u64)>,
     /// A write or fsync of the current file failed: nobody knows what of it is on disk.
     poisoned: bool,
@@ -68,6 +70,7 @@ impl Journal {
             generation,
             file,
             len,
+            last: generation,
             older,
             poisoned: false,
             written_total: 0,
@@ -84,11 +87,18 @@ impl Journal {
         if self.poisoned {
             return Err(io::Error::other("an earlier write failed"));
         }
+        let before = self.len;
         let written = self
             .append(records)
             .and_then(|()| self.file.sync_data())
             .and_then(|()| self.check_name());
-        self.poisoned = written.is_err();
+        if written.is_err() {
+            self.poisoned = true;
+            // Nobody was told of it, and its room is wanted. Where that fails too, a start cuts it.
+            if self.file.set_len(before).is_ok() {
+                self.len = before;
+            }
+        }
         written
     }
 
@@ -131,19 +141,33 @@ impl Journal {
 
     /// Begins the file of the next generation; the current one becomes an older one.
     pub(in crate::grid) fn begin_next(&mut self) -> io::Result<()> {
-        let mut next = self.generation.next();
-        // A leftover of an attempt that failed is not written over: it may hold frames.
-        while self.dir.join(next.file_name()).exists() {
-            fs::remove_file(self.dir.join(next.file_name()))?;
-            next = next.next();
+        let next = self.last.next();
+        self.last = next;
+        let opened = open_file(&self.dir, next);
+        if opened.is_err() {
+            // It may be there without its head; a start removes it as well.
+            drop(fs::remove_file(self.dir.join(next.file_name())));
         }
-        let (file, len) = open_file(&self.dir, next)?;
+        let (file, len) = opened?;
         self.older.push((self.generation, self.len));
         self.generation = next;
         self.file = file;
         self.len = len;
         self.poisoned = false;
         Ok(())
+    }
+
+    /// Takes back the last [`Journal::begin_next`]: nothing of the current file counts, and its
+    /// room is wanted. The one before it, which failed, is the current one again.
+    pub(in crate::grid) fn take_back_next(&mut self) {
+        self.poisoned = true;
+        let Some((generation, len)) = self.older.pop() else {
+            return;
+        };
+        // One of the two gives the room back: we hold the file open.
+        drop(self.file.set_len(0));
+        drop(fs::remove_file(self.dir.join(self.generation.file_name())));
+        (self.generation, self.len) = (generation, len);
     }
 
     /// Removes all older files: the current one holds everything.
@@ -161,11 +185,6 @@ impl Journal {
 
     pub(in crate::grid) fn is_poisoned(&self) -> bool {
         self.poisoned
-    }
-
-    /// Treats the current file as failed.
-    pub(in crate::grid) fn poison(&mut self) {
-        self.poisoned = true;
     }
 
     /// Bytes of the current file.

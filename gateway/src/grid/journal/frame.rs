@@ -12,7 +12,7 @@ pub(in crate::grid) const JOURNAL_MAGIC: &[u8; 8] = b"straitGJ";
 pub(in crate::grid) const COLD_MAGIC: &[u8; 8] = b"straitGC";
 const FILE_VERSION: u32 = 1;
 /// Magic, version, generation, check.
-pub(super) const FILE_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
+pub(in crate::grid) const FILE_HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 
 pub(in crate::grid) const FRAME_MAGIC: [u8; 4] = *b"SgR1";
 /// Magic, length, check.

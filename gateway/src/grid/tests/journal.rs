@@ -154,6 +154,38 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
     assert_eq!(grid.lock().get(b"hits"), Ok(Some(8)));
 }
 
+/// Bytes of all files in `dir`, and how many there are.
+fn files(dir: &std::path::Path) -> (u64, usize) {
+    let files = std::fs::read_dir(dir).unwrap();
+    let lens = files.map(|file| file.unwrap().metadata().unwrap().len());
+    lens.fold((0, 0), |(bytes, count), len| (bytes + len, count + 1))
+}
+
+#[test]
+fn a_full_disk_gets_back_what_attempts_to_write_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("east", Some(dir.path().to_owned()));
+    let (grid, _) = Grid::open(config.clone()).unwrap();
+    grid.lock().add(b"hits", 1).unwrap();
+    grid.flush().unwrap();
+    let before = files(dir.path());
+    append(&grid, "clicks", 1);
+    for _ in 0..3 {
+        // At once, without the pause.
+        grid.writer.lock().break_disk(true);
+        grid.flush().unwrap_err();
+        assert_eq!(files(dir.path()), before);
+    }
+    // There is not even room for the head of a new file; then the process ends.
+    let unbegun = dir.path().join("journal-00000000000000ff");
+    std::fs::write(&unbegun, b"straitG").unwrap();
+    drop(grid);
+    let (grid, recovery) = Grid::open(config).unwrap();
+    assert_eq!((recovery.torn_bytes, recovery.quarantined), (0, vec![]));
+    assert_eq!(files(dir.path()), before);
+    assert_eq!(grid.lock().get(b"hits"), Ok(Some(1)));
+}
+
 #[test]
 fn a_journal_that_somebody_removes_is_written_anew() {
     let dir = tempfile::tempdir().unwrap();
