@@ -15,6 +15,7 @@ mod number;
 mod parse;
 mod reply;
 mod server;
+mod threads;
 
 pub use client::{ClientFigures, Clients};
 pub use durability::{Durability, DurabilityRules};

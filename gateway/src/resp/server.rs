@@ -1,4 +1,4 @@
-//! The TCP server: accepts clients, one task each.
+//! The TCP server: accepts clients.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -6,14 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpSocket};
 
-use super::client::{Clients, Entered};
-use super::connection::Connection;
+use super::client::Clients;
 use super::durability::DurabilityRules;
 use super::info::InfoSource;
+use super::threads::Threads;
 use crate::grid::Grid;
 
 /// Connections that wait to be accepted, at most.
@@ -79,6 +77,7 @@ impl Port {
 pub struct Server {
     listener: TcpListener,
     shared: Arc<Shared>,
+    threads: Threads,
 }
 
 impl std::fmt::Debug for Server {
@@ -110,17 +109,19 @@ impl Server {
         let failed = |source| BindError { address, source };
         let listener = socket.listen(BACKLOG).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             grid,
             config,
             info,
             clients: Arc::default(),
             local_addr,
             since: Instant::now(),
-        };
+        });
+        let threads = Threads::start(&shared).map_err(failed)?;
         Ok(Self {
             listener,
-            shared: Arc::new(shared),
+            shared,
+            threads,
         })
     }
 
@@ -137,49 +138,24 @@ impl Server {
     /// Serves clients until `shutdown` is done; then closes all of them. A command that has begun
     /// is carried out, its reply may not arrive.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let mut connections = JoinSet::new();
+        let mut threads = self.threads;
         let mut shutdown = pin!(shutdown);
         loop {
-            tokio::select! {
+            let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, address)) => {
-                        connections.spawn(serve_one(self.shared.clone(), stream, address));
-                    }
-                    Err(error) => {
-                        // Out of file descriptors, most likely: wait for some client to leave.
-                        tracing::warn!(%error, "cannot accept a Redis client");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
+                accepted = self.listener.accept() => accepted,
+            };
+            let served = match accepted {
+                Ok((stream, address)) => threads.serve(stream, address).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                // Out of file descriptors, most likely: wait for some client to leave.
+                tracing::warn!(%error, "cannot accept a Redis client");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         drop(self.listener);
-        connections.shutdown().await;
-    }
-}
-
-async fn serve_one(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr) {
-    let max = shared.config.clients_max;
-    match shared.clients.enter(address, shared.local_addr, max) {
-        Some(entered) => serve_client(shared, stream, entered).await,
-        None => {
-            let refusal = b"-ERR max number of clients reached\r\n";
-            if let Err(error) = stream.write_all(refusal).await {
-                tracing::debug!(%error, %address, "a client too many left early");
-            }
-        }
-    }
-}
-
-async fn serve_client(shared: Arc<Shared>, stream: TcpStream, entered: Entered) {
-    let id = entered.id();
-    let served = match stream.set_nodelay(true) {
-        Ok(()) => Connection::new(shared, stream, entered).run().await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, client = id.0, "lost a Redis client");
+        threads.stop().await;
     }
 }

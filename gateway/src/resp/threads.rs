@@ -1,0 +1,128 @@
+//! The threads that serve clients. Each has a runtime of its own: what a client asks is read, done
+//! and answered on one thread, without a wake-up between, and links and files, which are served on
+//! the others, do not come between.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::client::Entered;
+use super::connection::Connection;
+use super::server::Shared;
+
+/// More would only wait for each other: commands are carried out under one lock.
+const THREADS_MAX: usize = 4;
+/// Connections that wait for a thread to take them, at most.
+const WAITING_MAX: usize = 64;
+
+type Accepted = (std::net::TcpStream, SocketAddr);
+
+/// One for every two cores, as clients take at least as much as their server.
+#[derive(Debug)]
+pub(super) struct Threads {
+    threads: Vec<Serving>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Serving {
+    accepted: mpsc::Sender<Accepted>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Threads {
+    pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (1..=(cores / 2).clamp(1, THREADS_MAX))
+            .map(|number| Serving::start(number, shared.clone()))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { threads, next: 0 })
+    }
+
+    /// Hands a connection to the next thread in turn.
+    pub(super) async fn serve(&mut self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+        self.next = (self.next + 1) % self.threads.len();
+        let accepted = (stream.into_std()?, address);
+        let taken = self.threads[self.next].accepted.send(accepted).await;
+        taken.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Closes all connections. A command that has begun is carried out.
+    pub(super) async fn stop(self) {
+        let (queues, ended): (Vec<_>, Vec<_>) = (self.threads.into_iter())
+            .map(|thread| (thread.accepted, thread.ended))
+            .unzip();
+        drop(queues);
+        for ended in ended {
+            // Nothing is ever sent: the sender goes with the thread.
+            ended.await.ok();
+        }
+    }
+}
+
+impl Serving {
+    fn start(number: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (accepted, queue) = mpsc::channel(WAITING_MAX);
+        let (ending, ended) = oneshot::channel::<()>();
+        thread::Builder::new()
+            .name(format!("clients-{number}"))
+            .spawn(move || {
+                serve_queue(runtime, shared, queue);
+                drop(ending);
+            })?;
+        Ok(Self { accepted, ended })
+    }
+}
+
+/// Serves whom the queue brings until it is closed.
+fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<Accepted>) {
+    runtime.block_on(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(_) = connections.join_next() => {}
+                accepted = queue.recv() => match accepted {
+                    Some((stream, address)) => {
+                        connections.spawn(serve_one(shared.clone(), stream, address));
+                    }
+                    None => break,
+                },
+            }
+        }
+        connections.shutdown().await;
+    });
+}
+
+async fn serve_one(shared: Arc<Shared>, stream: std::net::TcpStream, address: SocketAddr) {
+    let max = shared.config.clients_max;
+    let served = match (
+        TcpStream::from_std(stream),
+        shared.clients.enter(address, shared.local_addr, max),
+    ) {
+        (Ok(stream), Some(entered)) => serve_client(shared, stream, entered).await,
+        (Ok(stream), None) => turn_away(stream).await,
+        (Err(error), _) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, %address, "lost a Redis client");
+    }
+}
+
+async fn serve_client(shared: Arc<Shared>, stream: TcpStream, entered: Entered) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    Connection::new(shared, stream, entered).run().await
+}
+
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    let refusal = b"-ERR max number of clients reached\r\n";
+    stream.write_all(refusal).await
+}
