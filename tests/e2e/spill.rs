@@ -55,13 +55,23 @@ fn read(redis: &mut Connection, log: &str, from: usize) -> Vec<String> {
     lines.collect()
 }
 
-fn check(redis: &mut Connection, log: &str) {
+fn check(redis: &mut Connection, log: &str, lines: usize) {
     let len: usize = redis.xlen(log).unwrap();
-    assert_eq!(len, LINES);
-    for from in [0, LINES / 3, LINES - 200] {
+    assert_eq!(len, lines);
+    for from in [0, lines / 3, lines - 200] {
         let expected: Vec<_> = (from..from + 200).map(line).collect();
         assert_eq!(read(redis, log, from), expected, "from {from}");
     }
+}
+
+/// Changes one byte in the middle of the site's first file of older lines.
+fn flip_a_byte(site: &Site) {
+    let files = std::fs::read_dir(site.data().join("grid/cold")).unwrap();
+    let first = files.map(|file| file.unwrap().path()).min().unwrap();
+    let mut bytes = std::fs::read(&first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(first, bytes).unwrap();
 }
 
 #[test]
@@ -90,14 +100,58 @@ fn a_peer_that_was_away_gets_what_no_memory_would_hold() {
     });
     assert!(east.metric("strait_grid_memory_bytes") < 6.0 * 1048576.0);
     assert!(east.metric("strait_grid_cold_bytes") > 100_000.0);
-    check(&mut redis, "log");
+    check(&mut redis, "log", LINES);
     west.start();
     eventually("all lines are at the peer", 60, || {
         let len: usize = west.redis().xlen("east.log").unwrap();
         (len == LINES).then_some(())
     });
-    check(&mut west.redis(), "east.log");
+    check(&mut west.redis(), "east.log", LINES);
     eventually_equal_digests(&east, &west, 60);
     assert!(west.metric("strait_grid_memory_bytes") < 6.0 * 1048576.0);
     assert_eq!(east.metric("strait_grid_lost_blocks_total"), 0.0);
+}
+
+#[test]
+fn older_lines_that_rot_on_disk_come_back_from_the_peer() {
+    const FEW: usize = LINES / 2;
+    let (mut east, mut west, _cable) = pair_of_sites();
+    spill(&mut east);
+    spill(&mut west);
+    add(&mut east.redis(), 0, FEW);
+    eventually_equal_digests(&east, &west, 60);
+    eventually("older lines go to the disk", 60, || {
+        let spilt = west.metric("strait_grid_log_bytes") < 1.5 * 1048576.0;
+        spilt.then_some(())
+    });
+    west.stop();
+    flip_a_byte(&west);
+    west.start();
+    eventually("the link is up", 20, || {
+        (west.status()?["links"][0]["phase"] == "replicating").then_some(())
+    });
+    assert_eq!(
+        west.metric("strait_grid_lost_blocks_total"),
+        0.0,
+        "nobody has read it"
+    );
+    let verify = west.strait(&["verify", "east"]);
+    let said = String::from_utf8_lossy(&verify.stdout);
+    assert!(!verify.status.success(), "{said}");
+    assert!(said.contains("differed: east.log after"), "{said}");
+    assert!(west.metric("strait_grid_lost_blocks_total") >= 1.0);
+    assert!(west.log_text().contains("they are damaged on disk"));
+    eventually("it is whole again", 30, || {
+        (west.metric("strait_grid_log_holes") == 0.0).then_some(())
+    });
+    assert!(west.metric("strait_grid_mended_entries_total") > 0.0);
+    check(&mut west.redis(), "east.log", FEW);
+    eventually_equal_digests(&east, &west, 20);
+    west.must(&["verify", "east"]);
+    // And it stays.
+    west.kill();
+    west.start();
+    eventually_equal_digests(&east, &west, 20);
+    check(&mut west.redis(), "east.log", FEW);
+    assert_eq!(west.metric("strait_grid_lost_blocks_total"), 0.0);
 }

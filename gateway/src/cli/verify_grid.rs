@@ -30,9 +30,12 @@ pub(super) fn run(globals: &Globals, site: &str, options: &Options) -> anyhow::R
         say(told(&found))?;
     }
     let mended = found.mended_here + found.mended_there;
-    if mended > 0 || !found.logs_differing.is_empty() {
-        let logs = found.logs_differing.len();
-        bail!("verify: {mended} counters were lost or damaged and are mended; {logs} logs differ");
+    let (logs, entries) = (found.logs_differing.len(), found.entries_mended);
+    if mended > 0 || logs > 0 || entries > 0 {
+        bail!(
+            "verify: {mended} counters were lost or damaged and are mended; {logs} stretches of logs \
+             differed, {entries} entries of logs are mended here"
+        );
     }
     Ok(())
 }
@@ -110,9 +113,10 @@ fn told(found: &Comparison) -> String {
         text += &format!("mended here: {counter}\n");
     }
     for log in &found.logs_differing {
-        text += &format!("different entries: {log}\n");
+        text += &format!("differed: {log}\n");
     }
-    if found.mended_here + found.mended_there == 0 && found.logs_differing.is_empty() {
+    let nothing = found.mended_here + found.mended_there + found.entries_mended == 0;
+    if nothing && found.logs_differing.is_empty() {
         text += "nothing was lost or damaged\n";
     }
     text

@@ -11,14 +11,10 @@ use super::merge::Numbers;
 use super::record::{CounterRows, CounterUpdate, CounterUpdates, Kind, decode_counters, kind_of};
 use super::scan::{CounterCursor, Have, Show};
 use super::state::State;
-use super::{Applied, ApplyError, EntryId, Grid, LogName, RECORD_BYTES_MAX};
+use super::{Applied, ApplyError, Grid, RECORD_BYTES_MAX};
 
 /// Counters hashed under the lock at a time.
 const SLICE: usize = 1024;
-/// Entries of a log behind one mark.
-const ENTRIES_PER_MARK: usize = 4096;
-/// Entries of a log hashed under the lock at a time.
-const LOG_SLICE: usize = 1024;
 
 /// Number of ranges that counters are compared in.
 pub const RANGES: usize = 1 << 16;
@@ -77,13 +73,6 @@ impl RangeScan {
             ended: false,
         }
     }
-}
-
-/// What a log holds up to an id, since the mark before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogMark {
-    pub to: EntryId,
-    pub fingerprint: u128,
 }
 
 /// The range of a counter.
@@ -180,7 +169,7 @@ fn shown(key: &[u8], field: Option<&[u8]>) -> String {
     }
 }
 
-fn short(item: &blake3::Hasher) -> u128 {
+pub(super) fn short(item: &blake3::Hasher) -> u128 {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&item.finalize().as_bytes()[..16]);
     u128::from_le_bytes(bytes)
@@ -246,79 +235,5 @@ impl Grid {
         let applied = self.apply(from, record)?;
         self.lock().tally.differences += found.len() as u64;
         Ok((applied, found))
-    }
-
-    /// Marks along what is durable of `log` and in memory, and the id that the first begins after.
-    /// What is on disk has checks of its own.
-    pub fn log_marks(&self, log: &LogName) -> Option<(EntryId, Vec<LogMark>)> {
-        let (start, last) = {
-            let state = self.lock();
-            let log = &state.logs[state.log_ids.get(log)?.0];
-            (log.durable.trimmed_to.max(log.cold_to()), log.durable.last)
-        };
-        let (mut marks, mut after) = (Vec::new(), start);
-        while let Some(mark) = self.log_mark(log, after, last, ENTRIES_PER_MARK) {
-            after = mark.to;
-            marks.push(mark);
-        }
-        Some((start, marks))
-    }
-
-    /// The id after which `log` differs here from what a peer marked, if it does. What only one
-    /// of the two still has in memory, or has already, is not compared.
-    pub fn compare_log(&self, log: &LogName, start: EntryId, marks: &[LogMark]) -> Option<EntryId> {
-        let mut after = start;
-        for mark in marks {
-            let (trimmed_to, last) = {
-                let state = self.lock();
-                let log = &state.logs[state.log_ids.get(log)?.0];
-                (log.durable.trimmed_to.max(log.cold_to()), log.durable.last)
-            };
-            if mark.to > last {
-                return None;
-            }
-            if after >= trimmed_to {
-                let ours = self.log_mark(log, after, mark.to, usize::MAX);
-                if ours.is_none_or(|ours| ours != *mark) {
-                    return Some(after);
-                }
-            }
-            after = mark.to;
-        }
-        None
-    }
-
-    /// Hashes at most `count` entries above `after` and up to `to`; none if there are none.
-    fn log_mark(
-        &self,
-        log: &LogName,
-        mut after: EntryId,
-        to: EntryId,
-        count: usize,
-    ) -> Option<LogMark> {
-        let (mut item, mut taken) = (blake3::Hasher::new(), 0);
-        loop {
-            let state = self.lock();
-            let log = &state.logs[state.log_ids.get(log)?.0];
-            let room = LOG_SLICE.min(count - taken);
-            let mut here = 0;
-            let entries = log.range(after.next()?, to).map_while(Result::ok);
-            for (id, payload) in entries.take(room) {
-                item.update(&id.ms.to_le_bytes());
-                item.update(&id.seq.to_le_bytes());
-                super::digest::with_length(&mut item, payload);
-                after = id;
-                here += 1;
-            }
-            taken += here;
-            if here < room || taken == count {
-                let fingerprint = short(&item);
-                let mark = LogMark {
-                    to: after,
-                    fingerprint,
-                };
-                return (taken > 0).then_some(mark);
-            }
-        }
     }
 }

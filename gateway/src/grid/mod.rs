@@ -28,6 +28,7 @@ mod journal;
 mod keyspace;
 mod log;
 mod logs;
+mod marks;
 mod merge;
 mod origins;
 mod packed;
@@ -58,14 +59,16 @@ use strait_transport::SiteName;
 use tokio::sync::watch;
 
 pub use arena::NAME_BYTES_MAX;
-pub use cold::{ColdConfig, Spiller};
-pub use compare::{Difference, Fingerprints, LogMark, RANGES, RangeScan, Ranges};
+pub use blocks::Span;
+pub use cold::{ColdConfig, MendError, Mended, Spiller, Told};
+pub use compare::{Difference, Fingerprints, RANGES, RangeScan, Ranges};
 pub use digest::Digest;
 pub use flusher::Flusher;
 pub use ids::{
     EntryId, Epoch, FlushNumber, LogName, LogPosition, Origin, ParseEntryIdError, Ticket,
 };
 pub use image::Image;
+pub use marks::{LOG_MARKS_MAX, LogDepth, LogMark, LogMarks};
 pub use packed::{Heard, Sent, UnpackError};
 pub use positions::{Positions, PositionsError};
 pub use recovery::Recovery;
@@ -153,6 +156,8 @@ pub struct Grid {
     flushes: watch::Sender<FlushNumber>,
     /// The last flushes that ended.
     progress: watch::Sender<flush::Progress>,
+    /// How often something was found to be lost of a log.
+    holes_found: watch::Sender<u64>,
     /// Up to which of our epochs each site holds everything.
     acked: watch::Sender<BTreeMap<SiteName, Epoch>>,
 }
@@ -180,6 +185,7 @@ impl Grid {
             epochs: watch::channel(state.durable_epoch).0,
             flushes: watch::channel(state.flush_number).0,
             progress: watch::channel(flush::Progress::default()).0,
+            holes_found: watch::channel(0).0,
             acked: watch::channel(BTreeMap::new()).0,
             state: Mutex::new(state),
             writer: Mutex::new(flush::Writer::new(journal, damaged)),

@@ -333,8 +333,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Of logs whose last blocks on disk are missing: what the journal has after them counts all
-    /// the same. Whether there is one.
+    /// Of logs whose last blocks on disk, or all of them, are missing: what the journal has after
+    /// them counts all the same. Whether there is one.
     fn skip_lost(&mut self) -> bool {
         let heads = self.deferred.iter().filter_map(|record| {
             let (_, body) = kind_of(record).ok()?;
@@ -348,7 +348,7 @@ impl<'a> Replay<'a> {
         let mut any = false;
         for (log, prev) in first {
             let id = self.state.log_ids.get(&log).copied();
-            let Some(id) = id.filter(|id| self.state.log(*id).cold() > 0) else {
+            let Some(id) = id.filter(|id| self.state.log(*id).all_cold()) else {
                 continue;
             };
             any |= self.state.with_log(id, |log| log.skip_to(prev));

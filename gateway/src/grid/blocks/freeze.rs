@@ -211,15 +211,13 @@ impl Blocks {
         self.old.back().map(|block| block.last)
     }
 
-    /// First and last ids of blocks that are lost.
-    pub(in crate::grid) fn lost(&self) -> Vec<(EntryId, EntryId)> {
-        let lost = |block: &&Block| matches!(block.body, Body::Lost);
-        let lost = self.old.iter().filter(lost);
-        lost.map(|block| (block.first, block.last)).collect()
-    }
-
     /// Blocks on disk.
     pub(in crate::grid) fn cold(&self) -> usize {
         self.old.len()
+    }
+
+    /// Whether all entries are on disk outside the journal.
+    pub(in crate::grid) fn all_cold(&self) -> bool {
+        self.hot.is_empty()
     }
 }

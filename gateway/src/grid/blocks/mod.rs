@@ -5,6 +5,7 @@
 
 mod block;
 mod freeze;
+mod swap;
 
 use std::collections::VecDeque;
 use std::collections::vec_deque::Iter;
@@ -16,6 +17,8 @@ use block::{Block, Body, ENTRY_HEAD_BYTES_MAX};
 
 pub(super) use block::Entry;
 pub(super) use freeze::Stretch;
+pub(super) use swap::Hole;
+pub use swap::Span;
 
 /// A block takes no more entries beyond this; an entry that is longer has one to itself.
 const BLOCK_BYTES: usize = 16 * 1024;

@@ -1,13 +1,14 @@
 //! Start: which blocks there are.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::LogName;
 use super::super::blocks::Stretch;
-use super::segment::{Placed, contents, list};
+use super::super::{EntryId, LogName};
+use super::segment::{Placed, contents, list, remove_aside};
 use super::{Cold, Segment};
 
 /// What a folder of cold blocks holds.
@@ -27,6 +28,9 @@ pub(in crate::grid) struct ColdFound {
 /// checked when they are read.
 pub(in crate::grid) fn load(dir: &Path, mend: bool) -> io::Result<ColdFound> {
     let (mut found, mut logs) = (ColdFound::default(), BTreeMap::new());
+    if mend {
+        remove_aside(dir)?;
+    }
     for number in list(dir)? {
         let contents = match contents(dir, number, mend) {
             // A running gateway has removed it: what it held is trimmed.
@@ -49,25 +53,16 @@ pub(in crate::grid) fn load(dir: &Path, mend: bool) -> io::Result<ColdFound> {
     Ok(found)
 }
 
-/// Sorts blocks. A write that failed may have left one whose entries were written again.
+/// Of blocks that overlap the one written last counts: it was written when the others were lost, or
+/// were found to be wrong, or when nobody knew whether they are on disk.
 fn in_order(mut blocks: Vec<(Stretch, Cold)>) -> Vec<(Stretch, Cold)> {
-    blocks.sort_by_key(|(stretch, _)| (stretch.first, std::cmp::Reverse(stretch.last)));
-    let mut kept: Vec<(Stretch, Cold)> = Vec::with_capacity(blocks.len());
+    blocks.sort_by_key(|(_, cold)| Reverse(cold.place()));
+    let mut kept = BTreeMap::<EntryId, (Stretch, Cold)>::new();
     for (stretch, cold) in blocks {
-        if kept
-            .last()
-            .is_some_and(|(last, _)| stretch.last <= last.last)
-        {
-            continue;
+        let before = kept.range(..=stretch.last).next_back();
+        if before.is_none_or(|(_, (newer, _))| newer.last < stretch.first) {
+            kept.insert(stretch.first, (stretch, cold));
         }
-        // The later one was written when the first entries of the earlier had gone for good.
-        while kept
-            .last()
-            .is_some_and(|(last, _)| stretch.first <= last.last)
-        {
-            kept.pop();
-        }
-        kept.push((stretch, cold));
     }
-    kept
+    kept.into_values().collect()
 }

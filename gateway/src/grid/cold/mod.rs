@@ -9,6 +9,7 @@
 mod block;
 mod cache;
 mod load;
+mod mend;
 mod read;
 mod segment;
 mod spill;
@@ -25,6 +26,7 @@ pub(super) use block::Loaded;
 pub(super) use block::decode;
 pub(super) use cache::ReadCache;
 pub(super) use load::{ColdFound, load};
+pub use mend::{MendError, Mended, Told};
 pub(crate) use read::IdRange;
 pub(super) use segment::Segment;
 #[cfg(test)]
@@ -52,6 +54,13 @@ pub(super) struct Cold {
     since: u32,
     /// Memory that its entries took.
     pub(super) bytes_hot: u32,
+}
+
+impl Cold {
+    /// Its file and where it begins there: rises with the time at which it was written.
+    fn place(&self) -> (u64, u64) {
+        (self.segment.number.0, self.offset)
+    }
 }
 
 /// Entries that are not in memory.

@@ -149,6 +149,8 @@ impl Grid {
             %error,
             "entries of a log are lost: they are damaged on disk"
         );
+        drop(state);
+        self.holes_found.send_modify(|found| *found += 1);
     }
 
     /// Takes a block into memory because a command has to look into it. One that is lost is not

@@ -25,6 +25,8 @@ const KIND_INDEX: u8 = 2;
 const END_MAGIC: &[u8; 4] = b"SgCE";
 /// Where the index begins, and the magic.
 const END_BYTES: u64 = 8 + 4;
+/// What follows the name of a file that is not whole yet.
+const ASIDE: &str = "part";
 /// Blocks of a group: to read one, those before it are read too.
 const GROUP_BLOCKS_MAX: usize = 8;
 /// Shortest description of a block in an index.
@@ -45,6 +47,11 @@ impl Segment {
             path: dir.join(file_name(number)),
             bytes: AtomicU64::new(bytes),
         }
+    }
+
+    /// Where the file is until it is whole, if it is to be seen whole or not at all.
+    fn aside(&self) -> PathBuf {
+        self.path.with_extension(ASIDE)
     }
 
     /// Length of the file.
@@ -97,11 +104,22 @@ impl SegmentWriter {
     /// Makes a new file.
     pub(super) fn create(dir: &Path, number: Generation, log: LogName) -> io::Result<Self> {
         let segment = Segment::new(dir, number, 0);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .append(true)
             .create_new(true)
             .open(&segment.path)?;
-        let head = frame::file_head(frame::COLD_MAGIC, number);
+        Self::begin(dir, segment, file, log)
+    }
+
+    /// Makes a file that a start takes no notice of until [`Self::publish`].
+    pub(super) fn create_aside(dir: &Path, number: Generation, log: LogName) -> io::Result<Self> {
+        let segment = Segment::new(dir, number, 0);
+        let file = File::create(segment.aside())?;
+        Self::begin(dir, segment, file, log)
+    }
+
+    fn begin(dir: &Path, segment: Segment, mut file: File, log: LogName) -> io::Result<Self> {
+        let head = frame::file_head(frame::COLD_MAGIC, segment.number);
         file.write_all(&head)?;
         Ok(Self {
             log,
@@ -190,6 +208,15 @@ impl SegmentWriter {
         self.write(&[&at.to_le_bytes()[..], END_MAGIC].concat())
     }
 
+    /// Gives a file that was made aside its index and its name: from then on all of its blocks
+    /// count, and not one before.
+    pub(super) fn publish(self) -> io::Result<()> {
+        let (dir, segment) = (self.dir.clone(), self.segment.clone());
+        self.close()?;
+        fs::rename(segment.aside(), &segment.path)?;
+        sync_directory(&dir)
+    }
+
     /// A write or fsync failed: what is not known to be on disk goes, so that it takes no room.
     pub(super) fn abandon(self) {
         let cut = if self.synced == 0 {
@@ -224,6 +251,13 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Generation>> {
         .collect();
     found.sort();
     Ok(found)
+}
+
+/// Removes files that a crash left before they were whole.
+pub(super) fn remove_aside(dir: &Path) -> io::Result<()> {
+    let paths = entries(dir)?.into_iter().map(|entry| entry.path());
+    let mut aside = paths.filter(|path| path.extension().is_some_and(|end| end == ASIDE));
+    aside.try_for_each(fs::remove_file)
 }
 
 fn file_name(number: Generation) -> String {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::super::blocks::Stretch;
+use super::super::blocks::{Span, Stretch};
 use super::super::state::{LogId, State};
 use super::super::{EntryId, Grid, LogName};
 use super::block::section;
 use super::{Cold, ColdStore};
 
 /// Memory of the entries in one block.
-const BLOCK_BYTES_MAX: usize = 900 << 10;
+pub(super) const BLOCK_BYTES_MAX: usize = 900 << 10;
 /// Blocks that share an fsync.
 const BLOCKS_A_ROUND: usize = 16;
 /// How often the thread looks at what logs take.
@@ -56,6 +56,10 @@ impl Spill {
         }
     }
 
+    pub(super) fn store(&mut self) -> &mut ColdStore {
+        &mut self.store
+    }
+
     /// Lets the disk fail, or work again at once.
     #[cfg(test)]
     pub(in crate::grid) fn break_disk(&mut self, broken: bool) {
@@ -80,7 +84,8 @@ impl State {
             let id = LogId(place);
             let moving = after.iter().rev().find(|moving| moving.log == id);
             let after = moving.map_or(EntryId::MIN, |moving| moving.stretch.last);
-            let stretch = log.stretch(after, BLOCK_BYTES_MAX)?;
+            let span = Span { after, ..Span::ALL };
+            let stretch = log.stretch(span, BLOCK_BYTES_MAX)?;
             Some(Moving { log: id, stretch })
         })
     }
@@ -119,7 +124,7 @@ impl Grid {
         spill.figures.blocks - before
     }
 
-    fn publish_cold(&self, spill: &mut Spill) {
+    pub(super) fn publish_cold(&self, spill: &mut Spill) {
         spill.figures.bytes = spill.store.bytes();
         *self.cold_figures.lock() = spill.figures.clone();
     }
@@ -172,6 +177,23 @@ impl Grid {
             moving.push(next);
         }
         moving
+    }
+
+    /// Moves one block, which was pinned, to the disk.
+    pub(super) fn spill_one(
+        &self,
+        spill: &mut Spill,
+        log: LogId,
+        stretch: Stretch,
+    ) -> io::Result<()> {
+        let moving = [Moving { log, stretch }];
+        let colds = self.write_stretches(&mut spill.store, &moving)?;
+        let mut state = self.state.lock();
+        for cold in colds {
+            state.rehouse_log(log, |log| log.freeze(&stretch, cold));
+        }
+        spill.figures.blocks += 1;
+        Ok(())
     }
 
     fn write_stretches(&self, store: &mut ColdStore, moving: &[Moving]) -> io::Result<Vec<Cold>> {

@@ -72,6 +72,31 @@ impl ColdStore {
         appended
     }
 
+    /// Writes blocks of a log, oldest first, to a file of their own: all of them are on disk then,
+    /// or none is. A start takes them instead of older ones with the same ids.
+    pub(super) fn write_apart(
+        &mut self,
+        log: &LogName,
+        blocks: &[(Stretch, Bytes)],
+    ) -> io::Result<Vec<Cold>> {
+        #[cfg(test)]
+        if self.broken {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        fs::create_dir_all(&self.dir)?;
+        let number = self.next;
+        self.next = number.next();
+        let mut writer = SegmentWriter::create_aside(&self.dir, number, log.clone())?;
+        let appended = blocks
+            .iter()
+            .map(|(stretch, section)| writer.append(*stretch, section));
+        let colds = appended.collect::<io::Result<Vec<_>>>()?;
+        let segment = writer.segment.clone();
+        writer.publish()?;
+        self.segments.push(segment);
+        Ok(colds)
+    }
+
     /// Blocks that are not known to be on disk are forgotten.
     fn abandon(&mut self) {
         self.writers.drain(..).for_each(SegmentWriter::abandon);

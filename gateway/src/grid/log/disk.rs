@@ -1,8 +1,8 @@
 //! Entries of a log that go to the disk, and come back.
 
 use super::super::EntryId;
-use super::super::blocks::Stretch;
-use super::super::cold::Cold;
+use super::super::blocks::{Hole, Span, Stretch};
+use super::super::cold::{Absent, Cold};
 use super::Log;
 
 impl Log {
@@ -11,9 +11,10 @@ impl Log {
         self.blocks.spillable_bytes()
     }
 
-    /// The oldest entries in memory above `after` that can go to the disk as one block.
-    pub(in crate::grid) fn stretch(&self, after: EntryId, bytes_max: usize) -> Option<Stretch> {
-        let (durable, trimmed_to) = (self.durable.last, self.position.trimmed_to);
+    /// The oldest entries in memory above `after`, up to `to`, that can go to the disk as one block.
+    pub(in crate::grid) fn stretch(&self, span: Span, bytes_max: usize) -> Option<Stretch> {
+        let (durable, trimmed_to) = (self.durable.last.min(span.to), self.position.trimmed_to);
+        let after = span.after;
         let stretch = self.blocks.stretch(after, durable, trimmed_to, bytes_max)?;
         Some(Stretch {
             prev: stretch
@@ -79,15 +80,70 @@ impl Log {
     /// First and last ids between which entries are missing. Those that are trimmed were freed, as
     /// everything before them was: that goes.
     pub(in crate::grid) fn settle_missing(&mut self) -> Vec<(EntryId, EntryId)> {
-        let mut missing = self.blocks.lost();
         let trimmed_to = self.position.trimmed_to;
-        if let Some((_, last)) = missing.iter().rfind(|(_, last)| *last <= trimmed_to)
-            && let Some(gone) = self.blocks.free_to(*last)
+        let trimmed = self.holes().filter(|hole| hole.last <= trimmed_to).last();
+        if let Some(hole) = trimmed
+            && let Some(gone) = self.blocks.free_to(hole.last)
         {
             self.freed_to = gone;
         }
-        missing.retain(|(_, last)| *last > trimmed_to);
-        missing
+        self.holes().map(|hole| (hole.first, hole.last)).collect()
+    }
+
+    /// What is lost of the log.
+    pub(in crate::grid) fn holes(&self) -> impl Iterator<Item = Hole> {
+        self.blocks.holes(Span::ALL)
+    }
+
+    /// What is lost within `span`.
+    pub(in crate::grid) fn holes_in(&self, span: Span) -> Vec<Hole> {
+        self.blocks.holes(span).collect()
+    }
+
+    /// What can be taken anew of `span` at once: see [`Blocks::unit`](super::super::blocks::Blocks::unit).
+    pub(in crate::grid) fn unit(&self, span: Span, bytes_max: u64) -> Option<Span> {
+        let to = span.to.min(self.durable.last);
+        let seen = Span { to, ..span };
+        self.blocks.unit(seen, self.freed_to, bytes_max)
+    }
+
+    /// Where a stretch may end, at `id` or before.
+    pub(in crate::grid) fn boundary_before(&self, id: EntryId) -> EntryId {
+        self.blocks.boundary_before(id)
+    }
+
+    /// Id of the entry at or before `id`, or of the last that is gone.
+    pub(in crate::grid) fn last_to(&self, id: EntryId) -> EntryId {
+        self.blocks.last_to(id).unwrap_or(self.freed_to)
+    }
+
+    /// Divides what is in memory behind `id`.
+    pub(in crate::grid) fn part(&mut self, id: EntryId) {
+        self.blocks.part(id);
+    }
+
+    /// Puts `new`, with entries of these ids, in the place of what is here of `span`; `more` of
+    /// them were not here. False, and nothing is done, if that cannot be.
+    pub(in crate::grid) fn swap(
+        &mut self,
+        span: Span,
+        new: Vec<(Stretch, Option<Cold>)>,
+        (ids, more): (&[EntryId], u64),
+    ) -> Result<bool, Absent> {
+        let trimmed_to = self.position.trimmed_to;
+        let before = self.blocks.count(trimmed_to.max(span.after), span.to)?;
+        if !self.blocks.swap(span, new) {
+            return Ok(false);
+        }
+        let visible = ids.iter().filter(|id| **id > trimmed_to).count() as u64;
+        self.len = self.len - before + visible;
+        self.added += more;
+        Ok(true)
+    }
+
+    /// Whether nothing of it is in the journal alone.
+    pub(in crate::grid) fn all_cold(&self) -> bool {
+        self.blocks.all_cold()
     }
 
     /// Up to where the journal need not say anything: that is in files of its own.

@@ -51,6 +51,9 @@ pub(crate) struct Log {
     freed_to: EntryId,
     /// Entries above this stay physically, trimmed or not, because a peer lacks them.
     floor: EntryId,
+    /// From here on it was as its origin's when the two were last compared; none: it differed, or
+    /// was not compared yet.
+    pub(super) agrees_from: Option<EntryId>,
     /// Stands in the list of logs that the next flush looks at.
     pub(super) dirty: bool,
     waiters: Vec<Arc<Notify>>,
@@ -68,6 +71,7 @@ impl Log {
             added: 0,
             freed_to: EntryId::MIN,
             floor,
+            agrees_from: None,
             dirty: false,
             waiters: Vec::new(),
         }
@@ -132,6 +136,11 @@ impl Log {
     ) -> impl Iterator<Item = (EntryId, &[u8])> {
         let entries = self.blocks.from(start).map_while(Result::ok);
         entries.take_while(move |(id, _)| *id <= end)
+    }
+
+    /// All entries from `start` on, trimmed or not; where some are on disk, the block that has them.
+    pub(super) fn all_from(&self, start: EntryId) -> impl Iterator<Item = Entry<'_>> {
+        self.blocks.from(start)
     }
 
     /// Appends an entry; `id` must be above the last one.

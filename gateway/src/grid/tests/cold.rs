@@ -17,13 +17,13 @@ fn cold_config(dir: &Path) -> GridConfig {
     }
 }
 
-fn open(dir: &Path) -> (Arc<Grid>, Recovery) {
+pub(super) fn open(dir: &Path) -> (Arc<Grid>, Recovery) {
     let (grid, recovery) = Grid::open(cold_config(dir)).unwrap();
     (Arc::new(grid), recovery)
 }
 
 /// An entry of some 3 KB: a block in memory takes a handful.
-fn line(n: u64) -> Vec<u8> {
+pub(super) fn line(n: u64) -> Vec<u8> {
     let mut random = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = Vec::new();
     while text.len() < 3000 {
@@ -42,7 +42,7 @@ fn add(grid: &Grid, n: u64) -> EntryId {
     added.unwrap().unwrap()
 }
 
-fn fill(grid: &Grid, from: u64, to: u64) {
+pub(super) fn fill(grid: &Grid, from: u64, to: u64) {
     for n in from..=to {
         add(grid, n);
     }
@@ -74,8 +74,13 @@ fn trim(grid: &Grid, keep: Keep, roughly: bool) -> u64 {
 }
 
 fn read(grid: &Grid, range: IdRange) -> Vec<u64> {
+    read_of(grid, b"log", range)
+}
+
+/// Milliseconds of the ids that a log has there, each checked to hold its [`line`].
+pub(super) fn read_of(grid: &Grid, key: &[u8], range: IdRange) -> Vec<u64> {
     let mut seen = Vec::new();
-    let Some(Kind::Log(log)) = grid.lock().kind(b"log") else {
+    let Some(Kind::Log(log)) = grid.lock().kind(key) else {
         return seen;
     };
     let found = |id: EntryId, payload: &[u8]| {
@@ -269,7 +274,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Makes the journal forget what is on disk elsewhere.
-fn rewrite(grid: &Grid) {
+pub(super) fn rewrite(grid: &Grid) {
     grid.begin_rewrite_now();
     for _ in 0..3 {
         grid.flush().unwrap();
@@ -296,6 +301,15 @@ fn a_file_cut_anywhere_costs_nothing_while_the_journal_has_its_entries() {
     }
 }
 
+/// In the middle of the first file of cold blocks.
+pub(super) fn flip_a_bit(dir: &Path) {
+    let path = files(dir).remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
 #[test]
 fn a_flipped_bit_is_named_and_what_is_beside_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -307,11 +321,7 @@ fn a_flipped_bit_is_named_and_what_is_beside_it_is_read() {
     rewrite(&grid);
     grid.close_cold();
     drop(grid);
-    let path = files(dir.path()).remove(0);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    flip_a_bit(dir.path());
     let (grid, _) = open(dir.path());
     let Some(Kind::Log(log)) = grid.lock().kind(b"log") else {
         panic!("the log is gone");

@@ -7,6 +7,7 @@ mod convergence;
 mod fold;
 mod fuzz;
 mod journal;
+mod mend;
 mod model;
 mod packed;
 mod retention;

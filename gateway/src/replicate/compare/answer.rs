@@ -3,15 +3,22 @@
 use std::sync::Arc;
 
 use strait_transport::{Class, LinkHandle, OutStream, SendError};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::message::{Message, entry_id, id, log_name, marks};
-use super::{CompareError, Inbox, blocking, group, groups, tell};
-use crate::grid::{Fingerprints, Grid, LogName, Ranges};
+use super::{CompareError, Differing, FETCHED_RECORDS_MAX, Inbox, blocking, group, groups, tell};
+use crate::grid::{
+    EntryId, Fingerprints, Grid, LogDepth, LogMarks, LogName, LogPosition, RECORD_BYTES_MAX, Ranges,
+};
 use crate::streams::StreamOpen;
 
 /// Answers until the session ends.
-pub(super) async fn run(grid: Arc<Grid>, link: LinkHandle, mut inbox: Inbox) {
+pub(super) async fn run(
+    grid: Arc<Grid>,
+    link: LinkHandle,
+    (mut inbox, differing): (Inbox, mpsc::Sender<Differing>),
+) {
     let open = link.open(Class::Bulk, StreamOpen::CompareAnswer.encode());
     let Ok(out) = open else { return };
     let mut answerer = Answerer {
@@ -20,6 +27,7 @@ pub(super) async fn run(grid: Arc<Grid>, link: LinkHandle, mut inbox: Inbox) {
         out,
         ranges: Vec::new(),
         differences: 0,
+        differing,
     };
     while let Some(message) = inbox.next().await {
         if let Err(error) = answerer.handle(message).await {
@@ -36,6 +44,8 @@ struct Answerer {
     /// What is being exchanged.
     ranges: Vec<u16>,
     differences: u64,
+    /// Stretches of logs that differ, for our own asking side to mend.
+    differing: mpsc::Sender<Differing>,
 }
 
 impl Answerer {
@@ -57,25 +67,29 @@ impl Answerer {
             Message::Log {
                 site,
                 name,
+                disk,
                 start,
                 marks: theirs,
-            } => {
-                let Some(log) = log_name(&site, name) else {
-                    return Ok(());
-                };
-                let (grid, of) = (self.grid.clone(), log.clone());
-                let theirs = marks(theirs);
-                let compare = move || grid.compare_log(&of, entry_id(start), &theirs);
-                match blocking(compare).await? {
-                    Some(after) => self.log_differs(&log, id(after)).await,
-                    None => Ok(()),
-                }
-            }
+            } => match log_name(&site, name) {
+                Some(log) => self.compare_log(log, disk, marks(start, theirs)).await,
+                None => Ok(()),
+            },
             Message::LogsEnd => Ok(self.send(&Message::LogsChecked).await?),
+            Message::Fetch {
+                site,
+                name,
+                after,
+                to,
+            } => match log_name(&site, name) {
+                Some(log) => self.tell_entries(log, entry_id(after), entry_id(to)).await,
+                None => Ok(()),
+            },
             Message::Ranges { .. }
             | Message::RangesEnd
             | Message::LogDiffers { .. }
-            | Message::LogsChecked => Ok(()),
+            | Message::LogsChecked
+            | Message::Entries(_)
+            | Message::EntriesEnd { .. } => Ok(()),
         }
     }
 
@@ -102,11 +116,63 @@ impl Answerer {
         Ok(self.send(&Message::RecordsEnd { differences }).await?)
     }
 
-    async fn log_differs(&mut self, log: &LogName, after: (u64, u64)) -> Result<(), CompareError> {
-        let message = Message::LogDiffers {
-            site: log.site.to_string(),
-            name: log.name.to_vec(),
-            after,
+    async fn compare_log(
+        &mut self,
+        log: LogName,
+        disk: bool,
+        theirs: LogMarks,
+    ) -> Result<(), CompareError> {
+        let depth = match disk {
+            true => LogDepth::Disk,
+            false => LogDepth::Memory,
+        };
+        let (grid, of, start) = (self.grid.clone(), log.clone(), theirs.start);
+        let differing = blocking(move || grid.compare_log(&of, &theirs, depth)).await?;
+        if log.site == *self.link.site() {
+            let agrees = differing.is_empty().then_some(start);
+            self.grid.set_agrees(&log, agrees);
+        }
+        for span in differing {
+            let message = Message::LogDiffers {
+                site: log.site.to_string(),
+                name: log.name.to_vec(),
+                after: id(span.after),
+                to: id(span.to),
+            };
+            self.send(&message).await?;
+            // With too many at once the next comparison finds the others.
+            drop(self.differing.try_send((log.clone(), span)));
+        }
+        Ok(())
+    }
+
+    /// Tells what we hold of a log up to `to`, as far as a fetch goes and nothing is lost.
+    async fn tell_entries(
+        &mut self,
+        log: LogName,
+        after: EntryId,
+        to: EntryId,
+    ) -> Result<(), CompareError> {
+        let mut have = LogPosition {
+            last: after,
+            ..LogPosition::default()
+        };
+        for _ in 0..FETCHED_RECORDS_MAX {
+            let (grid, of) = (self.grid.clone(), log.clone());
+            let next = blocking(move || grid.log_after(&of, have, RECORD_BYTES_MAX)).await?;
+            let Some((record, reached)) = next.filter(|(_, reached)| reached.last > have.last)
+            else {
+                break;
+            };
+            self.send(&Message::Entries(record.to_vec())).await?;
+            have.last = reached.last;
+            if have.last >= to {
+                break;
+            }
+        }
+        let message = Message::EntriesEnd {
+            reached: id(have.last),
+            agrees: self.grid.agrees(&log, after),
         };
         Ok(self.send(&message).await?)
     }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use strait_transport::{Class, LinkHandle, OutStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::message::{GROUP, Message, entry_id, log_name};
 use super::{
-    ANSWER_WAIT, CompareError, Comparer, Comparison, Demand, Inbox, NAMED_MAX, blocking, group,
-    groups, tell, told,
+    ANSWER_WAIT, CompareError, Comparer, Comparison, DIFFERING_MAX, Demand, Differing, Inbox,
+    NAMED_MAX, blocking, group, groups, tell, told,
 };
-use crate::grid::{Fingerprints, Grid, RANGES, Ranges};
+use crate::grid::{EntryId, Fingerprints, Grid, LogDepth, LogName, RANGES, Ranges, Span};
 use crate::streams::StreamOpen;
 
 /// Ranges that are exchanged in one comparison: a sixteenth of all counters. On a grid that
@@ -25,13 +25,16 @@ pub(super) async fn run(
     grid: Arc<Grid>,
     link: LinkHandle,
     comparer: Arc<Comparer>,
-    (inbox, mut demands): (Inbox, mpsc::Receiver<Demand>),
+    (inbox, mut demands, mut differing): (Inbox, mpsc::Receiver<Demand>, mpsc::Receiver<Differing>),
 ) {
     let open = link.open(Class::Bulk, StreamOpen::CompareAsk.encode());
     let Ok(out) = open else { return };
     // One of the two is enough by schedule.
     let own = grid.origin().site;
     let every = comparer.every.filter(|_| own < *link.site());
+    let mut holes = grid.subscribe_holes();
+    // Those that were found before this session.
+    holes.mark_changed();
     let mut asker = Asker {
         grid,
         link,
@@ -40,14 +43,26 @@ pub(super) async fn run(
         first_range: 0,
     };
     loop {
-        let demand = tokio::select! {
+        let (demand, depth) = tokio::select! {
             demand = demands.recv() => match demand {
-                Some(demand) => Some(demand),
+                Some(demand) => (Some(demand), LogDepth::Disk),
                 None => return,
             },
-            () = due(every) => None,
+            () = due(every) => (None, LogDepth::Memory),
+            Ok(()) = holes.changed() => {
+                if let Err(error) = asker.mend_holes().await {
+                    return debug!(%error, "what is lost of logs stays so");
+                }
+                continue;
+            }
+            Some((log, span)) = differing.recv() => {
+                if let Err(error) = asker.mend_differing(&log, span).await {
+                    return debug!(%error, "a log stays as it is");
+                }
+                continue;
+            }
         };
-        let outcome = asker.compare().await;
+        let outcome = asker.compare(depth).await;
         comparer.note(&outcome);
         asker.report(&outcome);
         let ended = outcome.is_err();
@@ -69,9 +84,9 @@ async fn due(every: Option<Duration>) {
     }
 }
 
-struct Asker {
-    grid: Arc<Grid>,
-    link: LinkHandle,
+pub(super) struct Asker {
+    pub(super) grid: Arc<Grid>,
+    pub(super) link: LinkHandle,
     out: OutStream,
     inbox: Inbox,
     /// Where the next exchange begins when not all that differ have room in one.
@@ -79,7 +94,7 @@ struct Asker {
 }
 
 impl Asker {
-    async fn compare(&mut self) -> Result<Comparison, CompareError> {
+    async fn compare(&mut self, depth: LogDepth) -> Result<Comparison, CompareError> {
         let begun = Instant::now();
         let mut found = Comparison {
             peer: self.link.site().to_string(),
@@ -93,7 +108,8 @@ impl Asker {
         if !exchanged.is_empty() {
             self.exchange(exchanged, &mut found).await?;
         }
-        self.compare_logs(&mut found).await?;
+        found.entries_mended = self.mend_holes().await?;
+        self.compare_logs(depth, &mut found).await?;
         found.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(found)
     }
@@ -166,34 +182,77 @@ impl Asker {
         }
     }
 
-    async fn compare_logs(&mut self, found: &mut Comparison) -> Result<(), CompareError> {
+    async fn compare_logs(
+        &mut self,
+        depth: LogDepth,
+        found: &mut Comparison,
+    ) -> Result<(), CompareError> {
+        let mut compared = Vec::new();
         for (log, _) in self.grid.logs() {
-            let (grid, of) = (self.grid.clone(), log.clone());
-            let marks = blocking(move || grid.log_marks(&of)).await?;
-            let Some((start, marks)) = marks else {
-                continue;
-            };
-            found.logs += 1;
-            for message in Message::of_log(&log, start, &marks) {
-                self.send(&message).await?;
+            if let Some(start) = self.tell_marks(&log, depth).await? {
+                compared.push((log, start));
             }
         }
+        found.logs = compared.len() as u64;
         self.send(&Message::LogsEnd).await?;
+        let differing = self.differing_logs().await?;
+        for (log, start) in compared {
+            if log.site == *self.link.site() {
+                let differs = differing.iter().any(|(other, _)| *other == log);
+                self.grid.set_agrees(&log, (!differs).then_some(start));
+            }
+        }
+        for (log, span) in differing {
+            let text = format!("{log} after {} up to {}", span.after, span.to);
+            found.logs_differing.push(text);
+            found.entries_mended += self.mend_differing(&log, span).await?;
+        }
+        Ok(())
+    }
+
+    /// Says what we hold of a log; after which id, if there is anything.
+    async fn tell_marks(
+        &mut self,
+        log: &LogName,
+        depth: LogDepth,
+    ) -> Result<Option<EntryId>, CompareError> {
+        let (mut start, mut after) = (None, EntryId::MIN);
+        loop {
+            let (grid, of) = (self.grid.clone(), log.clone());
+            let marks = blocking(move || grid.log_marks(&of, after, depth)).await?;
+            let Some(marks) = marks else {
+                return Ok(start);
+            };
+            self.send(&Message::of_log(log, depth, &marks)).await?;
+            start = start.or(Some(marks.start));
+            after = marks.end();
+        }
+    }
+
+    /// Where the peer says that logs differ; at most so many stretches as are mended at a time.
+    async fn differing_logs(&mut self) -> Result<Vec<Differing>, CompareError> {
+        let mut differing = Vec::new();
         loop {
             let answer = self.answer().await?;
             if answer == Message::LogsChecked {
-                return Ok(());
+                return Ok(differing);
             }
-            if let Message::LogDiffers { site, name, after } = answer
+            if let Message::LogDiffers {
+                site,
+                name,
+                after,
+                to,
+            } = answer
                 && let Some(log) = log_name(&site, name)
+                && differing.len() < DIFFERING_MAX
             {
-                let after = entry_id(after);
-                found.logs_differing.push(format!("{log} after {after}"));
+                let (after, to) = (entry_id(after), entry_id(to));
+                differing.push((log, Span { after, to }));
             }
         }
     }
 
-    async fn answer(&mut self) -> Result<Message, CompareError> {
+    pub(super) async fn answer(&mut self) -> Result<Message, CompareError> {
         match timeout(ANSWER_WAIT, self.inbox.next()).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(CompareError::Broken),
@@ -201,7 +260,7 @@ impl Asker {
         }
     }
 
-    async fn send(&mut self, message: &Message) -> Result<(), CompareError> {
+    pub(super) async fn send(&mut self, message: &Message) -> Result<(), CompareError> {
         self.out.send(message.encode(), false).await?;
         Ok(())
     }

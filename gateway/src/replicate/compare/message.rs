@@ -4,10 +4,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::grid::{EntryId, LogMark, LogName};
+use crate::grid::{EntryId, LogDepth, LogMark, LogMarks, LogName};
 
-/// Marks of a log in one message.
-pub(super) const MARKS_MAX: usize = 16 << 10;
 /// Ranges in a group: what fingerprints are first summed over.
 pub(super) const GROUP: usize = 256;
 
@@ -28,23 +26,36 @@ pub(super) enum Message {
     Record(Vec<u8>),
     /// That was all; so many of the other's counters showed that something was lost here.
     RecordsEnd { differences: u64 },
-    /// Asks: what a stretch of a log looks like.
+    /// Asks: what a stretch of a log looks like; with `disk`, also where it is read from there.
     Log {
         site: String,
         name: Vec<u8>,
+        disk: bool,
         start: Id,
         marks: Vec<(Id, Fingerprint)>,
     },
     /// Asks: these were all logs.
     LogsEnd,
-    /// Answers: this log is another one here, after that id.
+    /// Answers: this log is another one here, after the first id and up to the second.
     LogDiffers {
         site: String,
         name: Vec<u8>,
         after: Id,
+        to: Id,
     },
     /// Answers: these were all that differ.
     LogsChecked,
+    /// Asks for the entries of a log after the first id and up to the second.
+    Fetch {
+        site: String,
+        name: Vec<u8>,
+        after: Id,
+        to: Id,
+    },
+    /// Answers: a record of that log.
+    Entries(Vec<u8>),
+    /// Answers: these were all up to this id; whether they are as the origin's.
+    EntriesEnd { reached: Id, agrees: bool },
 }
 
 /// An entry's id: milliseconds, sequence.
@@ -76,23 +87,16 @@ impl Message {
         }
     }
 
-    /// What `marks` say of `log`, as few messages as hold them.
-    pub(super) fn of_log(log: &LogName, start: EntryId, marks: &[LogMark]) -> Vec<Self> {
-        let mut after = start;
-        let pieces = marks.chunks(MARKS_MAX).map(|marks| {
-            let message = Self::Log {
-                site: log.site.to_string(),
-                name: log.name.to_vec(),
-                start: id(after),
-                marks: marks
-                    .iter()
-                    .map(|mark| (id(mark.to), mark.fingerprint.to_le_bytes()))
-                    .collect(),
-            };
-            after = marks.last().map_or(after, |mark| mark.to);
-            message
-        });
-        pieces.collect()
+    /// What `marks` say of `log`.
+    pub(super) fn of_log(log: &LogName, depth: LogDepth, marks: &LogMarks) -> Self {
+        let of_mark = |mark: &LogMark| (id(mark.to), mark.fingerprint.to_le_bytes());
+        Self::Log {
+            site: log.site.to_string(),
+            name: log.name.to_vec(),
+            disk: depth == LogDepth::Disk,
+            start: id(marks.start),
+            marks: marks.marks.iter().map(of_mark).collect(),
+        }
     }
 }
 
@@ -105,12 +109,15 @@ pub(super) fn log_name(site: &str, name: Vec<u8>) -> Option<LogName> {
 }
 
 /// Marks as a message carries them.
-pub(super) fn marks(marks: Vec<(Id, Fingerprint)>) -> Vec<LogMark> {
+pub(super) fn marks(start: Id, marks: Vec<(Id, Fingerprint)>) -> LogMarks {
     let mark = |(to, fingerprint): (Id, Fingerprint)| LogMark {
         to: entry_id(to),
         fingerprint: u128::from_le_bytes(fingerprint),
     };
-    marks.into_iter().map(mark).collect()
+    LogMarks {
+        start: entry_id(start),
+        marks: marks.into_iter().map(mark).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::grid::{LOG_MARKS_MAX, RECORD_BYTES_MAX};
 
     #[test]
     fn messages_survive_and_a_whole_table_fits_a_batch() {
@@ -129,11 +137,14 @@ mod tests {
             to: EntryId::MAX,
             fingerprint: u128::MAX,
         };
-        let pieces = Message::of_log(&log, EntryId::MIN, &vec![mark; MARKS_MAX + 1]);
-        assert_eq!(pieces.len(), 2);
-        for piece in pieces {
-            assert!(piece.encode().len() < strait_transport::BATCH_BYTES_MAX);
-        }
+        let marks = LogMarks {
+            start: EntryId::MIN,
+            marks: vec![mark; LOG_MARKS_MAX],
+        };
+        let message = Message::of_log(&log, LogDepth::Disk, &marks);
+        assert!(message.encode().len() < strait_transport::BATCH_BYTES_MAX);
+        let entries = Message::Entries(vec![255; RECORD_BYTES_MAX]);
+        assert!(entries.encode().len() < strait_transport::BATCH_BYTES_MAX);
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 
 mod answer;
 mod ask;
+mod mend;
 mod message;
 
 use std::sync::Arc;
@@ -20,7 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
-use crate::grid::{Applied, ApplyError, Difference, Fingerprints, Grid, RangeScan, Ranges};
+use crate::grid::{
+    Applied, ApplyError, Difference, Fingerprints, Grid, LogName, RangeScan, Ranges, Span,
+};
 use crate::streams::StreamOpen;
 use message::{Fingerprint, GROUP, Message};
 
@@ -28,6 +31,13 @@ use message::{Fingerprint, GROUP, Message};
 const ANSWER_WAIT: Duration = Duration::from_secs(300);
 /// Differences that are named one by one.
 const NAMED_MAX: usize = 100;
+/// Records of a log that are told for one question, 1 MiB each.
+const FETCHED_RECORDS_MAX: usize = 20;
+/// Stretches of logs that the answering side found to differ and that are still to be mended.
+const DIFFERING_MAX: usize = 1024;
+
+/// Where a log differs.
+type Differing = (LogName, Span);
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +56,11 @@ pub struct Comparison {
     pub mended_there: u64,
     /// Logs that were compared.
     pub logs: u64,
-    /// Logs of which the two sites hold different entries, and after which id.
+    /// Stretches of logs of which the two sites held different entries: both mend what they can.
     pub logs_differing: Vec<String>,
+    /// Entries of logs that were lost here and came from the peer.
+    #[serde(default)]
+    pub entries_mended: u64,
     /// What was mended here: counter, origin, version and sum of both sites.
     pub named: Vec<String>,
     pub took_ms: u64,
@@ -56,7 +69,7 @@ pub struct Comparison {
 impl Comparison {
     /// Nothing was lost, damaged or left out.
     pub fn is_clean(&self) -> bool {
-        self.mended_here + self.mended_there == 0
+        self.mended_here + self.mended_there + self.entries_mended == 0
             && self.logs_differing.is_empty()
             && self.ranges_exchanged == self.ranges_differing
     }
@@ -150,12 +163,13 @@ impl Roles {
         let (answers, answered) = mpsc::unbounded_channel();
         let (demands, demanded) = mpsc::channel(4);
         *comparer.demands.lock() = Some(demands);
-        let answering = answer::run(grid.clone(), link.clone(), Inbox(asked));
+        let (differing, differs) = mpsc::channel(DIFFERING_MAX);
+        let answering = answer::run(grid.clone(), link.clone(), (Inbox(asked), differing));
         let asking = ask::run(
             grid.clone(),
             link.clone(),
             comparer.clone(),
-            (Inbox(answered), demanded),
+            (Inbox(answered), demanded, differs),
         );
         Self {
             asks,

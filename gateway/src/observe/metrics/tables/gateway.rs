@@ -186,6 +186,16 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Blocks of entries that were found damaged or missing on disk",
         |s| some(s.grid.lost_blocks_total),
     ),
+    gauge(
+        "strait_grid_log_holes",
+        "Stretches of entries that are lost here now, until a peer has them",
+        |s| some(s.grid.log_holes),
+    ),
+    counter(
+        "strait_grid_mended_entries",
+        "Entries of logs that were lost here and came back from a peer",
+        |s| some(s.grid.mended_entries_total),
+    ),
     counter(
         "strait_grid_differences",
         "Counters that comparing with peers showed to be lost or damaged",
@@ -193,7 +203,7 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
     ),
     counter(
         "strait_grid_conflicts",
-        "Sums of peers that contradict what is held here",
+        "Sums and log entries of peers that contradict what is held here",
         |s| some(s.grid.conflicts_total),
     ),
 ];

@@ -28,7 +28,7 @@ pub(in super::super) const LINK: &[Metric<LinkReport>] = &[
     ),
     gauge(
         "strait_compare_logs_differing",
-        "Logs that differed in the last comparison: must stay 0",
+        "Stretches of logs that differed in the last comparison: must stay 0",
         |l| last_compared(l, |last| last.logs_differing.len() as u64),
     ),
     gauge("strait_link_up", "1 if the link is connected", |l| {

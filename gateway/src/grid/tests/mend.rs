@@ -1,0 +1,331 @@
+//! What is lost or wrong of a log comes back from a peer.
+
+use std::path::Path;
+
+use super::cold::{ALL, files, fill, line, open, read_of, rewrite};
+use super::*;
+
+/// `log` of east, as it stands on `grid`.
+fn east_log() -> LogName {
+    LogName {
+        site: "east".parse().unwrap(),
+        name: b"log"[..].into(),
+    }
+}
+
+fn site(name: &str, dir: &Path) -> Arc<Grid> {
+    let config = GridConfig {
+        cold: Some(ALL),
+        ..config(name, Some(dir.to_owned()))
+    };
+    Arc::new(Grid::open(config).unwrap().0)
+}
+
+/// What a peer would tell of a span, at most so many records.
+fn tell(from: &Grid, log: &LogName, span: Span, is_right: bool) -> Told {
+    let mut told = Told {
+        records: Vec::new(),
+        reached: span.after,
+        is_right,
+    };
+    while told.reached < span.to && told.records.len() < 20 {
+        let have = LogPosition {
+            last: told.reached,
+            ..LogPosition::default()
+        };
+        let Some((record, reached)) = from.log_after(log, have, 100_000) else {
+            break;
+        };
+        told.records.push(record);
+        told.reached = reached.last;
+    }
+    told
+}
+
+/// Takes `span` of east's log anew, as far as `from` has it.
+fn mend(to: &Grid, from: &Grid, mut span: Span, is_right: bool) -> Mended {
+    let log = east_log();
+    let mut all = Mended::default();
+    while let Some(unit) = to.mendable(&log, span) {
+        let told = tell(from, &log, unit, is_right);
+        let mended = to.mend(&log, unit, &told).unwrap();
+        all.added += mended.added;
+        all.contradicted += mended.contradicted;
+        all.reached = mended.reached;
+        if mended.reached <= unit.after || mended.reached >= span.to {
+            break;
+        }
+        span.after = mended.reached;
+    }
+    all
+}
+
+fn mend_holes(to: &Grid, from: &Grid) {
+    for (log, span) in to.holes() {
+        assert_eq!(log, east_log());
+        mend(to, from, span, false);
+    }
+}
+
+/// East with a log of 200 entries, mostly on disk and nowhere else, and west that has it all.
+fn two_sites() -> (tempfile::TempDir, Arc<Grid>, Arc<Grid>) {
+    let dir = tempfile::tempdir().unwrap();
+    let east = site("east", dir.path());
+    for round in 0..20 {
+        fill(&east, 1 + round * 10, (round + 1) * 10);
+        assert!(east.spill() > 0);
+    }
+    rewrite(&east);
+    east.close_cold();
+    let west = grid("west");
+    catch_up(&east, &west);
+    (dir, east, west)
+}
+
+fn all() -> Vec<u64> {
+    (1..=200).collect()
+}
+
+#[test]
+fn a_block_with_a_flipped_bit_comes_back_from_a_peer_and_stays() {
+    let (dir, east, west) = two_sites();
+    let digest = west.digest();
+    drop(east);
+    flip_a_bit(dir.path());
+    let (east, _) = open(dir.path());
+    let mut found = east.subscribe_holes();
+    assert_ne!(east.digest(), digest);
+    assert!(found.has_changed().unwrap(), "who mends is woken");
+    found.mark_unchanged();
+    // Nobody has it: the error stays.
+    let empty = grid("north");
+    mend_holes(&east, &empty);
+    assert!(east.stats().log_holes > 0);
+    for _ in 0..10 {
+        mend_holes(&east, &west);
+        // Finds the others of the group.
+        east.digest();
+    }
+    assert_eq!(east.stats().log_holes, 0);
+    assert!(east.stats().mended_entries_total > 0);
+    assert_eq!(
+        (read_of(&east, b"log", IdRange::ALL), east.digest()),
+        (all(), digest)
+    );
+    assert_eq!(east.stats().entries, 200);
+    drop(east);
+    let (east, recovery) = open(dir.path());
+    assert_eq!(recovery.cold_damaged, Vec::<String>::new());
+    assert_eq!(
+        (read_of(&east, b"log", IdRange::ALL), east.digest()),
+        (all(), digest)
+    );
+}
+
+#[test]
+fn what_is_missing_with_the_folder_of_cold_logs_comes_back() {
+    let (dir, east, west) = two_sites();
+    let digest = west.digest();
+    drop(east);
+    std::fs::remove_dir_all(dir.path().join("cold")).unwrap();
+    let (east, recovery) = open(dir.path());
+    assert_eq!(recovery.quarantined, Vec::<String>::new());
+    assert_eq!(recovery.cold_damaged.len(), 1, "{recovery:?}");
+    assert_eq!(east.logs()[0].1.last.ms, 200, "ids go on");
+    mend_holes(&east, &west);
+    assert_eq!(
+        (read_of(&east, b"log", IdRange::ALL), east.digest()),
+        (all(), digest)
+    );
+    drop(east);
+    let (east, recovery) = open(dir.path());
+    assert_eq!(recovery.cold_damaged, Vec::<String>::new());
+    assert_eq!(
+        (read_of(&east, b"log", IdRange::ALL), east.digest()),
+        (all(), digest)
+    );
+}
+
+/// A record with entries `ids` of east's log, each with the line of the id plus `off`.
+fn record(prev: u64, ids: &[u64], off: u64) -> Bytes {
+    let prev = EntryId { ms: prev, seq: 0 };
+    let head = record::LogHead {
+        log: east_log(),
+        prev,
+        trimmed_to: EntryId::MIN,
+        revision: 0,
+    };
+    let mut builder = record::SectionBuilder::new(&head, RECORD_BYTES_MAX);
+    for ms in ids {
+        builder.add(EntryId { ms: *ms, seq: 0 }, &line(ms + off));
+    }
+    builder.finish()
+}
+
+#[test]
+fn a_peer_that_tells_something_else_changes_nothing() {
+    let (dir, east, _) = two_sites();
+    drop(east);
+    flip_a_bit(dir.path());
+    let (east, _) = open(dir.path());
+    east.digest();
+    let holes = east.holes();
+    let (log, hole) = &holes[0];
+    let unit = east.mendable(log, *hole).unwrap();
+    let (first, last) = (unit.after.ms, unit.to.ms);
+    let some: Vec<_> = (first + 1..=last).collect();
+    let told = |records| Told {
+        records,
+        reached: unit.to,
+        is_right: true,
+    };
+    let bad = [
+        vec![Bytes::from_static(b"garbage")],
+        vec![record(first + 1, &[last], 0)],
+        vec![record(first, &some[1..], 0)],
+        vec![record(first, &some[..some.len() - 1], 0)],
+        vec![record(first, &[], 0)],
+    ];
+    for records in bad {
+        assert!(east.mend(log, unit, &told(records)).is_err());
+        assert_eq!(east.holes(), holes);
+    }
+    // One that stops before the end is no answer yet.
+    let mut short = told(vec![record(first, &some[..1], 0)]);
+    short.reached.ms = first + 1;
+    let mended = east.mend(log, unit, &short).unwrap();
+    assert_eq!((mended.reached, mended.added), (unit.after, 0));
+    east.mend(log, unit, &told(vec![record(first, &some, 0)]))
+        .unwrap();
+    assert_eq!(east.holes().len(), holes.len() - 1);
+}
+
+/// What two sites hold of one log, entry by entry, and whose word counts.
+fn copy(name: &str, dir: &Path, ids: &[(u64, bool)], spill_every: usize) -> Arc<Grid> {
+    let grid = site(name, dir);
+    let mut prev = 0;
+    for (place, (ms, bent)) in ids.iter().enumerate() {
+        let record = record(prev, &[*ms], u64::from(*bent) * 1000);
+        grid.apply(&peer(), record).unwrap();
+        prev = *ms;
+        if (place + 1) % spill_every == 0 {
+            grid.flush().unwrap();
+            grid.spill();
+        }
+    }
+    grid.flush().unwrap();
+    grid
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// West and north hold parts of east's log, in memory and on disk, some with other bytes. Both
+    /// end up with the union, and with west's bytes, whatever is trimmed and whenever they restart.
+    #[test]
+    fn two_copies_become_one(
+        west in proptest::collection::btree_map(1..60_u64, any::<bool>(), 1..40),
+        north in proptest::collection::btree_map(1..60_u64, any::<bool>(), 1..40),
+        (spill_west, spill_north) in (3..50_usize, 3..50_usize),
+        span in (0..60_u64, 0..60_u64), trim in 0..30_u64, restart: bool,
+    ) {
+        let (west_dir, north_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ids = |map: &BTreeMap<u64, bool>| {
+            let mut ids: Vec<_> = map.iter().map(|(ms, bent)| (*ms, *bent)).collect();
+            ids.push((60, false));
+            ids
+        };
+        let (west_ids, north_ids) = (ids(&west), ids(&north));
+        let west = copy("west", west_dir.path(), &west_ids, spill_west);
+        let mut north = copy("north", north_dir.path(), &north_ids, spill_north);
+        if trim > 0 {
+            let log = |grid: &Grid| grid.log_id(&east_log()).unwrap();
+            let id = log(&north);
+            let trim = Trim {
+                keep: Keep::From(EntryId { ms: trim, seq: 0 }),
+                roughly: false,
+                limit: None,
+            };
+            for _ in 0..8 {
+                let trimmed = north.lock().with_log(id, |log| log.trim(trim));
+                match trimmed {
+                    Ok(_) => break,
+                    Err(absent) => north.thaw(id, &absent).unwrap(),
+                }
+            }
+            north.flush().unwrap();
+        }
+        let (from, to) = (span.0.min(span.1), span.0.max(span.1));
+        let part = Span {
+            after: EntryId { ms: from, seq: 0 },
+            to: EntryId { ms: to, seq: 0 },
+        };
+        mend(&north, &west, part, true);
+        check(&north, &north_ids, &west_ids, (from, to), trim);
+        if restart {
+            drop(north);
+            north = site("north", north_dir.path());
+            check(&north, &north_ids, &west_ids, (from, to), trim);
+        }
+        mend(&north, &west, Span::ALL, true);
+        mend(&west, &north, Span::ALL, false);
+        let visible = |grid: &Grid| {
+            let mut seen = Vec::new();
+            let id = grid.log_id(&east_log()).unwrap();
+            let after = trim.saturating_sub(1);
+            let range = IdRange::from(EntryId { ms: after, seq: 1 });
+            let found = |id: EntryId, payload: &[u8]| {
+                seen.push((id, payload.to_vec()));
+                true
+            };
+            grid.read_log(id, range, found).unwrap();
+            seen
+        };
+        prop_assert_eq!(visible(&north), visible(&west));
+        let again = mend(&north, &west, Span::ALL, true);
+        prop_assert_eq!((again.added, again.contradicted), (0, 0));
+        let bytes: usize = north.lock().logs.iter().map(Log::bytes).sum();
+        prop_assert_eq!(north.lock().log_bytes, bytes);
+    }
+}
+
+/// North holds everything that it held, and in the span what west holds, with west's bytes.
+fn check(
+    north: &Grid,
+    own: &[(u64, bool)],
+    theirs: &[(u64, bool)],
+    (from, to): (u64, u64),
+    trim: u64,
+) {
+    let mut seen = Vec::new();
+    let id = north.log_id(&east_log()).unwrap();
+    let found = |id: EntryId, payload: &[u8]| {
+        let bent = payload != line(id.ms);
+        assert!(!bent || payload == line(id.ms + 1000));
+        seen.push((id.ms, bent));
+        true
+    };
+    north.read_log(id, IdRange::ALL, found).unwrap();
+    assert_eq!(north.stats().entries, seen.len() as u64);
+    assert!(seen.is_sorted_by(|a, b| a.0 < b.0));
+    let is_there = |(ms, _): &&(u64, bool)| *ms >= trim;
+    for (ms, bent) in own.iter().filter(is_there) {
+        let here = seen.iter().find(|seen| seen.0 == *ms);
+        let here = here.expect("what was here stays");
+        let told = theirs.iter().find(|told| told.0 == *ms);
+        if from < *ms
+            && *ms <= to
+            && let Some(told) = told
+        {
+            assert_eq!(here, told);
+        } else if here.1 != *bent {
+            // It stands in one block with what was taken.
+            assert_eq!(Some(here), told);
+        }
+    }
+    for told in theirs.iter().filter(is_there) {
+        if from < told.0 && told.0 <= to {
+            assert!(seen.contains(told), "{told:?} of {seen:?}");
+        }
+    }
+}
