@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::cold::{ALL, files, fill, line, open, read_of, rewrite};
+use super::cold::{ALL, fill, flip_a_bit, line, open, read_of, rewrite};
 use super::*;
 
 /// `log` of east, as it stands on `grid`.
