@@ -307,6 +307,11 @@ impl State {
         }
     }
 
+    /// Places that [`State::scan`] goes over, those of names that nobody sees any more included.
+    pub(crate) fn places(&self) -> u64 {
+        self.keys.names.len() as u64
+    }
+
     /// Visible names from place `from` on, at most `visits` places further: calls `found` with
     /// each, returns where to go on, none at the end. Names never move, so one that is there
     /// throughout is found exactly once.

@@ -165,7 +165,7 @@ impl State {
     }
 
     /// Memory taken by data and its indexes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let deadlines = self.deadlines.len() * 2 * size_of::<(u64, u32)>();
         self.keys.bytes() + self.log_bytes + self.queue_bytes + self.recent_bytes + deadlines
     }

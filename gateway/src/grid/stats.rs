@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::Grid;
+use super::counter::Counter;
+use super::state::{Kind, State};
+
+/// Memory of a counter, with its place in an index, without its name.
+const COUNTER_BYTES: usize = size_of::<Counter>() + 2 * size_of::<u64>();
 
 /// Figures for metrics and `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +88,27 @@ pub struct GridStats {
     pub mended_entries_total: u64,
     /// Counters of which comparing with peers showed that something was lost or damaged.
     pub differences_total: u64,
+}
+
+impl State {
+    /// Memory that `key` takes, estimated: of a hash from at most `samples` of its fields, of a log
+    /// what of it is in memory. None where nothing stands behind the key.
+    pub(crate) fn bytes_of(&self, key: &[u8], samples: u64) -> Option<u64> {
+        let value = match self.kind(key)? {
+            Kind::Counter => 0,
+            Kind::Log(id) => self.log(id).bytes() as u64,
+            Kind::Hash => {
+                let (mut seen, mut bytes) = (0, 0);
+                let found = |field: &[u8], _| {
+                    seen += 1;
+                    bytes += (field.len() + COUNTER_BYTES) as u64;
+                };
+                self.fields(key, 0, samples, found).ok()?;
+                bytes * self.fields_len(key).ok()? / seen.max(1)
+            }
+        };
+        Some((key.len() + COUNTER_BYTES) as u64 + value)
+    }
 }
 
 impl Grid {

@@ -4,15 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::task::AbortHandle;
+
+use super::commands;
+use crate::grid::now_ms;
 
 /// Number of a client, never used twice by a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ClientId(pub(super) u64);
+
+/// What a client did last.
+#[derive(Debug)]
+struct Activity {
+    /// Milliseconds since 1970.
+    at_ms: AtomicU64,
+    /// The command's number.
+    command: AtomicU16,
+}
 
 /// What `CLIENT LIST` shows of a client.
 #[derive(Clone, Debug)]
@@ -25,21 +38,29 @@ pub(super) struct ClientInfo {
     pub(super) lib_name: String,
     pub(super) lib_version: String,
     pub(super) resp: u8,
+    activity: Arc<Activity>,
+    /// What serves it.
+    task: Option<AbortHandle>,
 }
 
 impl ClientInfo {
     /// One line of `CLIENT LIST`.
     pub(super) fn line(&self) -> String {
         let mut line = String::new();
+        let at_ms = self.activity.at_ms.load(Ordering::Relaxed);
+        let command = self.activity.command.load(Ordering::Relaxed);
         // Writing to a string cannot fail.
         writeln!(
             line,
-            "id={} addr={} laddr={} name={} age={} db=0 resp={} lib-name={} lib-ver={}",
+            "id={} addr={} laddr={} name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 \
+             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id.0,
             self.address,
             self.local_address,
             self.name,
             self.since.elapsed().as_secs(),
+            now_ms().saturating_sub(at_ms) / 1000,
+            commands::name_of(command).unwrap_or("NULL"),
             self.resp,
             self.lib_name,
             self.lib_version,
@@ -72,6 +93,8 @@ pub struct Clients {
     blocked: AtomicU64,
     turned_away: AtomicU64,
     commands: AtomicU64,
+    /// What there was at the last `CONFIG RESETSTAT`.
+    reset: Mutex<ClientFigures>,
 }
 
 /// A client that waits, as long as this is held.
@@ -108,6 +131,23 @@ impl Clients {
         }
     }
 
+    /// What `INFO` shows: counts since the last `CONFIG RESETSTAT`.
+    pub(super) fn shown(&self) -> ClientFigures {
+        let (figures, reset) = (self.figures(), *self.reset.lock());
+        ClientFigures {
+            connections: figures.connections - reset.connections,
+            turned_away: figures.turned_away - reset.turned_away,
+            commands: figures.commands - reset.commands,
+            ..figures
+        }
+    }
+
+    /// Has `INFO` count from 0 again. Metrics do not: they only ever grow.
+    pub(super) fn reset_shown(&self) {
+        let mut reset = self.reset.lock();
+        *reset = self.figures();
+    }
+
     /// Registers a client until the returned guard is dropped; none when there are too many.
     pub(super) fn enter(
         self: &Arc<Self>,
@@ -130,17 +170,45 @@ impl Clients {
             lib_name: String::new(),
             lib_version: String::new(),
             resp: 2,
+            activity: Arc::new(Activity {
+                at_ms: AtomicU64::new(now_ms()),
+                command: AtomicU16::new(u16::MAX),
+            }),
+            task: None,
         };
+        let activity = info.activity.clone();
         list.insert(id, info);
         Some(Entered {
             id,
+            activity,
             clients: self.clone(),
         })
     }
 
-    /// `CLIENT LIST`.
-    pub(super) fn lines(&self) -> String {
-        self.list.lock().values().map(ClientInfo::line).collect()
+    /// Says what serves a client, so that it can be ended.
+    pub(super) fn served_by(&self, id: ClientId, task: AbortHandle) {
+        if let Some(info) = self.list.lock().get_mut(&id) {
+            info.task = Some(task);
+        }
+    }
+
+    /// Cuts off the clients that are meant; how many.
+    pub(super) fn kill(&self, is_meant: impl Fn(&ClientInfo) -> bool) -> u64 {
+        let mut killed = 0;
+        for client in self.list.lock().values().filter(|client| is_meant(client)) {
+            if let Some(task) = &client.task {
+                task.abort();
+                killed += 1;
+            }
+        }
+        killed
+    }
+
+    /// `CLIENT LIST`, of those that are meant.
+    pub(super) fn lines(&self, is_meant: impl Fn(&ClientInfo) -> bool) -> String {
+        let list = self.list.lock();
+        let meant = list.values().filter(|client| is_meant(client));
+        meant.map(ClientInfo::line).collect()
     }
 }
 
@@ -148,12 +216,19 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Entered {
     id: ClientId,
+    activity: Arc<Activity>,
     clients: Arc<Clients>,
 }
 
 impl Entered {
     pub(super) fn id(&self) -> ClientId {
         self.id
+    }
+
+    /// Notes the command that the client sent last, by its number.
+    pub(super) fn saw(&self, now_ms: u64, command: u16) {
+        self.activity.at_ms.store(now_ms, Ordering::Relaxed);
+        self.activity.command.store(command, Ordering::Relaxed);
     }
 
     /// Changes what is shown of the client.

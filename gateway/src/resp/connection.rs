@@ -165,6 +165,8 @@ impl Connection {
         }
         drop(state);
         self.shared.clients.count_commands(commands);
+        let entered = &self.session.entered;
+        entered.saw(now_ms, self.session.last_command());
         self.buffer.drain(..done);
         if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
@@ -227,8 +229,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until there is room in memory, or for as long as is configured; false when the client
-    /// left meanwhile.
+    /// Waits until no `CLIENT PAUSE` is on and there is room in memory, or for as long as is
+    /// configured; false when the client left meanwhile.
     async fn wait_for_room(&mut self) -> io::Result<bool> {
         let _blocked = self.shared.clients.block();
         let deadline = Instant::now() + self.shared.config.block.unwrap_or_default();
@@ -236,6 +238,9 @@ impl Connection {
         loop {
             tokio::select! {
                 _ = look.tick() => {
+                    if self.shared.pause.is_on(now_ms()) {
+                        continue;
+                    }
                     self.session.waited = Instant::now() >= deadline;
                     if self.session.waited || self.shared.grid.lock().has_room() {
                         return Ok(true);

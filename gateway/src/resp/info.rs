@@ -28,7 +28,7 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
     let every = |word: &String| ["all", "default", "everything"].contains(&word.as_str());
     let all = wanted.is_empty() || wanted.iter().any(every);
     let stats = server.grid.stats();
-    let clients = server.clients.figures();
+    let clients = server.clients.shown();
     let sections: [(&str, Lines); 6] = [
         ("Server", server_lines(server)),
         ("Clients", client_lines(server, &clients)),

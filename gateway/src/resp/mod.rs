@@ -13,8 +13,10 @@ pub(crate) mod glob;
 mod info;
 mod number;
 mod parse;
+mod pause;
 mod reply;
 mod server;
+mod slowlog;
 mod threads;
 
 pub use client::{ClientFigures, Clients};

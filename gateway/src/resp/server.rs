@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::client::Clients;
 use super::durability::DurabilityRules;
 use super::info::InfoSource;
+use super::pause::Pause;
+use super::slowlog::Slowlog;
 use super::threads::Threads;
 use crate::grid::Grid;
 
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     pub(super) config: RespConfig,
     pub(super) info: Arc<dyn InfoSource>,
     pub(super) clients: Arc<Clients>,
+    pub(super) slowlog: Slowlog,
+    pub(super) pause: Pause,
     pub(super) local_addr: SocketAddr,
     pub(super) since: Instant,
 }
@@ -114,6 +118,8 @@ impl Server {
             config,
             info,
             clients: Arc::default(),
+            slowlog: Slowlog::default(),
+            pause: Pause::default(),
             local_addr,
             since: Instant::now(),
         });

@@ -92,7 +92,7 @@ fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<
                 Some(_) = connections.join_next() => {}
                 accepted = queue.recv() => match accepted {
                     Some((stream, address)) => {
-                        connections.spawn(serve_one(shared.clone(), stream, address));
+                        serve_one(&mut connections, &shared, stream, address);
                     }
                     None => break,
                 },
@@ -102,27 +102,44 @@ fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<
     });
 }
 
-async fn serve_one(shared: Arc<Shared>, stream: std::net::TcpStream, address: SocketAddr) {
-    let max = shared.config.clients_max;
-    let served = match (
-        TcpStream::from_std(stream),
-        shared.clients.enter(address, shared.local_addr, max),
-    ) {
-        (Ok(stream), Some(entered)) => serve_client(shared, stream, entered).await,
-        (Ok(stream), None) => turn_away(stream).await,
-        (Err(error), _) => Err(error),
-    };
-    if let Err(error) = served {
+/// Serves a client, unless there are too many.
+fn serve_one(
+    connections: &mut JoinSet<()>,
+    shared: &Arc<Shared>,
+    stream: std::net::TcpStream,
+    address: SocketAddr,
+) {
+    let clients = &shared.clients;
+    match clients.enter(address, shared.local_addr, shared.config.clients_max) {
+        Some(entered) => {
+            let id = entered.id();
+            let serving = serve_client(shared.clone(), stream, entered);
+            let task = connections.spawn(to_the_end(serving, address));
+            clients.served_by(id, task);
+        }
+        None => {
+            connections.spawn(to_the_end(turn_away(stream), address));
+        }
+    }
+}
+
+async fn to_the_end(serving: impl Future<Output = io::Result<()>>, address: SocketAddr) {
+    if let Err(error) = serving.await {
         tracing::debug!(%error, %address, "lost a Redis client");
     }
 }
 
-async fn serve_client(shared: Arc<Shared>, stream: TcpStream, entered: Entered) -> io::Result<()> {
+async fn serve_client(
+    shared: Arc<Shared>,
+    stream: std::net::TcpStream,
+    entered: Entered,
+) -> io::Result<()> {
+    let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
     Connection::new(shared, stream, entered).run().await
 }
 
-async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+async fn turn_away(stream: std::net::TcpStream) -> io::Result<()> {
     let refusal = b"-ERR max number of clients reached\r\n";
-    stream.write_all(refusal).await
+    TcpStream::from_std(stream)?.write_all(refusal).await
 }

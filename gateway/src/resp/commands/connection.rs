@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::super::glob;
 use super::super::parse::Args;
 use super::super::reply::Protocol;
-use super::table::{self, Command};
-use super::{Context, Later, Next, Outcome, fail, integer, unknown_subcommand, wrong_number};
+use super::clients::client_name;
+use super::table;
+use super::{Context, Later, Next, Outcome, fail, integer, wrong_number};
 
 pub(super) fn ping(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.len() {
@@ -148,148 +148,6 @@ fn greet(context: &mut Context<'_>) {
     replies.array(0);
 }
 
-fn client_name(name: &[u8]) -> Result<String, super::CommandError> {
-    match std::str::from_utf8(name) {
-        Ok(name)
-            if name.len() <= 1024 && name.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) =>
-        {
-            Ok(name.to_owned())
-        }
-        Ok(_) | Err(_) => {
-            fail("ERR Client names cannot contain spaces, newlines or special characters.")
-        }
-    }
-}
-
-pub(super) fn client(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let entered = &context.session.entered;
-    let two = args.len() == 2;
-    let three = args.len() == 3;
-    if args.is(1, "ID") && two {
-        context.replies.count(entered.id().0);
-    } else if args.is(1, "GETNAME") && two {
-        match entered.info().filter(|info| !info.name.is_empty()) {
-            Some(info) => context.replies.bulk(info.name.as_bytes()),
-            None => context.replies.null(),
-        }
-    } else if args.is(1, "SETNAME") && three {
-        let name = client_name(args.get(2))?;
-        entered.update(|info| info.name = name);
-        context.replies.ok();
-    } else if args.is(1, "SETINFO") && args.len() == 4 {
-        return set_info(context, args);
-    } else if args.is(1, "LIST") {
-        let lines = context.server.clients.lines();
-        context.replies.verbatim(&lines);
-    } else if args.is(1, "INFO") && two {
-        let line = entered.info().map_or_else(String::new, |info| info.line());
-        context.replies.verbatim(&line);
-    } else if (args.is(1, "NO-EVICT") || args.is(1, "NO-TOUCH")) && three {
-        if !args.is(2, "ON") && !args.is(2, "OFF") {
-            return fail("ERR syntax error");
-        }
-        context.replies.ok();
-    } else {
-        return Err(unknown_subcommand(args));
-    }
-    Ok(Next::Go)
-}
-
-fn set_info(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let value = client_name(args.get(3))?;
-    if args.is(2, "LIB-NAME") {
-        context.session.entered.update(|info| info.lib_name = value);
-    } else if args.is(2, "LIB-VER") {
-        context
-            .session
-            .entered
-            .update(|info| info.lib_version = value);
-    } else {
-        let option = String::from_utf8_lossy(args.get(2)).into_owned();
-        return fail(format!("ERR Unrecognized option '{option}'"));
-    }
-    context.replies.ok();
-    Ok(Next::Go)
-}
-
-pub(super) fn config(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    if args.is(1, "RESETSTAT") && args.len() == 2 {
-        context.replies.ok();
-        return Ok(Next::Go);
-    }
-    if !args.is(1, "GET") || args.len() < 3 {
-        return Err(unknown_subcommand(args));
-    }
-    let config = &context.server.config;
-    let settings = [
-        ("appendonly", "yes".to_owned()),
-        ("databases", "1".to_owned()),
-        ("maxclients", config.clients_max.to_string()),
-        ("maxmemory", context.state.memory_bytes_max().to_string()),
-        ("maxmemory-policy", "noeviction".to_owned()),
-        ("proto-max-bulk-len", (1 << 20).to_string()),
-        ("save", String::new()),
-    ];
-    let asked = |name: &str| {
-        args.from(2)
-            .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
-    };
-    let found: Vec<_> = settings
-        .into_iter()
-        .filter(|(name, _)| asked(name))
-        .collect();
-    context.replies.map(found.len());
-    for (name, value) in found {
-        context.replies.bulk(name.as_bytes());
-        context.replies.bulk(value.as_bytes());
-    }
-    Ok(Next::Go)
-}
-
-pub(super) fn command(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    if args.len() == 1 {
-        let all = table::all();
-        context.replies.array(all.len());
-        all.for_each(|command| describe(context, command));
-    } else if args.is(1, "COUNT") && args.len() == 2 {
-        context.replies.count(table::all().len() as u64);
-    } else if args.is(1, "LIST") && args.len() == 2 {
-        let all = table::all();
-        context.replies.set(all.len());
-        all.for_each(|command| context.replies.bulk(command.name.as_bytes()));
-    } else if args.is(1, "INFO") {
-        context.replies.array(args.len() - 2);
-        for name in args.from(2) {
-            match table::find(name) {
-                Some(command) => describe(context, command),
-                None => context.replies.null(),
-            }
-        }
-    } else if args.is(1, "DOCS") {
-        // Clients use these for hints while typing only.
-        context.replies.map(0);
-    } else {
-        return Err(unknown_subcommand(args));
-    }
-    Ok(Next::Go)
-}
-
-fn describe(context: &mut Context<'_>, command: &Command) {
-    let replies = &mut *context.replies;
-    let (first, last, step) = command.keys;
-    replies.array(10);
-    replies.bulk(command.name.as_bytes());
-    replies.integer(i64::from(command.arity));
-    replies.set(command.flags.len());
-    command.flags.iter().for_each(|flag| replies.simple(flag));
-    for number in [first, last, step] {
-        replies.integer(i64::from(number));
-    }
-    // Categories, tips, key specifications, subcommands.
-    replies.set(0);
-    (0..3).for_each(|_| replies.array(0));
-}
-
 pub(super) fn info(_context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let words = args
         .from(1)
@@ -306,6 +164,15 @@ pub(super) fn time(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     for number in [now.as_secs(), u64::from(now.subsec_micros())] {
         context.replies.bulk(number.to_string().as_bytes());
     }
+    Ok(Next::Go)
+}
+
+/// Every site is a master, and peers are no replicas.
+pub(super) fn role(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    context.replies.array(3);
+    context.replies.bulk(b"master");
+    context.replies.count(0);
+    context.replies.array(0);
     Ok(Next::Go)
 }
 

@@ -1,7 +1,9 @@
 //! Counters under keys of their own.
 
 use super::super::parse::Args;
-use super::{Context, NOT_INTEGER, Next, Outcome, SYNTAX, expiry, fail, integer, wrong_number};
+use super::{
+    CommandError, Context, Next, Outcome, SYNTAX, expiry, fail, integer, whole, wrong_number,
+};
 use crate::grid::SetIf;
 
 fn add(context: &mut Context<'_>, args: Args<'_>, by: i64) -> Outcome {
@@ -58,8 +60,53 @@ pub(super) fn getdel(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     value_or_null(context, value)
 }
 
+/// `GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]`.
+pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let time = match args.len() {
+        2 => None,
+        3 if args.is(2, "PERSIST") => None,
+        4 => Some(expiry::option_of_set(args, 2).ok_or(SYNTAX)?),
+        _ => return Err(SYNTAX),
+    };
+    let key = args.get(1);
+    let value = context.state.get(key)?;
+    if value.is_some() {
+        match time {
+            Some(time) => {
+                let at_ms = time.deadline("getex", args.get(3), context.now_ms)?;
+                context.state.set_deadline(key, at_ms)?;
+            }
+            None if args.len() == 3 => context.state.set_deadline(key, 0)?,
+            None => {}
+        }
+    }
+    value_or_null(context, value)
+}
+
+pub(super) fn setex(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_for(context, args, ("setex", expiry::SECONDS))
+}
+
+pub(super) fn psetex(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_for(context, args, ("psetex", expiry::MILLISECONDS))
+}
+
+/// `SETEX key time value`.
+fn set_for(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    (name, time): (&str, expiry::Time),
+) -> Outcome {
+    let at_ms = time.deadline(name, args.get(2), context.now_ms)?;
+    let (key, value) = (args.get(1), whole(args.get(3))?);
+    context.state.set(key, value, SetIf::Always, false)?;
+    context.state.set_deadline(key, at_ms)?;
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
 pub(super) fn setnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let value = integer(args.get(2))?;
+    let value = whole(args.get(2))?;
     let outcome = context
         .state
         .set(args.get(1), value, SetIf::Absent, false)?;
@@ -69,7 +116,7 @@ pub(super) fn setnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// What `SET key value GET` does, by its older name.
 pub(super) fn getset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let (key, value) = (args.get(1), integer(args.get(2))?);
+    let (key, value) = (args.get(1), whole(args.get(2))?);
     let outcome = context.state.set(key, value, SetIf::Always, true)?;
     context.state.set_deadline(key, 0)?;
     value_or_null(context, outcome.old)
@@ -80,19 +127,38 @@ pub(super) fn mset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len().is_multiple_of(2) {
         return Err(wrong_number("mset"));
     }
+    set_all(context, args)?;
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
+/// `MSETNX key value [key value …]`: likewise, and none where one of the keys is there.
+pub(super) fn msetnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len().is_multiple_of(2) {
+        return Err(wrong_number("msetnx"));
+    }
+    let mut keys = args.from(1).step_by(2);
+    let free = keys.all(|key| context.state.kind(key).is_none());
+    if free {
+        set_all(context, args)?;
+    }
+    context.replies.count(u64::from(free));
+    Ok(Next::Go)
+}
+
+fn set_all(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let pairs = || args.from(1).step_by(2).zip(args.from(2).step_by(2));
     for (key, value) in pairs() {
         context.state.get(key)?;
-        integer(value)?;
+        whole(value)?;
     }
     for (key, value) in pairs() {
         context
             .state
-            .set(key, integer(value)?, SetIf::Always, false)?;
+            .set(key, whole(value)?, SetIf::Always, false)?;
         context.state.set_deadline(key, 0)?;
     }
-    context.replies.ok();
-    Ok(Next::Go)
+    Ok(())
 }
 
 pub(super) fn mget(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -144,15 +210,9 @@ pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let expiry = match time {
         None if keep_ttl => Expiry::Keep,
         None => Expiry::Drop,
-        Some((option, value)) => {
-            let at_ms = Some(integer(value)?).filter(|value| *value > 0);
-            match at_ms.and_then(|value| option.resolve(value, context.now_ms)) {
-                Some(at_ms) => Expiry::At(at_ms as u64),
-                None => return expiry::invalid_time("set"),
-            }
-        }
+        Some((option, value)) => Expiry::At(option.deadline("set", value, context.now_ms)?),
     };
-    let value = super::parse_i64(args.get(2)).ok_or(NOT_INTEGER)?;
+    let value = whole(args.get(2))?;
     let key = args.get(1);
     let outcome = context.state.set(key, value, when, get)?;
     match expiry {

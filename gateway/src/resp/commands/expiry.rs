@@ -6,8 +6,8 @@ use super::{CommandError, Context, Next, Outcome, fail, integer};
 /// A time as a command gives it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Time {
-    pub(super) milliseconds: bool,
-    pub(super) absolute: bool,
+    milliseconds: bool,
+    absolute: bool,
 }
 
 impl Time {
@@ -21,9 +21,23 @@ impl Time {
         };
         value.checked_mul(unit)?.checked_add(base)
     }
+
+    /// Reads the time that `command` is given for a key's deadline: it must be more than 0.
+    pub(super) fn deadline(
+        self,
+        command: &str,
+        text: &[u8],
+        now_ms: u64,
+    ) -> Result<u64, CommandError> {
+        let value = Some(integer(text)?).filter(|value| *value > 0);
+        match value.and_then(|value| self.resolve(value, now_ms)) {
+            Some(at_ms) => Ok(at_ms as u64),
+            None => invalid_time(command),
+        }
+    }
 }
 
-pub(super) fn invalid_time<T>(command: &str) -> Result<T, CommandError> {
+fn invalid_time<T>(command: &str) -> Result<T, CommandError> {
     fail(format!("ERR invalid expire time in '{command}' command"))
 }
 
@@ -95,11 +109,11 @@ fn set(context: &mut Context<'_>, args: Args<'_>, name: &str, time: Time) -> Out
     Ok(Next::Go)
 }
 
-const SECONDS: Time = Time {
+pub(super) const SECONDS: Time = Time {
     milliseconds: false,
     absolute: false,
 };
-const MILLISECONDS: Time = Time {
+pub(super) const MILLISECONDS: Time = Time {
     milliseconds: true,
     absolute: false,
 };

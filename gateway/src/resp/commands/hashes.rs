@@ -1,10 +1,15 @@
 //! Hashes: sets of counters under one key.
 
+use std::collections::HashMap;
+
 use super::super::glob;
 use super::super::parse::Args;
-use super::super::reply::Replies;
+use super::super::reply::{Protocol, Replies};
 use super::keys::{ScanArgs, VISITS_MAX};
-use super::{CommandError, Context, Next, Outcome, integer, wrong_number};
+use super::{CommandError, Context, Next, Outcome, SYNTAX, fail, integer, whole, wrong_number};
+
+/// Fields that one `HRANDFIELD` draws at most, with those that come again.
+const DRAWN_MAX: usize = 1 << 20;
 
 pub(super) fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let by = integer(args.get(3))?;
@@ -15,18 +20,48 @@ pub(super) fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
 
 /// Values are whole numbers, as those of `SET`.
 pub(super) fn hset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let new = set_fields(context, args, "hset")?;
+    context.replies.count(new);
+    Ok(Next::Go)
+}
+
+/// What `HSET` does, by its older name.
+pub(super) fn hmset(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    set_fields(context, args, "hmset")?;
+    context.replies.ok();
+    Ok(Next::Go)
+}
+
+fn set_fields(context: &mut Context<'_>, args: Args<'_>, name: &str) -> Result<u64, CommandError> {
     if !args.len().is_multiple_of(2) {
-        return Err(wrong_number("hset"));
+        return Err(wrong_number(name));
     }
     let places = (2..args.len()).step_by(2);
-    let pair = |place| Ok((args.get(place), integer(args.get(place + 1))?));
+    let pair = |place| Ok((args.get(place), whole(args.get(place + 1))?));
     // All of them are numbers, or nothing is set.
     let pairs: Vec<_> = places.map(pair).collect::<Result<_, CommandError>>()?;
     let mut new = 0;
     for (field, value) in pairs {
         new += u64::from(context.state.set_field(args.get(1), field, value)?);
     }
-    context.replies.count(new);
+    Ok(new)
+}
+
+pub(super) fn hsetnx(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let (key, field, value) = (args.get(1), args.get(2), whole(args.get(3))?);
+    let free = context.state.get_field(key, field)?.is_none();
+    if free {
+        context.state.set_field(key, field, value)?;
+    }
+    context.replies.count(u64::from(free));
+    Ok(Next::Go)
+}
+
+/// Digits of the value, and its sign.
+pub(super) fn hstrlen(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let value = context.state.get_field(args.get(1), args.get(2))?;
+    let length = value.map_or(0, |value| value.to_string().len());
+    context.replies.count(length as u64);
     Ok(Next::Go)
 }
 
@@ -61,6 +96,67 @@ pub(super) fn hvals(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     each(context, args, |replies, _, value| {
         replies.bulk_integer(value)
     })
+}
+
+/// `HRANDFIELD key [count [WITHVALUES]]`: with a count less than 0, the same field may come again.
+pub(super) fn hrandfield(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    if args.len() > 4 || (args.len() == 4 && !args.is(3, "WITHVALUES")) {
+        return Err(SYNTAX);
+    }
+    let count = match args.len() {
+        2 => 1,
+        _ => integer(args.get(2))?,
+    };
+    let len = context.state.fields_len(args.get(1))? as usize;
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let drawn: Vec<usize> = match (len, count) {
+        (0, _) | (_, 0) => Vec::new(),
+        (_, ..0) if wanted > DRAWN_MAX => return fail("ERR value is out of range"),
+        (_, ..0) => (0..wanted).map(|_| rand::random_range(0..len)).collect(),
+        _ => rand::seq::index::sample(&mut rand::rng(), len, wanted.min(len)).into_vec(),
+    };
+    let mut fields: HashMap<usize, _> = drawn.iter().map(|place| (*place, None)).collect();
+    let mut place = 0;
+    context
+        .state
+        .fields(args.get(1), 0, u64::MAX, |field, value| {
+            if let Some(found) = fields.get_mut(&place) {
+                *found = Some((field.to_vec(), value));
+            }
+            place += 1;
+        })?;
+    let found: Vec<_> = drawn
+        .iter()
+        .filter_map(|place| fields[place].as_ref())
+        .collect();
+    write_drawn(context.replies, &found, args.len());
+    Ok(Next::Go)
+}
+
+fn write_drawn(replies: &mut Replies, found: &[&(Vec<u8>, i64)], args: usize) {
+    match (args, found) {
+        (2, []) => replies.null(),
+        (2, [(field, _), ..]) => replies.bulk(field),
+        (3, found) => {
+            replies.array(found.len());
+            found.iter().for_each(|(field, _)| replies.bulk(field));
+        }
+        (_, found) => {
+            let in_pairs = replies.protocol == Protocol::Resp3;
+            replies.array(if in_pairs {
+                found.len()
+            } else {
+                found.len() * 2
+            });
+            for (field, value) in found {
+                if in_pairs {
+                    replies.array(2);
+                }
+                replies.bulk(field);
+                replies.bulk_integer(*value);
+            }
+        }
+    }
 }
 
 /// One reply for each field of a hash.

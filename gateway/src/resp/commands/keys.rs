@@ -12,6 +12,10 @@ pub(super) const VISITS_MAX: u64 = 10_000;
 /// Names that `KEYS` looks at, for the same reason; it answers an error where there are more.
 const KEYS_VISITS_MAX: u64 = 1_000_000;
 
+/// How often `RANDOMKEY` tries its luck, and how many places it looks at each time.
+const DRAWS_MAX: u32 = 100;
+const DRAW_VISITS: u64 = 16;
+
 pub(super) fn del(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let mut count = 0;
     for key in args.from(1) {
@@ -121,6 +125,32 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     context.replies.array(found.len());
     for key in found {
         context.replies.bulk(&key);
+    }
+    Ok(Next::Go)
+}
+
+/// Looks from where chance points, and from the start where nearly all names are gone.
+pub(super) fn randomkey(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    let places = context.state.places();
+    let mut found = None;
+    for _ in 0..DRAWS_MAX {
+        let from = rand::random_range(0..places.max(1));
+        context.state.scan(from, DRAW_VISITS, |key, _| {
+            found.get_or_insert_with(|| key.to_vec());
+        });
+        if found.is_some() {
+            break;
+        }
+    }
+    let mut from = Some(0);
+    while let Some(at) = from.filter(|at| found.is_none() && *at < KEYS_VISITS_MAX) {
+        from = context.state.scan(at, VISITS_MAX, |key, _| {
+            found.get_or_insert_with(|| key.to_vec());
+        });
+    }
+    match found {
+        Some(key) => context.replies.bulk(&key),
+        None => context.replies.null(),
     }
     Ok(Next::Go)
 }

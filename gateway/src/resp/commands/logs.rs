@@ -5,7 +5,7 @@ use super::super::parse::Args;
 use super::super::reply::Replies;
 use super::{
     CommandError, Context, DiskRead, NOT_INTEGER, Next, Outcome, SYNTAX, fail, integer,
-    unknown_subcommand, wrong_number,
+    wrong_number,
 };
 use crate::grid::{Absent, EntryId, Grid, IdRange, Keep, Log, LogId, NewId, Trim, values_of};
 
@@ -313,18 +313,45 @@ fn parse_count(args: Args<'_>) -> Result<Option<usize>, CommandError> {
     Ok(count)
 }
 
-/// `XINFO STREAM key`; `XINFO GROUPS key` of logs, which have none.
-pub(super) fn xinfo(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
-    let stream = args.is(1, "STREAM");
-    if args.len() != 3 || !(stream || args.is(1, "GROUPS")) {
-        return Err(unknown_subcommand(args));
+pub(super) const XINFO_HELP: &str = "\
+CONSUMERS <key> <groupname>
+    Return an error: there are no groups.
+GROUPS <key>
+    Return an empty array: there are no groups.
+STREAM <key>
+    Show information about the stream.";
+
+fn existing_log(context: &Context<'_>, args: Args<'_>) -> Result<LogId, CommandError> {
+    match context.state.find_log(args.get(2))? {
+        Some(id) => Ok(id),
+        None => fail("ERR no such key"),
     }
-    let Some(id) = context.state.find_log(args.get(2))? else {
-        return fail("ERR no such key");
-    };
-    if !stream {
-        context.replies.array(0);
-        return Ok(Next::Go);
+}
+
+pub(super) fn xinfo_groups(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    existing_log(context, args)?;
+    context.replies.array(0);
+    Ok(Next::Go)
+}
+
+pub(super) fn xinfo_consumers(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    existing_log(context, args)?;
+    let [key, group] = [2, 3].map(|place| String::from_utf8_lossy(args.get(place)));
+    fail(format!(
+        "NOGROUP No such consumer group '{group}' for key name '{key}'"
+    ))
+}
+
+/// `XINFO STREAM key`.
+pub(super) fn xinfo_stream(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    let id = existing_log(context, args)?;
+    if args.is(3, "FULL") {
+        return fail("ERR XINFO STREAM FULL is not supported: XINFO STREAM and XRANGE");
+    }
+    if args.len() > 3 {
+        return fail(
+            "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.",
+        );
     }
     let log = context.state.log(id);
     let ends = [IdRange::ALL, IdRange::ALL.back()].map(|range| log.read(range).next().transpose());

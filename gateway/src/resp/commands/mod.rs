@@ -1,22 +1,29 @@
 //! Commands: what there is, and how one is found and checked before it runs.
 
+mod absent;
+mod clients;
 mod connection;
 mod counters;
 mod disk;
 mod expiry;
 mod hashes;
+mod help;
+mod inspect;
 mod keys;
+mod listing;
 mod logs;
 mod read;
+mod settings;
+mod slow;
 mod table;
 mod transaction;
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) use disk::DiskRead;
 pub(super) use read::{BlockingRead, Tried};
-pub(super) use table::REDIS_VERSION;
+pub(super) use table::{REDIS_VERSION, name_of};
 
 use super::client::Entered;
 use super::durability::Durability;
@@ -65,6 +72,11 @@ impl Session {
             queue: None,
             watch: None,
         }
+    }
+
+    /// Number of the command that was found last.
+    pub(super) fn last_command(&self) -> u16 {
+        self.last.map_or(0, |command| command.number)
     }
 }
 
@@ -127,6 +139,20 @@ fn integer(text: &[u8]) -> Result<i64, CommandError> {
     parse_i64(text).ok_or(NOT_INTEGER)
 }
 
+/// The value of a counter that a client sets: here Redis takes any text, so this says more.
+fn whole(text: &[u8]) -> Result<i64, CommandError> {
+    const WHY: CommandError = CommandError(Cow::Borrowed(
+        "ERR value is not an integer or out of range: strait holds counters and logs, no texts",
+    ));
+    parse_i64(text).ok_or(WHY)
+}
+
+/// Names of all commands and their parts.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    table::each().map(|command| command.name)
+}
+
 /// Carries out one command, or queues it.
 pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
     if args.len() == 0 {
@@ -151,7 +177,7 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
             return Next::Go;
         }
     };
-    if must_wait(context, command) {
+    if is_paused(context, command) || must_wait(context, command) {
         return Next::Full;
     }
     let before = context.replies.bytes.len();
@@ -171,7 +197,11 @@ fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Ne
         promise(context, command, args);
     }
     let before = context.replies.bytes.len();
+    let began = context.server.slowlog.begin(command.timed, args.len());
     let ran = check_room(context, command).and_then(|()| (command.run)(context, args));
+    if let Some(began) = began {
+        note_if_slow(context, began, args);
+    }
     ran.unwrap_or_else(|error| {
         // Whatever the command had begun to reply.
         context.replies.bytes.truncate(before);
@@ -180,11 +210,37 @@ fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Ne
     })
 }
 
+fn note_if_slow(context: &mut Context<'_>, began: Instant, args: Args<'_>) {
+    let (slowlog, took) = (&context.server.slowlog, began.elapsed());
+    if slowlog.is_slow(took)
+        && let Some(client) = context.session.entered.info()
+    {
+        let who = (client.address, client.name);
+        slowlog.add(context.now_ms / 1000, took, args, who);
+    }
+}
+
+/// Whether a command is to wait until a `CLIENT PAUSE` is over. A transaction does so as a whole.
+fn is_paused(context: &Context<'_>, command: &Command) -> bool {
+    let pause = &context.server.pause;
+    if !pause.is_on(context.now_ms) {
+        return false;
+    }
+    let waits = |command: &Command| match pause.writes_only() {
+        true => command.is_write(),
+        false => command.is_about_data(),
+    };
+    match &context.session.queue {
+        Some(queue) if command.name == "exec" => queue.has(waits),
+        Some(_) | None => waits(command),
+    }
+}
+
 /// Whether a command is to wait for room in memory: a transaction does so as a whole, before it
 /// begins, and who has waited in vain does so no more until there is some.
 fn must_wait(context: &mut Context<'_>, command: &Command) -> bool {
     let needs_room = match &context.session.queue {
-        Some(queue) if command.name == "exec" => queue.needs_room(),
+        Some(queue) if command.name == "exec" => queue.has(Command::needs_room),
         Some(_) | None => command.needs_room(),
     };
     if context.server.config.block.is_none() || !needs_room {
@@ -235,6 +291,12 @@ fn find(session: &mut Session, args: Args<'_>) -> Result<&'static Command, Comma
         },
     };
     session.last = Some(command);
+    let command = match command.parts.is_empty() || args.len() == 1 {
+        true => command,
+        false => command
+            .part(args.get(1))
+            .ok_or_else(|| no_such_part(args))?,
+    };
     if command.accepts(args.len()) {
         Ok(command)
     } else {
@@ -249,6 +311,10 @@ fn wrong_number(name: &str) -> CommandError {
 fn unknown(args: Args<'_>) -> CommandError {
     let quoted =
         |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(128)]).into_owned();
+    if let Some(why) = absent::why(args.get(0)) {
+        let name = quoted(args.get(0));
+        return CommandError(format!("ERR unknown command '{name}': {why}").into());
+    }
     let mut list = String::new();
     for arg in args.from(1) {
         if list.len() >= 128 {
@@ -260,7 +326,12 @@ fn unknown(args: Args<'_>) -> CommandError {
     CommandError(format!("ERR unknown command '{name}', with args beginning with: {list}").into())
 }
 
-fn unknown_subcommand(args: Args<'_>) -> CommandError {
+/// What a command that consists of others does by itself.
+fn unknown_subcommand(_context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    Err(no_such_part(args))
+}
+
+fn no_such_part(args: Args<'_>) -> CommandError {
     let subcommand = args.get(1);
     let subcommand = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
     let command = args.get(0).to_ascii_uppercase();

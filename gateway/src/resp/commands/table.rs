@@ -4,17 +4,21 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::super::parse::Args;
+use super::super::slowlog::Timed;
 use super::{
-    Context, Outcome, connection, counters, expiry, hashes, keys, logs, read, transaction,
+    Context, Outcome, clients, connection, counters, expiry, hashes, help, inspect, keys, listing,
+    logs, read, settings, slow, transaction, unknown_subcommand,
 };
 
 /// The Redis whose behaviour is followed.
 pub(in crate::resp) const REDIS_VERSION: &str = "7.0.15";
 
-/// One command.
+/// One command, or one of those that it consists of: `CLIENT LIST` is `client|list`.
 pub(super) struct Command {
     /// In lower case.
     pub(super) name: &'static str,
+    /// Its place among all.
+    pub(super) number: u16,
     /// Arguments, the name included; negative: at least so many.
     pub(super) arity: i32,
     pub(super) flags: &'static [&'static str],
@@ -24,6 +28,12 @@ pub(super) struct Command {
     pub(super) before_auth: bool,
     /// Carried out between `MULTI` and `EXEC` too; others are queued there.
     pub(super) in_transaction: bool,
+    /// For the slow log.
+    pub(super) timed: Timed,
+    /// What it consists of, by name.
+    pub(super) parts: Vec<Self>,
+    /// What `HELP` says of those.
+    pub(super) help: &'static str,
     pub(super) run: fn(&mut Context<'_>, Args<'_>) -> Outcome,
 }
 
@@ -44,19 +54,40 @@ impl Command {
         self.flags.contains(&"denyoom")
     }
 
+    /// Whether it may look at data, or change it.
+    pub(super) fn is_about_data(&self) -> bool {
+        self.is_write() || self.flags.first() == Some(&"readonly")
+    }
+
     /// Whether so many arguments are right.
     pub(super) fn accepts(&self, args: usize) -> bool {
         let needed = self.arity.unsigned_abs() as usize;
         args == needed || (self.arity < 0 && args > needed)
     }
+
+    /// The one of its parts that `word` names, in whatever case.
+    pub(super) fn part(&self, word: &[u8]) -> Option<&Self> {
+        let names = |part: &&Self| {
+            let own = part.name.split_once('|').map_or("", |(_, own)| own);
+            word.eq_ignore_ascii_case(own.as_bytes())
+        };
+        self.parts.iter().find(names)
+    }
 }
 
+// As Redis has them, but for `fast`: here that is whatever takes no longer for more data.
 const READ: &[&str] = &["readonly", "fast"];
 const SCAN: &[&str] = &["readonly"];
+const WAIT_READ: &[&str] = &["readonly", "blocking", "movablekeys"];
 const WRITE: &[&str] = &["write", "denyoom", "fast"];
+const WRITE_MANY: &[&str] = &["write", "denyoom"];
 const EXPIRE: &[&str] = &["write", "fast"];
 const DELETE: &[&str] = &["write"];
 const OTHER: &[&str] = &["noscript", "loading", "stale", "fast"];
+const PLAIN: &[&str] = &["loading", "stale"];
+const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
+const EXEC: &[&str] = &["noscript", "loading", "stale", "skip_slowlog"];
+const PARTS: &[&str] = &[];
 
 type Run = fn(&mut Context<'_>, Args<'_>) -> Outcome;
 type Row = (
@@ -69,26 +100,30 @@ type Row = (
 
 const ONE: (i32, i32, i32) = (1, 1, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
+const PAIRS: (i32, i32, i32) = (1, -1, 2);
 const NONE: (i32, i32, i32) = (0, 0, 0);
+/// Behind a subcommand's name.
+const NEXT: (i32, i32, i32) = (2, 2, 1);
 
 const ROWS: &[Row] = &[
     ("auth", -2, OTHER, NONE, connection::auth),
-    ("client", -2, OTHER, NONE, connection::client),
-    ("command", -1, OTHER, NONE, connection::command),
-    ("config", -2, OTHER, NONE, connection::config),
+    ("client", -2, PARTS, NONE, unknown_subcommand),
+    ("command", -1, PLAIN, NONE, listing::all),
+    ("config", -2, PARTS, NONE, unknown_subcommand),
     ("dbsize", 1, READ, NONE, keys::dbsize),
     ("decr", 2, WRITE, ONE, counters::decr),
     ("decrby", 3, WRITE, ONE, counters::decrby),
     ("del", -2, DELETE, ALL, keys::del),
     ("discard", 1, OTHER, NONE, transaction::discard),
     ("echo", 2, OTHER, NONE, connection::echo),
-    ("exec", 1, OTHER, NONE, transaction::exec),
+    ("exec", 1, EXEC, NONE, transaction::exec),
     ("exists", -2, READ, ALL, keys::exists),
     ("expire", -3, EXPIRE, ONE, expiry::expire),
     ("expireat", -3, EXPIRE, ONE, expiry::expireat),
     ("expiretime", 2, READ, ONE, expiry::expiretime),
     ("get", 2, READ, ONE, counters::get),
     ("getdel", 2, EXPIRE, ONE, counters::getdel),
+    ("getex", -2, EXPIRE, ONE, counters::getex),
     ("getset", 3, WRITE, ONE, counters::getset),
     ("hdel", -3, EXPIRE, ONE, hashes::hdel),
     ("hello", -1, OTHER, NONE, connection::hello),
@@ -99,28 +134,41 @@ const ROWS: &[Row] = &[
     ("hkeys", 2, SCAN, ONE, hashes::hkeys),
     ("hlen", 2, READ, ONE, hashes::hlen),
     ("hmget", -3, READ, ONE, hashes::hmget),
+    ("hmset", -4, WRITE, ONE, hashes::hmset),
+    ("hrandfield", -2, SCAN, ONE, hashes::hrandfield),
     ("hscan", -3, SCAN, ONE, hashes::hscan),
     ("hset", -4, WRITE, ONE, hashes::hset),
+    ("hsetnx", 4, WRITE, ONE, hashes::hsetnx),
+    ("hstrlen", 3, READ, ONE, hashes::hstrlen),
     ("hvals", 2, SCAN, ONE, hashes::hvals),
     ("incr", 2, WRITE, ONE, counters::incr),
     ("incrby", 3, WRITE, ONE, counters::incrby),
     ("info", -1, OTHER, NONE, connection::info),
     ("keys", 2, SCAN, NONE, keys::keys),
+    ("latency", -2, PARTS, NONE, unknown_subcommand),
+    ("memory", -2, PARTS, NONE, unknown_subcommand),
     ("mget", -2, READ, ALL, counters::mget),
-    ("mset", -3, WRITE, (1, -1, 2), counters::mset),
+    ("mset", -3, WRITE_MANY, PAIRS, counters::mset),
+    ("msetnx", -3, WRITE_MANY, PAIRS, counters::msetnx),
     ("multi", 1, OTHER, NONE, transaction::multi),
+    ("object", -2, PARTS, NONE, unknown_subcommand),
     ("persist", 2, EXPIRE, ONE, expiry::persist),
     ("pexpire", -3, EXPIRE, ONE, expiry::pexpire),
     ("pexpireat", -3, EXPIRE, ONE, expiry::pexpireat),
     ("pexpiretime", 2, READ, ONE, expiry::pexpiretime),
     ("ping", -1, OTHER, NONE, connection::ping),
+    ("psetex", 4, WRITE, ONE, counters::psetex),
     ("pttl", 2, READ, ONE, expiry::pttl),
     ("quit", -1, OTHER, NONE, connection::quit),
+    ("randomkey", 1, SCAN, NONE, keys::randomkey),
     ("reset", 1, OTHER, NONE, connection::reset),
+    ("role", 1, OTHER, NONE, connection::role),
     ("scan", -2, SCAN, NONE, keys::scan),
     ("select", 2, OTHER, NONE, connection::select),
     ("set", -3, WRITE, ONE, counters::set),
+    ("setex", 4, WRITE, ONE, counters::setex),
     ("setnx", 3, WRITE, ONE, counters::setnx),
+    ("slowlog", -2, PARTS, NONE, unknown_subcommand),
     ("strlen", 2, READ, ONE, counters::strlen),
     ("time", 1, OTHER, NONE, connection::time),
     ("touch", -2, READ, ALL, keys::exists),
@@ -132,32 +180,131 @@ const ROWS: &[Row] = &[
     ("waitaof", 4, OTHER, NONE, connection::waitaof),
     ("watch", -2, OTHER, ALL, transaction::watch),
     ("xadd", -5, WRITE, ONE, logs::xadd),
-    ("xinfo", -2, SCAN, (2, 2, 1), logs::xinfo),
+    ("xinfo", -2, PARTS, NONE, unknown_subcommand),
     ("xlen", 2, READ, ONE, logs::xlen),
     ("xrange", -4, SCAN, ONE, logs::xrange),
-    ("xread", -4, SCAN, NONE, read::xread),
+    ("xread", -4, WAIT_READ, NONE, read::xread),
     ("xrevrange", -4, SCAN, ONE, logs::xrevrange),
     ("xtrim", -4, DELETE, ONE, logs::xtrim),
 ];
 
-static TABLE: LazyLock<HashMap<&'static [u8], Command>> = LazyLock::new(|| {
-    let command = |(name, arity, flags, keys, run): Row| {
-        let before_auth = ["auth", "hello", "quit", "reset"].contains(&name);
-        let in_transaction = ["multi", "exec", "discard", "quit", "reset", "watch"].contains(&name);
-        (
-            name.as_bytes(),
-            Command {
-                name,
-                arity,
-                flags,
-                keys,
-                before_auth,
-                in_transaction,
-                run,
-            },
-        )
+/// Commands that consist of others: their parts, and what `HELP` says of them.
+const FAMILIES: &[(&str, &[Row], &str)] = &[
+    ("client", CLIENT, clients::HELP),
+    ("command", COMMAND, listing::HELP),
+    ("config", CONFIG, settings::HELP),
+    ("latency", LATENCY, slow::LATENCY_HELP),
+    ("memory", MEMORY, inspect::MEMORY_HELP),
+    ("object", OBJECT, inspect::OBJECT_HELP),
+    ("slowlog", SLOWLOG, slow::SLOWLOG_HELP),
+    ("xinfo", XINFO, logs::XINFO_HELP),
+];
+
+const CLIENT: &[Row] = &[
+    ("client|getname", 2, OTHER, NONE, clients::getname),
+    ("client|help", 2, PLAIN, NONE, help::help),
+    ("client|id", 2, OTHER, NONE, clients::id),
+    ("client|info", 2, OTHER, NONE, clients::info),
+    ("client|kill", -3, ADMIN, NONE, clients::kill),
+    ("client|list", -2, ADMIN, NONE, clients::list),
+    ("client|no-evict", 3, ADMIN, NONE, clients::switch),
+    ("client|no-touch", 3, OTHER, NONE, clients::switch),
+    ("client|pause", -3, ADMIN, NONE, clients::pause),
+    ("client|reply", 3, OTHER, NONE, clients::reply),
+    ("client|setinfo", 4, OTHER, NONE, clients::setinfo),
+    ("client|setname", 3, OTHER, NONE, clients::setname),
+    ("client|unpause", 2, ADMIN, NONE, clients::unpause),
+];
+
+const COMMAND: &[Row] = &[
+    ("command|count", 2, PLAIN, NONE, listing::count),
+    ("command|docs", -2, PLAIN, NONE, listing::docs),
+    ("command|getkeys", -4, PLAIN, NONE, listing::getkeys),
+    ("command|help", 2, PLAIN, NONE, help::help),
+    ("command|info", -2, PLAIN, NONE, listing::info),
+    ("command|list", -2, PLAIN, NONE, listing::list),
+];
+
+const CONFIG: &[Row] = &[
+    ("config|get", -3, ADMIN, NONE, settings::get),
+    ("config|help", 2, PLAIN, NONE, help::help),
+    ("config|resetstat", 2, ADMIN, NONE, settings::resetstat),
+    ("config|rewrite", 2, ADMIN, NONE, settings::rewrite),
+    ("config|set", -4, ADMIN, NONE, settings::set),
+];
+
+const LATENCY: &[Row] = &[
+    ("latency|doctor", 2, ADMIN, NONE, slow::doctor),
+    ("latency|help", 2, PLAIN, NONE, help::help),
+    ("latency|histogram", -2, ADMIN, NONE, slow::histogram),
+    ("latency|history", 3, ADMIN, NONE, slow::samples),
+    ("latency|latest", 2, ADMIN, NONE, slow::samples),
+    ("latency|reset", -2, ADMIN, NONE, slow::forget_samples),
+];
+
+const MEMORY: &[Row] = &[
+    ("memory|doctor", 2, PARTS, NONE, inspect::doctor),
+    ("memory|help", 2, PLAIN, NONE, help::help),
+    ("memory|stats", 2, PARTS, NONE, inspect::stats),
+    ("memory|usage", -3, SCAN, NEXT, inspect::usage),
+];
+
+const OBJECT: &[Row] = &[
+    ("object|encoding", 3, SCAN, NEXT, inspect::encoding),
+    ("object|freq", 3, SCAN, NEXT, inspect::untracked),
+    ("object|help", 2, PLAIN, NONE, help::help),
+    ("object|idletime", 3, SCAN, NEXT, inspect::untracked),
+    ("object|refcount", 3, SCAN, NEXT, inspect::refcount),
+];
+
+const SLOWLOG: &[Row] = &[
+    ("slowlog|get", -2, ADMIN, NONE, slow::get),
+    ("slowlog|help", 2, PLAIN, NONE, help::help),
+    ("slowlog|len", 2, ADMIN, NONE, slow::len),
+    ("slowlog|reset", 2, ADMIN, NONE, slow::reset),
+];
+
+const XINFO: &[Row] = &[
+    ("xinfo|consumers", 4, SCAN, NEXT, logs::xinfo_consumers),
+    ("xinfo|groups", 3, SCAN, NEXT, logs::xinfo_groups),
+    ("xinfo|help", 2, PLAIN, NONE, help::help),
+    ("xinfo|stream", -3, SCAN, NEXT, logs::xinfo_stream),
+];
+
+/// All commands, by name.
+static TABLE: LazyLock<Vec<Command>> = LazyLock::new(|| {
+    let mut numbers = 0..;
+    let mut command = |(name, arity, flags, keys, run): Row| Command {
+        name,
+        number: numbers.next().unwrap_or_default(),
+        arity,
+        flags,
+        keys,
+        before_auth: ["auth", "hello", "quit", "reset"].contains(&name),
+        in_transaction: ["multi", "exec", "discard", "quit", "reset", "watch"].contains(&name),
+        timed: match flags.contains(&"fast") {
+            true => Timed::IfLow,
+            false if flags.contains(&"skip_slowlog") => Timed::Never,
+            false => Timed::Always,
+        },
+        run,
+        parts: Vec::new(),
+        help: "",
     };
-    ROWS.iter().copied().map(command).collect()
+    let mut commands: Vec<_> = ROWS.iter().copied().map(&mut command).collect();
+    for (name, rows, help) in FAMILIES {
+        let family = commands.iter_mut().find(|command| command.name == *name);
+        if let Some(family) = family {
+            family.parts = rows.iter().copied().map(&mut command).collect();
+            family.help = help;
+        }
+    }
+    commands
+});
+
+static BY_NAME: LazyLock<HashMap<&'static [u8], &'static Command>> = LazyLock::new(|| {
+    let named = |command: &'static Command| (command.name.as_bytes(), command);
+    TABLE.iter().map(named).collect()
 });
 
 /// No command's name is longer.
@@ -169,12 +316,50 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    TABLE.get(&*lower)
+    BY_NAME.get(&*lower).copied()
 }
 
-/// All commands, by name.
-pub(super) fn all() -> impl ExactSizeIterator<Item = &'static Command> {
-    let mut commands: Vec<_> = TABLE.values().collect();
-    commands.sort_by_key(|command| command.name);
-    commands.into_iter()
+/// All commands, by name; their parts are in them.
+pub(super) fn all() -> &'static [Command] {
+    &TABLE
+}
+
+/// All commands and their parts.
+pub(super) fn each() -> impl Iterator<Item = &'static Command> {
+    let with_parts = |command: &'static Command| std::iter::once(command).chain(&command.parts);
+    all().iter().flat_map(with_parts)
+}
+
+/// The name of the command with that number.
+pub(in crate::resp) fn name_of(number: u16) -> Option<&'static str> {
+    let mut each = each();
+    each.find(|command| command.number == number)
+        .map(|command| command.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_and_every_part_explained() {
+        assert!(TABLE.is_sorted_by_key(|command| command.name));
+        for command in all() {
+            let found = find(command.name.to_ascii_uppercase().as_bytes());
+            assert_eq!(found.map(|found| found.name), Some(command.name));
+            assert_eq!(name_of(command.number), Some(command.name));
+            for part in &command.parts {
+                let (family, own) = part.name.split_once('|').unwrap();
+                assert_eq!(family, command.name);
+                assert_eq!(name_of(part.number), Some(part.name));
+                let explained = command
+                    .help
+                    .lines()
+                    .any(|line| line.split_whitespace().next() == Some(&own.to_ascii_uppercase()));
+                assert!(explained || own == "help", "{}", part.name);
+            }
+        }
+        let families = all().iter().filter(|command| !command.parts.is_empty());
+        assert_eq!(families.count(), FAMILIES.len());
+    }
 }

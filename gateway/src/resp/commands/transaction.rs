@@ -52,11 +52,9 @@ impl Queue {
         replies.simple("QUEUED");
     }
 
-    /// Whether a command in it is refused when memory is full.
-    pub(super) fn needs_room(&self) -> bool {
-        self.commands
-            .iter()
-            .any(|(command, _)| command.needs_room())
+    /// Whether there is a command in it for which `holds`.
+    pub(super) fn has(&self, holds: impl Fn(&Command) -> bool) -> bool {
+        self.commands.iter().any(|(command, _)| holds(command))
     }
 
     /// A command was refused.

@@ -85,7 +85,7 @@ async fn pipelines_inline_commands_and_errors() {
     client
         .expect(
             "SET a x\r\n",
-            "-ERR value is not an integer or out of range\r\n",
+            "-ERR value is not an integer or out of range: strait holds counters and logs, no texts\r\n",
         )
         .await;
     client

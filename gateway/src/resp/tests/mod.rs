@@ -1,5 +1,6 @@
 //! The server over loopback: a Redis client, and bytes as they are.
 
+mod admin;
 mod clients;
 mod fuzz;
 mod on_disk;

@@ -65,7 +65,7 @@ impl Drop for Redis {
 }
 
 /// Reads one reply as it came, its nested ones included.
-async fn reply(stream: &mut BufReader<impl AsyncRead + Unpin>) -> String {
+pub(super) async fn reply(stream: &mut BufReader<impl AsyncRead + Unpin>) -> String {
     let (mut text, mut left) = (String::new(), 1_usize);
     while left > 0 {
         left -= 1;
@@ -140,4 +140,69 @@ async fn strait_answers_as_redis_does() {
         site.stop().await;
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// What tells clients how to send a command: its arity, where its keys are, what it does to them.
+fn shape(described: &redis::Value) -> Option<(Vec<redis::Value>, Vec<String>)> {
+    let redis::Value::Array(fields) = described else {
+        return None;
+    };
+    let flags: Vec<String> = redis::from_redis_value_ref(&fields[2]).unwrap();
+    let told = [
+        "write",
+        "readonly",
+        "denyoom",
+        "admin",
+        "blocking",
+        "movablekeys",
+    ];
+    let mut flags: Vec<_> = flags
+        .into_iter()
+        .filter(|flag| told.contains(&flag.as_str()))
+        .collect();
+    flags.sort();
+    let numbers = [1, 3, 4, 5].map(|place| fields[place].clone());
+    Some((numbers.into(), flags))
+}
+
+#[tokio::test]
+async fn commands_are_described_as_redis_does() {
+    let Some(server) = Redis::start() else {
+        eprintln!("left out: redis-server 7.0 is not installed");
+        return;
+    };
+    drop(server.connect().await);
+    let site = Site::start(None).await;
+    let socket = server.dir.path().join("socket");
+    let urls = [
+        format!("redis://{}/", site.address),
+        format!("redis+unix://{}", socket.display()),
+    ];
+    let mut described = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for url in urls {
+        let client = redis::Client::open(url).unwrap();
+        let mut client = client.get_multiplexed_async_connection().await.unwrap();
+        if names.is_empty() {
+            names = redis::cmd("COMMAND")
+                .arg("LIST")
+                .query_async(&mut client)
+                .await
+                .unwrap();
+        }
+        let mut info = redis::cmd("COMMAND");
+        info.arg("INFO").arg(&names);
+        let answer: Vec<redis::Value> = info.query_async(&mut client).await.unwrap();
+        described.push(answer);
+    }
+    let mut compared = 0;
+    for ((name, ours), theirs) in names.iter().zip(&described[0]).zip(&described[1]) {
+        // Some are of Redis 7.2.
+        if let Some(theirs) = shape(theirs) {
+            assert_eq!(shape(ours), Some(theirs), "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 100, "{compared} of {}", names.len());
+    site.stop().await;
 }
