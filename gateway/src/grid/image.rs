@@ -41,10 +41,8 @@ impl Image {
             let (_, body) = kind_of(&record).map_err(|_| unreadable())?;
             let updates = decode_counters(body).map_err(|_| unreadable())?;
             let numbers = state.intern(&updates).map_err(|_| unreadable())?;
-            for row in &updates.rows {
-                let merged = state.merge_row(&updates, row, &numbers);
-                merged.map_err(|_| unreadable())?;
-            }
+            let merged = state.merge_rows(&updates, &updates.rows, &numbers);
+            merged.map_err(|_| unreadable())?;
         }
         Ok(image)
     }

@@ -8,7 +8,7 @@ use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterUpdate, CounterUpdates, LogSection, MoreUpdate};
 use super::state::{LogId, State};
-use super::{Epoch, LogPosition};
+use super::{Epoch, LOOK_AHEAD_MAX, LogPosition};
 
 /// The sites and origins of a record by their numbers here.
 #[derive(Debug)]
@@ -70,8 +70,24 @@ impl State {
         Ok(Numbers { sites, origins })
     }
 
-    /// Merges one counter of a record; whether anything of it was news.
-    pub(super) fn merge_row(
+    /// Merges counters of a record; whether anything of them was news.
+    pub(super) fn merge_rows(
+        &mut self,
+        updates: &CounterUpdates,
+        rows: &[CounterUpdate],
+        numbers: &Numbers,
+    ) -> Result<bool, TooMany> {
+        let mut news = false;
+        for rows in rows.chunks(LOOK_AHEAD_MAX) {
+            self.look_ahead(rows.iter().map(|row| updates.key(row).0));
+            for row in rows {
+                news |= self.merge_row(updates, row, numbers)?;
+            }
+        }
+        Ok(news)
+    }
+
+    fn merge_row(
         &mut self,
         updates: &CounterUpdates,
         row: &CounterUpdate,

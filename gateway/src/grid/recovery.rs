@@ -235,10 +235,8 @@ impl<'a> Replay<'a> {
                     .state
                     .intern(&updates)
                     .map_err(|_| "names too many origins")?;
-                for row in &updates.rows {
-                    let merged = self.state.merge_row(&updates, row, &numbers);
-                    merged.map_err(|_| "has too many keys")?;
-                }
+                let merged = self.state.merge_rows(&updates, &updates.rows, &numbers);
+                merged.map_err(|_| "has too many keys")?;
                 self.state.complete(&updates, &numbers);
             }
             (Kind::Log, body) => {

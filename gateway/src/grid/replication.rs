@@ -281,9 +281,7 @@ impl Grid {
         let conflicts = self.state.lock().tally.conflicts;
         for rows in updates.rows.chunks(MERGE_SLICE) {
             let mut state = self.state.lock();
-            for row in rows {
-                news |= state.merge_row(&updates, row, &numbers).map_err(full)?;
-            }
+            news |= state.merge_rows(&updates, rows, &numbers).map_err(full)?;
         }
         let mut state = self.state.lock();
         let conflicts = state.tally.conflicts - conflicts;

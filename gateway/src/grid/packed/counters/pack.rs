@@ -10,7 +10,7 @@ use super::super::super::record::{
 };
 use super::super::super::state::State;
 use super::super::super::varint::{put, put_bytes};
-use super::super::super::{Grid, MERGE_SLICE};
+use super::super::super::{Grid, LOOK_AHEAD_MAX, MERGE_SLICE};
 use super::super::STARTS_OVER;
 use super::{Models, NUMBERED_MAX};
 
@@ -106,7 +106,10 @@ impl Grid {
         let mut places = Vec::with_capacity(updates.rows.len());
         for rows in updates.rows.chunks(MERGE_SLICE) {
             let state = self.state.lock();
-            places.extend(rows.iter().map(|row| state.place_of(updates.key(row))));
+            for rows in rows.chunks(LOOK_AHEAD_MAX) {
+                state.look_ahead(rows.iter().map(|row| updates.key(row).0));
+                places.extend(rows.iter().map(|row| state.place_of(updates.key(row))));
+            }
         }
         places
     }
