@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::DataDirError;
 
 /// Which life of its site a data directory is: a random number, drawn when the directory
-/// is made and never again. A rebuilt site is a new incarnation, and what it counts is
-/// kept apart from what its predecessor counted. Its text is 16 hexadecimal digits.
+/// is made, and again when its journal is found damaged. A rebuilt site is a new incarnation, and
+/// what it counts is kept apart from what its predecessor counted. Its text is 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use parking_lot::RwLock;
 use strait_transport::{Identity, IdentityError};
 
 pub(crate) use durable::sync_directory;
@@ -35,7 +36,7 @@ const FORMAT: &str = "strait data directory, format 1\n";
 pub struct DataDir {
     layout: Layout,
     identity: Identity,
-    incarnation: Incarnation,
+    incarnation: RwLock<Incarnation>,
     _lock: Lock,
 }
 
@@ -129,7 +130,7 @@ impl DataDir {
         Ok(Self {
             layout,
             identity,
-            incarnation,
+            incarnation: RwLock::new(incarnation),
             _lock: lock,
         })
     }
@@ -142,7 +143,7 @@ impl DataDir {
         make_rooms(&layout)?;
         Ok(Self {
             identity: load_identity(&layout.identity())?,
-            incarnation: Incarnation::load(&layout.incarnation())?,
+            incarnation: RwLock::new(Incarnation::load(&layout.incarnation())?),
             layout,
             _lock: lock,
         })
@@ -160,7 +161,18 @@ impl DataDir {
 
     /// Which life of its site this directory is.
     pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
+        *self.incarnation.read()
+    }
+
+    /// Begins another life of the site in the same directory, for when what it had written is not
+    /// all there: what it counts from now on is kept apart from that.
+    pub fn renew_incarnation(&self) -> Result<(), DataDirError> {
+        let (path, incarnation) = (self.layout.incarnation(), Incarnation::draw());
+        let text = incarnation.file_text();
+        write_over(&path, text.as_bytes(), Access::Owner)
+            .map_err(DataDirError::io("write", &path))?;
+        *self.incarnation.write() = incarnation;
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use parking_lot::RwLock;
 use strait_dedup::{Level, Store, StoreConfig};
 use strait_transport::{Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, SiteName};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::blocking;
 use super::parts::{Parts, Peers};
@@ -118,8 +118,7 @@ struct Data {
 type Codec = (Box<dyn Encode>, Box<dyn Decode>);
 
 fn open_data(dir: &DataDir, config: &Config) -> anyhow::Result<Data> {
-    let (grid, recovery) = Grid::open(grid_config(dir, config))?;
-    info!("grid: {recovery}");
+    let grid = open_grid(dir, config)?;
     let store = Store::open(store_config(dir, config));
     let sites = config.peers.iter().map(|peer| &peer.site);
     let codecs = sites.map(|site| (site.clone(), codec(&store, site, config.compression)));
@@ -134,6 +133,24 @@ fn open_data(dir: &DataDir, config: &Config) -> anyhow::Result<Data> {
         store,
         codecs,
     })
+}
+
+/// Reads the grid. Where its journal is damaged, peers may hold more of what was counted here than
+/// the disk does; as another incarnation the site may count on at once and still get that back.
+fn open_grid(dir: &DataDir, config: &Config) -> anyhow::Result<Grid> {
+    let (grid, recovery) = Grid::open(grid_config(dir, config))?;
+    info!("grid: {recovery}");
+    if recovery.quarantined.is_empty() {
+        return Ok(grid);
+    }
+    if let Err(error) = dir.renew_incarnation() {
+        error!(%error, "what peers hold of the counters here gives way to what is counted from now on");
+        return Ok(grid);
+    }
+    drop(grid);
+    let (grid, _) = Grid::open(grid_config(dir, config))?;
+    info!(incarnation = %dir.incarnation(), "the site goes on as another incarnation");
+    Ok(grid)
 }
 
 /// Reads the history of one link and makes its codec. It goes by the site's name, which outlives

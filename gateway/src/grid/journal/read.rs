@@ -18,12 +18,12 @@ const WINDOW_BYTES: usize = 4 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::grid) enum Found {
     Record(Bytes),
-    /// Bytes that are no record, with a good record after them: damage.
+    /// Bytes that are no record, and not the beginning of one that ends the file: damage.
     Damaged {
         from: u64,
         to: u64,
     },
-    /// Bytes that are no record, with none after them: a write that a crash cut short.
+    /// The beginning of a record, and the file ends: a write that a crash cut short.
     Torn {
         from: u64,
         to: u64,
@@ -97,10 +97,29 @@ impl JournalReader {
         let next = self.search(from + 1)?;
         let to = next.unwrap_or(self.len);
         self.offset = to;
-        Ok(Some(match next {
-            Some(_) => Found::Damaged { from, to },
-            None => Found::Torn { from, to },
+        Ok(Some(if next.is_none() && self.is_cut_short(from)? {
+            Found::Torn { from, to }
+        } else {
+            Found::Damaged { from, to }
         }))
+    }
+
+    /// Whether what stands from `offset` to the end may be a head or a record that was not written
+    /// to its end. One that is all there and fails its check was.
+    fn is_cut_short(&mut self, offset: u64) -> io::Result<bool> {
+        let left = self.len - offset;
+        if offset == 0 && left < FILE_HEAD_BYTES as u64 {
+            let head = file_head(self.magic, self.generation);
+            return Ok(head.starts_with(self.bytes_at(0, FILE_HEAD_BYTES)?));
+        }
+        Ok(match *self.bytes_at(offset, FRAME_HEAD_BYTES)? {
+            [a, b, c, d, l0, l1, l2, l3, ..] => {
+                let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+                let whole = (FRAME_HEAD_BYTES + len) as u64;
+                [a, b, c, d] == FRAME_MAGIC && len <= RECORD_BYTES_MAX && left < whole
+            }
+            ref begun => FRAME_MAGIC.starts_with(&begun[..begun.len().min(FRAME_MAGIC.len())]),
+        })
     }
 
     /// The bytes between two offsets, to be put aside; at most 64 MiB of them.
@@ -236,6 +255,23 @@ mod tests {
             let mut left = records.clone();
             left.remove((place - FILE_HEAD_BYTES) / 32);
             assert_eq!(records_of(&read(&path)), left);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_last_record_is_no_unfinished_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), &[vec![1; 20], vec![2; 20]]);
+        let whole = std::fs::read(&path).unwrap();
+        let last = whole.len() - 32;
+        for place in last..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            let found = read(&path).pop().unwrap();
+            // A length that says more than there is may be either.
+            let longer = (last + 4..last + 7).contains(&place);
+            assert_eq!(matches!(found, Found::Torn { .. }), longer, "{found:?}");
         }
     }
 
