@@ -141,6 +141,17 @@ fn counters_go_back_to_an_earlier_time_at_all_sites() {
     }
     let kept: usize = east.redis().xlen("clicks").unwrap();
     assert_eq!(kept, 1, "logs stay");
+    // A site that has no snapshot of then takes its peer's.
+    let () = east.redis().incr("hits", 7).unwrap();
+    eventually_equal_digests(&east, &west, 30);
+    fs::remove_dir_all(west.data().join("snapshots")).unwrap();
+    let alone = west.strait(&["replay", "--at", &time]);
+    assert!(!alone.status.success());
+    let said = text(west.must(&["replay", "--from", "east", "--at", &time, "--yes"]));
+    assert!(said.contains("1 set, 0 deleted, 3 compared"), "{said}");
+    eventually_equal_digests(&east, &west, 30);
+    let hits: i64 = east.redis().get("hits").unwrap();
+    assert_eq!(hits, 41);
     let early = east.strait(&["replay", "--at", "2001-01-01T00:00:00Z"]);
     assert!(!early.status.success(), "there was none then");
 }

@@ -14,6 +14,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const PATH_DEPTH_MAX: usize = 32;
 /// The folder that holds files still being received. No path leads into it.
 pub const PARTIAL_DIR: &str = ".strait-partial";
+/// The folder under which peers read the snapshots of a site's counters. Nothing is written there.
+pub const SNAPSHOTS_DIR: &str = ".strait-snapshots";
 
 /// A path below `bulk.dir`: plain names joined by `/`. The empty path is
 /// `bulk.dir` itself.
@@ -44,6 +46,8 @@ pub enum PathError {
     TooDeep,
     #[error("{PARTIAL_DIR} is where unfinished files are kept: choose another name")]
     Reserved,
+    #[error("{SNAPSHOTS_DIR} is for reading alone: choose another name")]
+    Snapshots,
     #[error("no file name: say which file below bulk.dir")]
     NoFileName,
     #[error("a symbolic link that leads out of its folder")]
@@ -67,6 +71,23 @@ impl SitePath {
     /// The names from `bulk.dir` down.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|name| !name.is_empty())
+    }
+
+    /// What a path that begins with [`SNAPSHOTS_DIR`] names in that folder.
+    pub fn in_snapshots(&self) -> Option<SitePath> {
+        let rest = self.0.strip_prefix(SNAPSHOTS_DIR)?;
+        match rest.strip_prefix('/') {
+            Some(inner) => Some(Self(inner.to_owned())),
+            None => rest.is_empty().then(Self::root),
+        }
+    }
+
+    /// An error if nothing may be made or removed there.
+    pub fn check_writable(&self) -> Result<(), PathError> {
+        match self.in_snapshots() {
+            Some(_) => Err(PathError::Snapshots),
+            None => Ok(()),
+        }
     }
 
     /// The folder and the name in it; an error for the root, which is no file.

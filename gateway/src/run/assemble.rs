@@ -43,7 +43,7 @@ pub(super) async fn assemble(
     .await?;
     let (node, links) = bind_links(dir, &config, &mut data).await?;
     let Data { grid, store, .. } = data;
-    let bulk = open_bulk(&config, &links).await?;
+    let bulk = open_bulk(dir, &config, &links).await?;
     let (forwards, listeners) = Forwards::bind(&config.forwards, &config.allow, by_site(&links))?;
     let peers = Arc::new(Peers::new(
         links.iter().map(|(link, _)| link.clone()),
@@ -187,10 +187,11 @@ fn by_site(links: &Links) -> HashMap<SiteName, LinkHandle> {
         .collect()
 }
 
-async fn open_bulk(config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
+async fn open_bulk(dir: &DataDir, config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
     let links = by_site(links);
     let config = BulkConfig {
         dir: config.bulk.dir.clone(),
+        snapshots: Some(dir.layout().snapshots()),
         bytes_max: config.bulk.bytes_max,
     };
     let (bulk, recovery) = blocking(move || Ok(Bulk::new(&config, links)?)).await?;

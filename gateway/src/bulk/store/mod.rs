@@ -41,6 +41,8 @@ use crate::streams::TransferId;
 pub struct BulkConfig {
     /// Made if missing.
     pub dir: PathBuf,
+    /// What is read under [`SNAPSHOTS_DIR`](super::path::SNAPSHOTS_DIR), if anything.
+    pub snapshots: Option<PathBuf>,
     /// Cap on the bytes of all files below `dir`, unfinished ones included. A file
     /// that replaces another needs room beside it until it is whole.
     pub bytes_max: Option<u64>,
@@ -55,6 +57,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Shared {
     tree: Tree,
+    snapshots: Option<PathBuf>,
     /// On the same file system, so that a rename is atomic.
     unfinished: Unfinished,
     usage: Usage,
@@ -162,6 +165,7 @@ impl Store {
             .map_err(|error| at("measuring it")(io::Error::other(error)))?;
         let shared = Shared {
             tree,
+            snapshots: config.snapshots.clone(),
             unfinished,
             usage: Usage::new(bytes, config.bytes_max),
             renames: Mutex::new(()),
@@ -179,6 +183,7 @@ impl Store {
     /// Fails at once if it can be known that it would fail at the end: the target is
     /// a folder, or the bytes do not fit.
     pub fn create(&self, new: NewFile) -> Result<Partial, StoreError> {
+        new.target.check_writable()?;
         Partial::create(self.shared.clone(), new)
     }
 
@@ -190,7 +195,7 @@ impl Store {
 
     /// Opens a plain file for reading.
     pub fn open_file(&self, path: &SitePath) -> Result<Source, StoreError> {
-        let (file, stat) = self.shared.tree.open_file(path)?;
+        let (file, stat) = self.read(path, Tree::open_file)?;
         Ok(Source {
             file: file.into(),
             length: u64::try_from(stat.st_size).unwrap_or(0),
@@ -206,6 +211,7 @@ impl Store {
         target: &str,
         mtime: Option<Mtime>,
     ) -> Result<(), StoreError> {
+        path.check_writable()?;
         links::make(&self.shared, path, target, mtime)
     }
 
@@ -217,6 +223,7 @@ impl Store {
     /// Removes a file or an empty folder, for good once this returns. A link is removed,
     /// not what it leads to.
     pub fn remove(&self, path: &SitePath) -> Result<(), StoreError> {
+        path.check_writable()?;
         let (folder, name) = path.split_last()?;
         let folder = self.shared.tree.open_folder(&folder)?;
         let _one_at_a_time = self.shared.renames.lock();
@@ -240,7 +247,22 @@ impl Store {
 
     /// The next page of a listing, after the name `after` (`""` for the first).
     pub fn list(&self, path: &SitePath, after: &str) -> Result<Page, StoreError> {
-        list::list(&self.shared.tree, path, after)
+        self.read(path, |tree, path| list::list(tree, path, after))
+    }
+
+    /// Reads `path` in the tree that it belongs to.
+    fn read<T>(
+        &self,
+        path: &SitePath,
+        read: impl FnOnce(&Tree, &SitePath) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Some(inner) = path.in_snapshots() else {
+            return read(&self.shared.tree, path);
+        };
+        let dir = self.shared.snapshots.as_ref().ok_or(StoreError::NotFound)?;
+        // Anew each time: it is made when there is a first one.
+        let root = File::open(dir).map_err(|_| StoreError::NotFound)?;
+        read(&Tree::new(root.into()), &inner)
     }
 
     /// Removes the files that a rule is about and does not keep. Returns how many.

@@ -2,10 +2,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::bulk::path::SNAPSHOTS_DIR;
 
 fn open(dir: &Path, bytes_max: Option<u64>) -> Store {
     let config = BulkConfig {
         dir: dir.to_owned(),
+        snapshots: None,
         bytes_max,
     };
     Store::open(&config).unwrap().0
@@ -157,6 +159,7 @@ fn leftovers_of_a_crash_are_swept_and_reported() {
     std::fs::write(dir.path().join(PARTIAL_DIR).join("left"), "half").unwrap();
     let config = BulkConfig {
         dir: dir.path().to_owned(),
+        snapshots: None,
         bytes_max: None,
     };
     let (store, recovery) = Store::open(&config).unwrap();
@@ -258,6 +261,7 @@ fn two_gateways_do_not_share_a_folder() {
     let _first = open(dir.path(), None);
     let config = BulkConfig {
         dir: dir.path().to_owned(),
+        snapshots: None,
         bytes_max: None,
     };
     assert!(matches!(
@@ -366,6 +370,33 @@ impl Drop for SmallDisk {
             .status();
         assert!(umount.is_ok_and(|status| status.success()));
     }
+}
+
+#[test]
+fn snapshots_are_read_under_a_name_that_nothing_is_written_under() {
+    let (dir, snapshots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = BulkConfig {
+        dir: dir.path().to_owned(),
+        snapshots: Some(snapshots.path().join("made later")),
+        bytes_max: None,
+    };
+    let (store, _) = Store::open(&config).unwrap();
+    let folder: SitePath = SNAPSHOTS_DIR.parse().unwrap();
+    let file = folder.join("1.snapshot").unwrap();
+    assert!(matches!(store.list(&folder, ""), Err(StoreError::NotFound)));
+    std::fs::create_dir(snapshots.path().join("made later")).unwrap();
+    std::fs::write(snapshots.path().join("made later/1.snapshot"), "one").unwrap();
+    let page = store.list(&folder, "").unwrap();
+    assert_eq!(page.entries[0].name, "1.snapshot");
+    assert_eq!(store.open_file(&file).unwrap().length, 3);
+    let refused = |outcome| matches!(outcome, Err(StoreError::Path(PathError::Snapshots)));
+    for path in [&folder, &file] {
+        assert!(refused(store.remove(path)));
+        assert!(refused(store.link(path, "x", None)));
+        assert!(refused(put(&store, path.as_str(), b"x")));
+    }
+    let outside = folder.join("..");
+    assert!(outside.is_err());
 }
 
 #[test]

@@ -132,6 +132,7 @@ impl Gate {
         let files = dir.path().join("bulk");
         let config = BulkConfig {
             dir: files.clone(),
+            snapshots: None,
             bytes_max,
         };
         let End { node, link, events } = end;

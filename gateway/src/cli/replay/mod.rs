@@ -2,6 +2,7 @@
 //! proved in the end. `strait replay --at TIME`: all sites' counters go back to that time.
 
 mod at;
+mod fetch;
 
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ pub(super) struct Args {
     /// The peer that has everything
     #[arg(long, value_name = "SITE", required_unless_present = "at")]
     from: Option<String>,
-    /// Take the counters, at all sites, back to the last snapshot here before this time (UTC)
+    /// Take the counters, at all sites, back to the last snapshot before this time (UTC), here or at the peer of --from
     #[arg(long, value_name = "TIME", value_parser = super::time::parse)]
     at: Option<u64>,
     /// With --at: do it. Without, only say what it comes to
@@ -42,6 +43,9 @@ const COMPARISONS: usize = 5;
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     if let Some(from) = &args.from {
         replay(globals, &args, from)?;
+        if let Some(at) = args.at {
+            fetch::snapshot(globals, from, at, Duration::from_secs(args.wait))?;
+        }
     }
     match args.at {
         Some(at) => at::replay(globals, at, args.yes),

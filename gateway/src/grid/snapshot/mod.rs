@@ -32,12 +32,26 @@ pub struct SnapshotFile {
     pub unfinished: bool,
 }
 
+impl SnapshotFile {
+    /// What a file of this name is a snapshot of: when it was begun, in milliseconds since 1970, and
+    /// whether it was never finished. None if it is no snapshot.
+    pub fn parse_name(name: &str) -> Option<(u64, bool)> {
+        let (name, unfinished) = match name.strip_suffix(PART) {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let time_ms = name.strip_suffix(SUFFIX)?.parse().ok()?;
+        Some((time_ms, unfinished))
+    }
+}
+
 /// The snapshots in `dir`, oldest first; none when there is no such folder.
 pub fn list_snapshots(dir: &Path) -> io::Result<Vec<SnapshotFile>> {
     let mut found = Vec::new();
     for entry in entries(dir)? {
         let name = entry.file_name();
-        let Some((time_ms, unfinished)) = name.to_str().and_then(parse_name) else {
+        let named = name.to_str().and_then(SnapshotFile::parse_name);
+        let Some((time_ms, unfinished)) = named else {
             continue;
         };
         found.push(SnapshotFile {
@@ -53,13 +67,4 @@ pub fn list_snapshots(dir: &Path) -> io::Result<Vec<SnapshotFile>> {
 
 fn file_name(time_ms: u64) -> String {
     format!("{time_ms:013}{SUFFIX}")
-}
-
-fn parse_name(name: &str) -> Option<(u64, bool)> {
-    let (name, unfinished) = match name.strip_suffix(PART) {
-        Some(name) => (name, true),
-        None => (name, false),
-    };
-    let time_ms = name.strip_suffix(SUFFIX)?.parse().ok()?;
-    Some((time_ms, unfinished))
 }

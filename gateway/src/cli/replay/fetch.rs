@@ -1,0 +1,100 @@
+//! A site that has no snapshot from before a time takes its peer's: one site's holds the counters of
+//! all.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::Globals;
+use crate::bulk::control::client::{Gateway, Sink};
+use crate::bulk::location::Location;
+use crate::bulk::path::SNAPSHOTS_DIR;
+use crate::bulk::store::FileMeta;
+use crate::cli::local_file::LocalFile;
+use crate::grid::{SnapshotFile, list_snapshots};
+
+/// Fetches the peer's last snapshot that was begun by `at_ms`, unless there is one here that is as
+/// new.
+pub(super) fn snapshot(
+    globals: &Globals,
+    from: &str,
+    at_ms: u64,
+    wait: Duration,
+) -> anyhow::Result<()> {
+    let gateway = Gateway::new(&globals.layout().socket(), wait);
+    let dir = globals.layout().snapshots();
+    let folder = Location {
+        site: from.parse()?,
+        path: SNAPSHOTS_DIR.parse()?,
+        folder: true,
+    };
+    let theirs = last_by(at_ms, names(&gateway, &folder)?);
+    let here = list_snapshots(&dir)?;
+    let here = here.into_iter().filter(|snapshot| !snapshot.unfinished);
+    let here = here
+        .map(|snapshot| snapshot.time_ms)
+        .filter(|time_ms| *time_ms <= at_ms);
+    let Some((time_ms, name)) = theirs.filter(|(time_ms, _)| here.max() < Some(*time_ms)) else {
+        return Ok(());
+    };
+    let file = Location {
+        path: folder.path.join(&name)?,
+        folder: false,
+        ..folder
+    };
+    std::fs::create_dir_all(&dir)?;
+    let mut fetched = Fetched {
+        file: LocalFile::create(&dir.join(&name))?,
+        meta: FileMeta::default(),
+    };
+    gateway
+        .pull(&file, &mut fetched)
+        .with_context(|| format!("fetching {file}"))?;
+    fetched.file.commit(fetched.meta)?;
+    eprintln!(
+        "fetched the snapshot of {} from {from}",
+        crate::cli::time::rfc3339(time_ms)
+    );
+    Ok(())
+}
+
+/// What the peer has in the folder, page by page.
+fn names(gateway: &Gateway, folder: &Location) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let after = names.last().cloned().unwrap_or_default();
+        let page = gateway.list(folder, &after)?;
+        let more = page.more && !page.entries.is_empty();
+        names.extend(page.entries.into_iter().map(|entry| entry.name));
+        if !more {
+            return Ok(names);
+        }
+    }
+}
+
+/// The last finished snapshot that was begun by `at_ms`.
+fn last_by(at_ms: u64, names: Vec<String>) -> Option<(u64, String)> {
+    let found = names.into_iter().filter_map(|name| {
+        let (time_ms, unfinished) = SnapshotFile::parse_name(&name)?;
+        (!unfinished && time_ms <= at_ms).then_some((time_ms, name))
+    });
+    found.max()
+}
+
+/// Takes a snapshot's bytes.
+struct Fetched {
+    file: LocalFile,
+    meta: FileMeta,
+}
+
+impl Sink for Fetched {
+    fn begin(&mut self, _length: u64, meta: FileMeta) -> io::Result<()> {
+        self.meta = meta;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write(bytes)
+    }
+}
