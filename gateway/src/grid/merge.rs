@@ -8,6 +8,7 @@ use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterUpdate, CounterUpdates, LogSection, MoreUpdate};
 use super::state::{LogId, State};
+use super::varint::Malformed;
 use super::{Epoch, LOOK_AHEAD_MAX, LogPosition};
 
 /// The sites and origins of a record by their numbers here.
@@ -45,6 +46,10 @@ impl Numbers {
         self.origins[place]
     }
 }
+
+/// How far a peer's word about our own epochs may be ahead of them: what no site writes in its
+/// life. A false one would leave none to write under.
+const OWN_AHEAD_MAX: u64 = 1 << 40;
 
 /// The record names more sites, origins or keys than there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +139,22 @@ impl State {
     /// Notes what a peer's record shows: that it holds a newer state of ours than we do. Then our
     /// disk has lost something that was durable. It comes back with this record; whatever was
     /// written here in between to the same counters gives way to it.
-    pub(super) fn check_own(&mut self, updates: &CounterUpdates, numbers: &Numbers) {
+    pub(super) fn check_own(
+        &mut self,
+        updates: &CounterUpdates,
+        numbers: &Numbers,
+    ) -> Result<(), Malformed> {
         let own = |place: usize| numbers.origins[place] == OriginId::OWN;
         let parts = updates.rows.iter().flat_map(|row| updates.parts(row));
         let versions = parts.filter(|part| own(part.0)).map(|part| part.1.version);
         let complete = updates.complete.iter().filter(|(place, _)| own(*place));
         let newest = versions.chain(complete.map(|(_, epoch)| epoch.0)).max();
         if let Some(newest) = newest.filter(|newest| *newest > self.epoch.0) {
+            if newest - self.epoch.0 > OWN_AHEAD_MAX {
+                return Err(Malformed(
+                    "a version of this site that it cannot have written",
+                ));
+            }
             tracing::error!(
                 ours = self.epoch.0,
                 theirs = newest,
@@ -148,6 +162,7 @@ impl State {
             );
             self.tally.own_from_peers += 1;
         }
+        Ok(())
     }
 
     /// Our own component, from our journal or back from a peer.

@@ -41,6 +41,11 @@ impl Origins {
         &self.origins[usize::from(id.0)]
     }
 
+    /// The number of `origin`, if it was ever named.
+    pub(super) fn find(&self, origin: &Origin) -> Option<OriginId> {
+        self.origin_ids.get(origin).copied()
+    }
+
     /// Where `origin` is.
     pub(super) fn site_of(&self, origin: OriginId) -> SiteId {
         let site = &self.origin(origin).site;
@@ -71,8 +76,8 @@ impl Origins {
 
     /// The number of `origin`, new if need be; none when there are too many.
     pub(super) fn intern(&mut self, origin: &Origin) -> Option<OriginId> {
-        if let Some(id) = self.origin_ids.get(origin) {
-            return Some(*id);
+        if let Some(id) = self.find(origin) {
+            return Some(id);
         }
         if self.origins.len() >= ORIGINS_MAX {
             return None;

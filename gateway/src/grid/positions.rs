@@ -116,6 +116,12 @@ impl Positions {
         Ok(())
     }
 
+    /// Adds what another part of the same list says.
+    pub fn extend(&mut self, more: Self) {
+        self.watermarks.extend(more.watermarks);
+        self.logs.extend(more.logs);
+    }
+
     /// The version up to which everything of `origin` is held.
     pub fn watermark(&self, origin: &Origin) -> Epoch {
         self.watermarks.get(origin).copied().unwrap_or_default()

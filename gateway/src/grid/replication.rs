@@ -14,10 +14,12 @@ use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, 
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
 use super::{
-    EntryId, Epoch, FlushError, FlushNumber, Grid, LogName, LogPosition, MERGE_SLICE, Origin,
+    EntryId, Epoch, FlushError, FlushNumber, Grid, Log, LogName, LogPosition, MERGE_SLICE, Origin,
     Positions, RECORD_BYTES_MAX, Ticket,
 };
 
+/// Logs that are looked at under the lock at a time.
+const LOGS_SLICE: usize = 1024;
 /// The flush need not wait for its tick when so many bytes of records wait for it.
 const QUEUE_BYTES_HURRY: usize = 8 << 20;
 
@@ -127,19 +129,27 @@ impl Grid {
 
     /// What we hold durably, of our own and of others: what a peer needs to know to go on.
     pub fn positions(&self) -> Positions {
+        let watermarks = {
+            let state = self.state.lock();
+            let watermarks = state.completeness(Show::Durable).into_iter();
+            let trusted =
+                |(origin, _): &(OriginId, Epoch)| *origin != OriginId::OWN || !state.doubtful;
+            let watermarks = watermarks.filter(trusted);
+            let named = |(origin, epoch)| (state.origins.origin(origin).clone(), epoch);
+            watermarks.map(named).collect()
+        };
+        let logs = self.logs().into_iter().collect();
+        Positions { watermarks, logs }
+    }
+
+    /// What of a peer's positions is about origins and logs that are known here.
+    pub fn known_of(&self, mut theirs: Positions) -> Positions {
         let state = self.state.lock();
-        let watermarks = state.completeness(Show::Durable).into_iter();
-        let trusted = |(origin, _): &(OriginId, Epoch)| *origin != OriginId::OWN || !state.doubtful;
-        let watermarks = watermarks.filter(trusted);
-        let named = |(origin, epoch)| (state.origins.origin(origin).clone(), epoch);
-        Positions {
-            watermarks: watermarks.map(named).collect(),
-            logs: state
-                .logs
-                .iter()
-                .map(|log| (log.name.clone(), log.durable))
-                .collect(),
-        }
+        theirs.logs.retain(|log, _| state.log_ids.contains_key(log));
+        theirs
+            .watermarks
+            .retain(|origin, _| state.origins.find(origin).is_some());
+        theirs
     }
 
     /// The last flush that had something for peers, as it moves.
@@ -153,15 +163,10 @@ impl Grid {
     }
 
     /// Starts a scan of all that somebody who holds `have` lacks of the counters.
-    pub fn scan_counters(self: &Arc<Self>, have: Positions) -> CounterScan {
+    pub fn scan_counters(self: &Arc<Self>, have: &Positions) -> CounterScan {
         let state = self.state.lock();
-        let origins = (0..state.origins.len()).filter_map(|id| u16::try_from(id).ok());
-        let held = origins.filter_map(|id| {
-            let id = OriginId(id);
-            have.watermarks
-                .get(state.origins.origin(id))
-                .map(|epoch| (id, *epoch))
-        });
+        let held = have.watermarks.iter();
+        let held = held.filter_map(|(origin, epoch)| Some((state.origins.find(origin)?, *epoch)));
         CounterScan {
             grid: self.clone(),
             number: state.flush_number,
@@ -173,14 +178,36 @@ impl Grid {
         }
     }
 
-    /// All logs, our own and others', with what of them is durable here.
+    /// All logs, our own and others', with what of them is durable here. Clients' commands run in
+    /// between, so it is not all of one moment.
     pub fn logs(&self) -> Vec<(LogName, LogPosition)> {
-        let state = self.state.lock();
-        state
-            .logs
-            .iter()
-            .map(|log| (log.name.clone(), log.durable))
-            .collect()
+        self.pick_logs(|log| Some((log.name.clone(), log.durable)))
+    }
+
+    /// Our own logs that keep trimmed entries until peers have them, and what of them is durable.
+    pub fn logs_kept_for_peers(&self) -> Vec<(LogName, EntryId)> {
+        let own = self.config.site.clone();
+        self.pick_logs(|log| {
+            let kept = log.name.site == own && log.keeps_trimmed();
+            kept.then(|| (log.name.clone(), log.durable.last))
+        })
+    }
+
+    /// What `pick` makes of each log; the lock is given back now and then.
+    fn pick_logs<T>(&self, mut pick: impl FnMut(&Log) -> Option<T>) -> Vec<T> {
+        let (mut picked, mut from) = (Vec::new(), 0);
+        loop {
+            let state = self.state.lock();
+            let slice = state.logs.iter().skip(from).take(LOGS_SLICE);
+            let before = from;
+            for log in slice {
+                picked.extend(pick(log));
+                from += 1;
+            }
+            if from == before {
+                return picked;
+            }
+        }
     }
 
     /// The next record of `log` for somebody who holds it up to `have`, and what they hold with
@@ -233,6 +260,20 @@ impl Grid {
         });
     }
 
+    /// A session with `site` begins, which holds `theirs`. What it acknowledged in an earlier life and
+    /// lacks now, because its disk is another, counts no longer.
+    pub fn set_peer_holds(&self, site: &SiteName, theirs: &Positions) {
+        let held = theirs.watermark(&self.origin());
+        self.acked
+            .send_if_modified(|acked| match acked.get_mut(site) {
+                Some(known) if *known > held => {
+                    *known = held;
+                    true
+                }
+                Some(_) | None => false,
+            });
+    }
+
     /// Merges a record that the peer `from` sent into memory. If it was news it is queued for
     /// the journal, and for other peers.
     pub fn apply(&self, from: &SiteName, record: Bytes) -> Result<Applied, ApplyError> {
@@ -274,7 +315,8 @@ impl Grid {
         let numbers = {
             let mut state = self.state.lock();
             let numbers = state.intern(&updates).map_err(full)?;
-            state.check_own(&updates, &numbers);
+            let own = state.check_own(&updates, &numbers);
+            own.map_err(|error| ApplyError::Malformed(error.0))?;
             numbers
         };
         let mut news = false;

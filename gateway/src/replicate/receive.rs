@@ -15,8 +15,6 @@ use super::message::Message;
 use super::progress::{Kind, Progress};
 use crate::grid::{Applied, ApplyError, Grid, Heard, Positions, Ticket, UnpackError};
 
-/// Pieces of positions that a peer may send in one list, 1 MiB each.
-const PIECES_MAX: usize = 64;
 /// How long to wait before a record is tried again that our own disk or memory refused.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -56,7 +54,6 @@ pub(super) fn start(
         pending,
         heard: Heard::default(),
         theirs: Positions::default(),
-        pieces: 0,
     };
     let span = tracing::Span::current();
     let spawned = thread::Builder::new()
@@ -82,9 +79,8 @@ struct Applier {
     pending: mpsc::UnboundedSender<Pending>,
     /// What the peer said in this session.
     heard: Heard,
-    /// Pieces of the peer's positions so far.
+    /// What the peer said so far of its positions: at most as much as is held here.
     theirs: Positions,
-    pieces: usize,
 }
 
 impl Applier {
@@ -118,16 +114,12 @@ impl Applier {
     }
 
     fn positions(&mut self, piece: &Bytes, end: bool) {
-        self.pieces += 1;
-        if self.pieces > PIECES_MAX {
-            error!("the peer lists more logs than can be: put aside");
-            return;
-        }
-        if let Err(error) = self.theirs.extend_from(piece) {
+        let mut said = Positions::default();
+        if let Err(error) = said.extend_from(piece) {
             error!(%error, "the peer's positions are put aside");
         }
+        self.theirs.extend(self.grid.known_of(said));
         if end {
-            self.pieces = 0;
             let theirs = std::mem::take(&mut self.theirs);
             self.signal(Signal::Theirs(theirs));
         }

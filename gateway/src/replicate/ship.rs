@@ -194,6 +194,7 @@ impl Shipper {
     /// complete with it.
     async fn catch_up(&mut self, theirs: Positions) -> Result<FlushNumber, SendError> {
         self.progress.catching_up(true);
+        self.grid.set_peer_holds(self.link.site(), &theirs);
         self.sent = Sent::default();
         let mark = self.scan_counters(&theirs).await?;
         for (log, position) in self.grid.logs() {
@@ -207,7 +208,7 @@ impl Shipper {
     }
 
     async fn scan_counters(&mut self, theirs: &Positions) -> Result<Mark, SendError> {
-        let mut scan = self.grid.scan_counters(theirs.clone());
+        let mut scan = self.grid.scan_counters(theirs);
         loop {
             let step;
             (scan, step) = blocking(move || {
@@ -224,7 +225,7 @@ impl Shipper {
                 Err(error) => {
                     warn!(%error, "catching up waits");
                     tokio::time::sleep(RETRY).await;
-                    scan = self.grid.scan_counters(theirs.clone());
+                    scan = self.grid.scan_counters(theirs);
                 }
             }
         }
@@ -391,13 +392,10 @@ impl Shipper {
             return;
         }
         self.floor.taken = Instant::now();
-        let own = &self.grid.origin().site;
-        let logs = self.grid.logs().into_iter();
-        let held = logs
-            .filter(|(log, _)| log.site == *own)
-            .map(|(log, position)| (log, position.last))
-            .collect();
-        self.floor.next = Some((*self.flushes.borrow(), held));
+        let kept = self.grid.logs_kept_for_peers();
+        if !kept.is_empty() {
+            self.floor.next = Some((*self.flushes.borrow(), kept));
+        }
     }
 }
 

@@ -258,6 +258,11 @@ impl Log {
         }
     }
 
+    /// Whether entries that are trimmed stay until peers have them.
+    pub(super) fn keeps_trimmed(&self) -> bool {
+        self.floor < self.position.trimmed_to
+    }
+
     /// Memory of entries that are trimmed and still here.
     pub(super) fn held_bytes(&self) -> usize {
         self.blocks.bytes_to(self.position.trimmed_to)

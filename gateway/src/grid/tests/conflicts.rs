@@ -55,6 +55,91 @@ fn entries_from_the_past_change_nothing() {
 }
 
 #[test]
+fn a_version_of_ours_from_the_end_of_time_is_refused() {
+    let (east, west, twin) = (grid("east"), grid("west"), grid("east"));
+    twin.lock().epoch = Epoch((1 << 62) - 2);
+    twin.lock().add(b"hits", 9).unwrap();
+    for record in flush(&twin) {
+        let refused = east.apply(&peer(), record);
+        assert!(matches!(refused, Err(ApplyError::Malformed(_))));
+    }
+    // It would have had no version left to write under.
+    east.lock().add(b"hits", 1).unwrap();
+    for record in flush(&east) {
+        west.apply(&peer(), record).unwrap();
+    }
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(1)));
+}
+
+#[test]
+fn of_a_peers_positions_only_what_is_known_here_is_kept() {
+    let (east, west) = (grid("east"), grid("west"));
+    for (site, log) in [(&east, "both"), (&west, "west's alone")] {
+        append(site, log, 1);
+    }
+    east.lock().add(b"hits", 1).unwrap();
+    for record in flush(&east) {
+        west.apply(&peer(), record).unwrap();
+    }
+    west.lock().add(b"hits", 1).unwrap();
+    west.flush().unwrap();
+    let theirs = west.positions();
+    assert_eq!((theirs.watermarks.len(), theirs.logs.len()), (2, 2));
+    let kept = east.known_of(theirs.clone());
+    assert_eq!((kept.watermarks.len(), kept.logs.len()), (1, 1));
+    assert_eq!(
+        kept.watermark(&east.origin()),
+        theirs.watermark(&east.origin())
+    );
+}
+
+#[test]
+fn what_a_peer_acknowledged_before_its_disk_was_lost_counts_no_longer() {
+    let (east, west, site) = (grid("east"), grid("west"), "west".parse().unwrap());
+    east.lock().add(b"hits", 1).unwrap();
+    let records = flush(&east);
+    let epoch = *east.subscribe().borrow();
+    east.set_peer_acked(&site, epoch);
+    let acked = || {
+        east.acked()
+            .borrow()
+            .get(&site)
+            .copied()
+            .unwrap_or_default()
+    };
+    for record in records {
+        west.apply(&peer(), record).unwrap();
+    }
+    west.flush().unwrap();
+    east.set_peer_holds(&site, &west.positions());
+    assert_eq!(acked(), epoch, "a new session alone changes nothing");
+    east.set_peer_holds(&site, &grid("west").positions());
+    assert_eq!(acked(), Epoch::default());
+}
+
+#[test]
+fn a_clock_at_the_end_of_time_stops_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("east", Some(dir.path().to_owned()));
+    let (east, _) = Grid::open(config.clone()).unwrap();
+    let west = grid("west");
+    west.lock().clock.observe(clock::HLC_MAX);
+    west.lock().add(b"hits", 1).unwrap();
+    for record in flush(&west) {
+        east.apply(&peer(), record).unwrap();
+    }
+    east.lock().add(b"hits", 1).unwrap();
+    for record in flush(&east) {
+        west.apply(&peer(), record).unwrap();
+    }
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(2)));
+    drop(east);
+    let (east, recovery) = Grid::open(config).unwrap();
+    assert!(recovery.quarantined.is_empty(), "{recovery}");
+    assert_eq!(east.lock().get(b"hits"), Ok(Some(2)));
+}
+
+#[test]
 fn what_a_peer_changes_spoils_a_watch() {
     let (east, west) = (grid("east"), grid("west"));
     let (hits, other) = (Watch::default(), Watch::default());

@@ -200,7 +200,7 @@ fn write_corpora() {
     let west = grid("west");
     west.lock().add(b"banner:1:clicks", 7).unwrap();
     catch_up(&west, &east);
-    let mut scan = east.scan_counters(Positions::default());
+    let mut scan = east.scan_counters(&Positions::default());
     let whole = scan.next(usize::MAX).unwrap().unwrap();
     write("record", "whole.bin", &whole);
     write(

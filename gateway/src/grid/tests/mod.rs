@@ -144,7 +144,7 @@ fn is_log(record: &Bytes) -> bool {
 /// Brings `to` up to date with the means of a link that was down for long.
 fn catch_up(from: &Arc<Grid>, to: &Arc<Grid>) {
     let have = to.positions();
-    let mut scan = from.scan_counters(have.clone());
+    let mut scan = from.scan_counters(&have);
     while let Some(record) = scan.next(usize::MAX).unwrap() {
         to.apply(&peer(), record).unwrap();
     }

@@ -26,7 +26,7 @@ impl Direction {
     fn catch_up(&mut self, from: &Arc<Grid>, to: &Arc<Grid>) {
         self.sent = Sent::default();
         let have = to.positions();
-        let mut scan = from.scan_counters(have.clone());
+        let mut scan = from.scan_counters(&have);
         while let Some(record) = scan.next(usize::MAX).unwrap() {
             self.carry(from, to, vec![record]);
         }

@@ -227,7 +227,7 @@ impl World {
         let durable = *from.grid.subscribe_flushes().borrow();
         let Some(mut shipped) = link.shipped else {
             let have = to.grid.positions();
-            let mut scan = from.grid.scan_counters(have.clone());
+            let mut scan = from.grid.scan_counters(&have);
             let mut records = Vec::new();
             loop {
                 match scan.next(usize::MAX) {
