@@ -13,6 +13,10 @@ use super::frame::{FILE_HEAD_BYTES, FRAME_HEAD_BYTES, FRAME_MAGIC, check, file_h
 
 /// How much is read from the file at a time.
 const WINDOW_BYTES: usize = 4 << 20;
+/// What disks write whole or not at all.
+const SECTOR_BYTES: usize = 512;
+/// So many zeros in a row are no accident.
+const ZEROS_MIN: usize = 16;
 
 /// What stands next in a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,12 +109,16 @@ impl JournalReader {
     }
 
     /// Whether what stands from `offset` to the end may be a head or a record that was not written
-    /// to its end. One that is all there and fails its check was.
+    /// to its end. One that is all there and fails its check was, unless sectors of it never
+    /// came to the disk: after a power cut they read as zeros.
     fn is_cut_short(&mut self, offset: u64) -> io::Result<bool> {
         let left = self.len - offset;
         if offset == 0 && left < FILE_HEAD_BYTES as u64 {
             let head = file_head(self.magic, self.generation);
             return Ok(head.starts_with(self.bytes_at(0, FILE_HEAD_BYTES)?));
+        }
+        if lacks_a_sector(offset, self.bytes_at(offset, RECORD_BYTES_MAX)?) {
+            return Ok(true);
         }
         Ok(match *self.bytes_at(offset, FRAME_HEAD_BYTES)? {
             [a, b, c, d, l0, l1, l2, l3, ..] => {
@@ -181,6 +189,15 @@ impl JournalReader {
         let from = (offset.min(end) - self.window_at) as usize;
         Ok(&self.window[from..from + end.saturating_sub(offset) as usize])
     }
+}
+
+/// Whether `bytes`, which stand at `offset` of a file, hold nothing in a sector, or in what of one is
+/// theirs. A few zeros are no sign of it.
+fn lacks_a_sector(offset: u64, bytes: &[u8]) -> bool {
+    let first = SECTOR_BYTES - (offset % SECTOR_BYTES as u64) as usize;
+    let (begun, whole) = bytes.split_at(first.min(bytes.len()));
+    let mut sectors = whole.chunks(SECTOR_BYTES).chain([begun]);
+    sectors.any(|sector| sector.len() >= ZEROS_MIN && sector.iter().all(|byte| *byte == 0))
 }
 
 #[cfg(test)]
@@ -272,6 +289,31 @@ mod tests {
             // A length that says more than there is may be either.
             let longer = (last + 4..last + 7).contains(&place);
             assert_eq!(matches!(found, Found::Torn { .. }), longer, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn sectors_that_a_power_cut_left_out_are_an_unfinished_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), &[vec![1; 20], vec![2; 5000]]);
+        let whole = std::fs::read(&path).unwrap();
+        let last = whole.len() - 5000 - FRAME_HEAD_BYTES;
+        let sectors = (0..whole.len()).step_by(SECTOR_BYTES);
+        for sector in sectors {
+            let mut lacking = whole.clone();
+            let end = whole.len().min(sector + SECTOR_BYTES);
+            lacking[sector.max(last)..end].fill(0);
+            std::fs::write(&path, &lacking).unwrap();
+            let to = whole.len() as u64;
+            let torn = Found::Torn {
+                from: last as u64,
+                to,
+            };
+            assert_eq!(
+                read(&path).pop(),
+                Some(torn),
+                "without the sector at {sector}"
+            );
         }
     }
 
