@@ -126,6 +126,7 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
     let flush_ms = section.get(report, "flush_ms", values::integer(1..=10_000));
     let loss_window_ms = section.get(report, "loss_window_ms", values::integer(100..=60_000));
     let compare_min = section.get(report, "compare_min", values::integer(0..=10_080));
+    let scrub_hours = section.get(report, "scrub_hours", values::integer(0..=8760));
     let clients_max = section.get(report, "clients_max", values::integer(1..=100_000));
     let block_s = section.get(report, "block_s", values::integer(1..=3600));
     let grid = GridSettings {
@@ -160,6 +161,9 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
         },
         compare_every: compare_min.map_or(default.compare_every, |minutes| {
             (minutes.value > 0).then(|| Duration::from_secs(60 * minutes.value))
+        }),
+        scrub_every: scrub_hours.map_or(default.scrub_every, |hours| {
+            (hours.value > 0).then(|| Duration::from_secs(3600 * hours.value))
         }),
         on_full: section.get_or(report, "on_full", default.on_full, values::on_full),
         block: block_s.map_or(default.block, |block| Duration::from_secs(block.value)),

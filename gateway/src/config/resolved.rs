@@ -88,6 +88,8 @@ pub struct GridSettings {
     pub relay: bool,
     /// Time between two comparisons with each peer: 1 min to 1 week; none: only on demand.
     pub compare_every: Option<Duration>,
+    /// Time in which every block of a log on disk is read once: 1 h to 1 year; none: never.
+    pub scrub_every: Option<Duration>,
     /// What gives way when memory is full.
     pub on_full: OnFull,
     /// How long a write waits for room with [`OnFull::Block`] and [`OnFull::Spill`]: 1 s to 1 h.
@@ -248,6 +250,7 @@ impl Default for GridSettings {
             durability: DurabilityRules::default(),
             relay: true,
             compare_every: Some(Duration::from_secs(3600)),
+            scrub_every: Some(Duration::from_secs(7 * 24 * 3600)),
             on_full: OnFull::default(),
             block: Duration::from_secs(10),
             logs_memory_bytes_max: 512 << 20,

@@ -138,6 +138,8 @@ logs_disk_bytes_max = "{logs_disk}"
 relay = true
 # Minutes between two comparisons of what both sites hold, with each peer. 0: only on demand.
 compare_min = 60
+# Hours in which all that logs have on disk is read once, to find what rots there. 0: never.
+scrub_hours = 168
 # What Redis clients must send with AUTH.
 # password = "..."
 

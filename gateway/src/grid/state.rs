@@ -76,6 +76,8 @@ pub(super) struct Tally {
     pub(super) shed_bytes: u64,
     /// Blocks of entries that were damaged on disk.
     pub(super) lost_blocks: u64,
+    /// Blocks that were read to see whether they still can be.
+    pub(super) scrubbed_blocks: u64,
     /// Entries of logs that came back from peers.
     pub(super) mended_entries: u64,
 }

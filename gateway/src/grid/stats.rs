@@ -82,6 +82,8 @@ pub struct GridStats {
     pub cold_held_up: bool,
     /// Blocks that were damaged on disk, and stretches of entries that are missing there.
     pub lost_blocks_total: u64,
+    /// Blocks that were read to see whether they still can be.
+    pub scrubbed_blocks_total: u64,
     /// Stretches of entries that are lost here now: reading across one is an error.
     pub log_holes: u64,
     /// Entries of logs that were lost here and came back from a peer.
@@ -152,11 +154,8 @@ impl Grid {
             cold_errors_total: cold.errors,
             cold_held_up: cold.is_held_up,
             lost_blocks_total: state.tally.lost_blocks,
-            log_holes: state
-                .logs
-                .iter()
-                .map(|log| log.holes().count() as u64)
-                .sum(),
+            scrubbed_blocks_total: state.tally.scrubbed_blocks,
+            log_holes: state.logs.iter().map(|log| log.lost() as u64).sum(),
             mended_entries_total: state.tally.mended_entries,
             differences_total: state.tally.differences,
         }

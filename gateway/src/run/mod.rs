@@ -78,7 +78,7 @@ impl Gateway {
         let parts = assembled.parts;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,
-            spiller: Spiller::spawn(parts.grid.clone())
+            spiller: Spiller::spawn(parts.grid.clone(), parts.config.grid.scrub_every)
                 .context("no thread to move logs to the disk")?,
             syncs: Syncs::start(&parts.config.syncs, &parts.syncs, &dir.layout().socket())
                 .context("no thread to watch a folder")?,

@@ -38,6 +38,16 @@ impl Block {
         }
     }
 
+    /// Entries that are nowhere; nobody knows how many.
+    pub(super) fn hole(first: EntryId, last: EntryId) -> Self {
+        Self {
+            first,
+            last,
+            count: 0,
+            body: Body::Lost,
+        }
+    }
+
     pub(super) fn push(&mut self, id: EntryId, payload: &[u8]) {
         let Body::Hot(bytes) = &mut self.body else {
             debug_assert!(false, "entries are added to blocks in memory");
@@ -84,6 +94,11 @@ impl Block {
         }
     }
 
+    /// Whether its entries are nowhere.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.body, Body::Lost)
+    }
+
     /// Whether `id` lies within it and is not its last.
     pub(super) fn is_parted_by(&self, id: EntryId) -> bool {
         self.first <= id && id < self.last
@@ -115,7 +130,7 @@ impl Block {
         if self.first > after && self.last <= to {
             return Ok(self.count);
         }
-        if let Body::Lost = self.body {
+        if self.is_lost() {
             return Ok(if self.last <= to { self.count } else { 0 });
         }
         let mut count = 0;

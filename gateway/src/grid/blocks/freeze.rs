@@ -1,7 +1,7 @@
 //! Blocks that go to the disk, and come back.
 
 use super::super::EntryId;
-use super::super::cold::Cold;
+use super::super::cold::{Absent, Cold};
 use super::super::varint::{Malformed, Reader, put};
 use super::block::{Block, Body};
 use super::{BLOCK_BYTES, Blocks};
@@ -145,7 +145,16 @@ impl Blocks {
             body: cold.map_or(Body::Lost, Body::Cold),
         };
         self.bytes += block.memory();
+        self.lost += usize::from(block.is_lost());
         self.old.push_back(block);
+    }
+
+    /// Notes that entries from `first` to `last`, before all that are here, are lost.
+    pub(in crate::grid) fn push_hole_first(&mut self, first: EntryId, last: EntryId) {
+        let hole = Block::hole(first, last);
+        self.bytes += hole.memory();
+        self.lost += 1;
+        self.old.push_front(hole);
     }
 
     /// Takes the block that begins with `first` into memory, as its `entries` were read; another
@@ -186,23 +195,22 @@ impl Blocks {
     /// The block that begins with `first` cannot be read: it stays in its place, without entries.
     /// Whether that is new.
     pub(in crate::grid) fn lose(&mut self, first: EntryId) -> bool {
-        let mut is_new = false;
+        let before = self.lost;
         self.change(first, |body| match body {
-            Body::Cold(_) => {
-                is_new = true;
-                Body::Lost
-            }
+            Body::Cold(_) => Body::Lost,
             body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost) => body,
         });
-        is_new
+        self.lost > before
     }
 
     fn change(&mut self, first: EntryId, change: impl FnOnce(Body) -> Body) {
         let place = self.old.partition_point(|block| block.first < first);
         if let Some(block) = self.old.get_mut(place).filter(|block| block.first == first) {
-            let before = block.memory();
+            let before = (block.memory(), usize::from(block.is_lost()));
             block.body = change(std::mem::replace(&mut block.body, Body::Lost));
-            self.bytes = self.bytes + block.memory() - before;
+            let now = (block.memory(), usize::from(block.is_lost()));
+            self.bytes = self.bytes + now.0 - before.0;
+            self.lost = self.lost + now.1 - before.1;
         }
     }
 
@@ -214,6 +222,25 @@ impl Blocks {
     /// Blocks on disk.
     pub(in crate::grid) fn cold(&self) -> usize {
         self.old.len()
+    }
+
+    /// Number of blocks that are lost.
+    pub(in crate::grid) fn lost(&self) -> usize {
+        self.lost
+    }
+
+    /// The first block on disk that begins above `id`.
+    pub(in crate::grid) fn cold_after(&self, id: EntryId) -> Option<Absent> {
+        let place = self.old.partition_point(|block| block.first <= id);
+        let mut absent = self.old.range(place..).map(Block::absent);
+        absent.find(|absent| absent.cold.is_some())
+    }
+
+    /// An id before the block at `place`, and after the one before it.
+    pub(in crate::grid) fn before_cold(&self, place: usize) -> EntryId {
+        let block = self.old.get(place);
+        let before = block.and_then(|block| block.first.previous());
+        before.unwrap_or_default()
     }
 
     /// Whether all entries are on disk outside the journal.

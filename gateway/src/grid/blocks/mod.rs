@@ -13,7 +13,7 @@ use std::iter::Chain;
 
 use super::EntryId;
 use super::cold::Absent;
-use block::{Block, Body, ENTRY_HEAD_BYTES_MAX};
+use block::{Block, ENTRY_HEAD_BYTES_MAX};
 
 pub(super) use block::Entry;
 pub(super) use freeze::Stretch;
@@ -32,6 +32,8 @@ pub(super) struct Blocks {
     hot: VecDeque<Block>,
     /// Memory taken by all of them.
     bytes: usize,
+    /// How many are lost.
+    lost: usize,
     /// First ids of blocks that are thawed, the one thawed last at the end.
     thawed: Vec<EntryId>,
     /// Blocks from this id on stay: they are being written to the disk.
@@ -132,7 +134,7 @@ impl Blocks {
         for block in self.range(start) {
             let visible = block.count(after, block.last)?;
             if visible > left {
-                if left > 0 && !whole_blocks && !matches!(block.body, Body::Lost) {
+                if left > 0 && !whole_blocks && !block.is_lost() {
                     for entry in block.iter() {
                         let (id, _) = entry?;
                         left -= u64::from(id > after);
@@ -187,7 +189,8 @@ impl Blocks {
                 break;
             }
             gone = Some(block.last);
-            self.bytes -= block.memory();
+            let (bytes, lost) = (block.memory(), usize::from(block.is_lost()));
+            (self.bytes, self.lost) = (self.bytes - bytes, self.lost - lost);
             if self.old.pop_front().is_none() {
                 self.hot.pop_front();
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::EntryId;
 use super::super::cold::Cold;
-use super::block::{Block, Body};
+use super::block::Block;
 use super::{Blocks, Stretch};
 
 /// Entries of a log with ids above `after`, up to `to`.
@@ -102,7 +102,7 @@ impl Blocks {
         let start = self.old.partition_point(|block| block.last <= span.after);
         let blocks = self.old.range(start..);
         let blocks = blocks.take_while(move |block| block.first <= span.to);
-        let lost = blocks.filter(|block| matches!(block.body, Body::Lost));
+        let lost = blocks.filter(|block| block.is_lost());
         lost.map(|block| Hole {
             first: block.first,
             last: block.last,
@@ -135,13 +135,9 @@ impl Blocks {
         let hole = self.old.get_mut(place);
         let hole = hole.filter(|hole| hole.count == 0 && hole.is_parted_by(id));
         if let (Some(hole), Some(next)) = (hole, id.next()) {
-            let rest = Block {
-                first: next,
-                last: std::mem::replace(&mut hole.last, id),
-                count: 0,
-                body: Body::Lost,
-            };
+            let rest = Block::hole(next, std::mem::replace(&mut hole.last, id));
             self.bytes += rest.memory();
+            self.lost += 1;
             self.old.insert(place + 1, rest);
         }
     }
@@ -168,8 +164,11 @@ impl Blocks {
             .hot
             .drain(..end.saturating_sub(self.old.len()).min(self.hot.len()));
         let gone: usize = hot.map(|block| block.memory()).sum();
-        let old: usize = self.old.drain(start..).map(|block| block.memory()).sum();
-        self.bytes -= gone + old;
+        self.bytes -= gone;
+        for block in self.old.drain(start..) {
+            self.bytes -= block.memory();
+            self.lost -= usize::from(block.is_lost());
+        }
         self.thawed
             .retain(|first| *first <= span.after || *first > span.to);
         for (stretch, cold) in new {

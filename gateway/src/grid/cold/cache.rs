@@ -57,7 +57,7 @@ impl ReadCache {
         if let Some(known) = self.loaded.lock().get(&(number, cold.offset)) {
             return Ok(known.clone());
         }
-        let first = (number, cold.offset.saturating_sub(u64::from(cold.since)));
+        let first = cold.group();
         let begun = self.groups.lock().pop(&first);
         let begun = begun.filter(|group| group.next <= cold.offset);
         let mut group = begun.unwrap_or(Group {
@@ -77,19 +77,12 @@ impl ReadCache {
         group: &mut Group,
     ) -> Result<Arc<Loaded>, ColdError> {
         let segment = &cold.segment;
-        let io = |source| ColdError::Io {
-            path: segment.path.clone(),
-            source,
-        };
-        let file = segment.open().map_err(io)?;
+        let failed = |error| segment.failed(cold.offset, error);
+        let file = segment.open().map_err(failed)?;
         loop {
             let offset = group.next;
-            let damaged = |what| ColdError::Damaged {
-                path: segment.path.clone(),
-                offset,
-                what,
-            };
-            let record = segment.record(&file, offset).map_err(io)?;
+            let damaged = |what| segment.damaged(offset, what);
+            let record = segment.record(&file, offset).map_err(failed)?;
             let record = record.ok_or_else(|| damaged("it fails its check"))?;
             let loaded = decode(&mut group.heard, &record).map_err(|error| damaged(error.0))?;
             let loaded = Arc::new(loaded);

@@ -94,7 +94,8 @@ impl Grid {
     /// What is lost of all logs: between which ids, oldest first.
     pub fn holes(&self) -> Vec<(LogName, Span)> {
         let state = self.lock();
-        let holes = state.logs.iter().flat_map(|log| {
+        let torn = state.logs.iter().filter(|log| log.lost() > 0);
+        let holes = torn.flat_map(|log| {
             let spans = log.holes().map(|hole| Span {
                 after: log.last_to(hole.first.previous().unwrap_or_default()),
                 to: hole.last,

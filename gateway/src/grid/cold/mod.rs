@@ -11,6 +11,7 @@ mod cache;
 mod load;
 mod mend;
 mod read;
+mod scrub;
 mod segment;
 mod spill;
 mod store;
@@ -28,6 +29,8 @@ pub(super) use cache::ReadCache;
 pub(super) use load::{ColdFound, load};
 pub use mend::{MendError, Mended, Told};
 pub(crate) use read::IdRange;
+#[cfg(test)]
+pub(super) use scrub::Scrub;
 pub(super) use segment::Segment;
 #[cfg(test)]
 pub(super) use segment::blocks_of_index;

@@ -136,7 +136,7 @@ impl Grid {
         loaded
     }
 
-    fn lose(&self, id: LogId, absent: &Absent, error: &ColdError) {
+    pub(super) fn lose(&self, id: LogId, absent: &Absent, error: &ColdError) {
         let mut state = self.lock();
         if !state.rehouse_log(id, |log| log.lose(absent.first)) {
             return;

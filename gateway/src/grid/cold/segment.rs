@@ -15,14 +15,16 @@ use super::super::journal::{Found, Generation, JournalReader, entries, frame};
 use super::super::packed::SentEntries;
 use super::super::varint::{Malformed, Reader, put};
 use super::super::{LogName, RECORD_BYTES_MAX};
-use super::Cold;
 use super::block::{BlockHead, encode};
+use super::{Cold, ColdError};
 use crate::datadir::sync_directory;
 
 /// First byte of an index's record.
 const KIND_INDEX: u8 = 2;
 /// The last bytes of a file that has an index.
 const END_MAGIC: &[u8; 4] = b"SgCE";
+/// What Linux says of a sector that cannot be read.
+const EIO: i32 = 5;
 /// Where the index begins, and the magic.
 const END_BYTES: u64 = 8 + 4;
 /// What follows the name of a file that is not whole yet.
@@ -67,6 +69,24 @@ impl Segment {
     /// The record at `offset`; none if it fails its check.
     pub(super) fn record(&self, file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
         frame::read_at(file, self.number, offset)
+    }
+
+    /// The block at `offset` is not what was written.
+    pub(super) fn damaged(&self, offset: u64, what: &'static str) -> ColdError {
+        let path = self.path.clone();
+        ColdError::Damaged { path, offset, what }
+    }
+
+    /// Why the block at `offset` was not read: it never will be, or another time.
+    pub(super) fn failed(&self, offset: u64, source: io::Error) -> ColdError {
+        if source.kind() == io::ErrorKind::NotFound {
+            return self.damaged(offset, "its file is gone");
+        }
+        if source.raw_os_error() == Some(EIO) {
+            return self.damaged(offset, "the disk cannot read it");
+        }
+        let path = self.path.clone();
+        ColdError::Io { path, source }
     }
 }
 

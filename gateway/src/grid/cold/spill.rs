@@ -1,5 +1,6 @@
 //! Moving the oldest entries in memory to the disk.
 
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,12 +10,15 @@ use parking_lot::{Condvar, Mutex};
 
 use super::super::blocks::{Span, Stretch};
 use super::super::state::{LogId, State};
-use super::super::{EntryId, Grid, LogName};
+use super::super::{EntryId, Grid, LogName, now_ms};
 use super::block::section;
+use super::scrub::Scrub;
 use super::{Cold, ColdStore};
 
 /// Memory of the entries in one block.
 pub(super) const BLOCK_BYTES_MAX: usize = 900 << 10;
+/// Logs looked at under the lock at a time.
+const LOGS_A_SLICE: usize = 4096;
 /// Blocks that share an fsync.
 const BLOCKS_A_ROUND: usize = 16;
 /// How often the thread looks at what logs take.
@@ -74,20 +78,23 @@ struct Moving {
     stretch: Stretch,
 }
 
+/// Logs by what they could give back, the most first.
+type Candidates = BinaryHeap<(usize, usize)>;
+
 impl State {
-    /// The next block to go to the disk: of the log that has most in memory.
-    fn next_stretch(&self, after: &[Moving]) -> Option<Moving> {
-        let logs = self.logs.iter().enumerate();
-        let mut logs: Vec<_> = logs.filter(|(_, log)| log.spillable_bytes() > 0).collect();
-        logs.sort_by_key(|(_, log)| std::cmp::Reverse(log.spillable_bytes()));
-        logs.into_iter().find_map(|(place, log)| {
-            let id = LogId(place);
-            let moving = after.iter().rev().find(|moving| moving.log == id);
+    /// The next block to go to the disk: of the log that has most in memory, until it has no more.
+    fn next_stretch(&self, logs: &mut Candidates, after: &[Moving]) -> Option<Moving> {
+        while let Some((_, place)) = logs.peek() {
+            let id = LogId(*place);
+            let moving = after.last().filter(|moving| moving.log == id);
             let after = moving.map_or(EntryId::MIN, |moving| moving.stretch.last);
             let span = Span { after, ..Span::ALL };
-            let stretch = log.stretch(span, BLOCK_BYTES_MAX)?;
-            Some(Moving { log: id, stretch })
-        })
+            if let Some(stretch) = self.log(id).stretch(span, BLOCK_BYTES_MAX) {
+                return Some(Moving { log: id, stretch });
+            }
+            logs.pop();
+        }
+        None
     }
 
     /// The name and the entries of a block.
@@ -159,15 +166,30 @@ impl Grid {
         !moving.is_empty() && spill.failed_at.is_none()
     }
 
+    fn candidates(&self) -> Candidates {
+        let (mut found, mut from) = (Vec::new(), 0);
+        loop {
+            let state = self.state.lock();
+            let logs = state.logs.iter().enumerate().skip(from).take(LOGS_A_SLICE);
+            let spillable = logs.map(|(place, log)| (log.spillable_bytes(), place));
+            found.extend(spillable.filter(|(bytes, _)| *bytes > 0));
+            from += LOGS_A_SLICE;
+            if from >= state.logs.len() {
+                return found.into();
+            }
+        }
+    }
+
     /// Picks blocks, and keeps them in memory until they have been written.
     fn pin_stretches(&self, memory_bytes_max: u64) -> Vec<Moving> {
+        let mut candidates = self.candidates();
         let (mut moving, mut bytes) = (Vec::<Moving>::new(), 0);
         while moving.len() < BLOCKS_A_ROUND {
             let mut state = self.state.lock();
             if (state.log_bytes as u64).saturating_sub(bytes) <= memory_bytes_max {
                 break;
             }
-            let Some(next) = state.next_stretch(&moving) else {
+            let Some(next) = state.next_stretch(&mut candidates, &moving) else {
                 break;
             };
             bytes += u64::from(next.stretch.bytes_hot);
@@ -221,8 +243,9 @@ struct Stop {
 }
 
 impl Spiller {
-    /// Starts the thread.
-    pub fn spawn(grid: Arc<Grid>) -> io::Result<Self> {
+    /// Starts the thread. It reads each block on disk once in `scrub_every`, if that is to be.
+    pub fn spawn(grid: Arc<Grid>, scrub_every: Option<Duration>) -> io::Result<Self> {
+        let mut scrub = scrub_every.map(|every| Scrub::new(every, Instant::now(), now_ms()));
         let stop = Arc::new(Stop::default());
         let own = stop.clone();
         let thread = std::thread::Builder::new()
@@ -232,6 +255,9 @@ impl Spiller {
                 while !*asked {
                     drop(asked);
                     grid.spill();
+                    if let Some(scrub) = &mut scrub {
+                        scrub.step(&grid, Instant::now());
+                    }
                     asked = own.asked.lock();
                     if !*asked {
                         own.changed.wait_for(&mut asked, EVERY);

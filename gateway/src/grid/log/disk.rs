@@ -81,6 +81,13 @@ impl Log {
     /// everything before them was: that goes.
     pub(in crate::grid) fn settle_missing(&mut self) -> Vec<(EntryId, EntryId)> {
         let trimmed_to = self.position.trimmed_to;
+        // Only what is trimmed is freed: if there was more before the first block, it is missing.
+        if self.freed_to > trimmed_to
+            && let Some(first) = trimmed_to.next()
+        {
+            self.blocks.push_hole_first(first, self.freed_to);
+            self.freed_to = trimmed_to;
+        }
         let trimmed = self.holes().filter(|hole| hole.last <= trimmed_to).last();
         if let Some(hole) = trimmed
             && let Some(gone) = self.blocks.free_to(hole.last)
@@ -93,6 +100,11 @@ impl Log {
     /// What is lost of the log.
     pub(in crate::grid) fn holes(&self) -> impl Iterator<Item = Hole> {
         self.blocks.holes(Span::ALL)
+    }
+
+    /// Number of stretches that are lost.
+    pub(in crate::grid) fn lost(&self) -> usize {
+        self.blocks.lost()
     }
 
     /// What is lost within `span`.
@@ -139,6 +151,16 @@ impl Log {
         self.len = self.len - before + visible;
         self.added += more;
         Ok(true)
+    }
+
+    /// The first block on disk above `id`.
+    pub(in crate::grid) fn cold_after(&self, id: EntryId) -> Option<Absent> {
+        self.blocks.cold_after(id)
+    }
+
+    /// An id before the block at this place, oldest first, and after the one before it.
+    pub(in crate::grid) fn before_cold(&self, place: usize) -> EntryId {
+        self.blocks.before_cold(place)
     }
 
     /// Whether nothing of it is in the journal alone.

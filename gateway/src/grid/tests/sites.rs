@@ -326,6 +326,10 @@ impl World {
 
     fn crash(&mut self, site: usize) {
         self.sites[site].crash();
+        self.begin_anew(site);
+    }
+
+    fn begin_anew(&mut self, site: usize) {
         for link in &mut self.links {
             if link.from == site || link.to == site {
                 link.shipped = None;
@@ -355,6 +359,31 @@ impl World {
         }
         let quiet = self.links.iter().all(|link| link.under_way.is_empty());
         assert!(quiet, "records go round and round");
+    }
+
+    /// One of the sites finds its disk damaged at a start, in some of its cold files, and takes
+    /// what is lost there from those that it is linked with.
+    fn damage(&mut self) {
+        let hurt = self.random.below(self.sites.len());
+        let dir = self.sites[hurt].config.dir.clone().unwrap();
+        for path in cold::files(&dir) {
+            if self.random.one_in(2) {
+                let mut bytes = std::fs::read(&path).unwrap();
+                let place = self.random.below(bytes.len());
+                bytes[place] ^= 1 << self.random.below(8);
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+        let site = &mut self.sites[hurt];
+        site.grid = Arc::new(Grid::open(site.config.clone()).unwrap().0);
+        let grid = self.sites[hurt].grid.clone();
+        let peers = self.links.iter().filter(|link| link.to == hurt);
+        for link in peers {
+            mend::mend_all(&grid, &self.sites[link.from].grid);
+        }
+        // What looked like a write that was cut short comes as ever.
+        self.begin_anew(hurt);
+        self.settle();
     }
 
     fn check(&self) {
@@ -391,6 +420,10 @@ fn run_seed(seed: u64) {
     }
     world.settle();
     world.check();
+    if world.random.one_in(3) {
+        world.damage();
+        world.check();
+    }
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -186,6 +186,11 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Blocks of entries that were found damaged or missing on disk",
         |s| some(s.grid.lost_blocks_total),
     ),
+    counter(
+        "strait_grid_scrubbed_blocks",
+        "Blocks on disk that were read to see whether they still can be: grid.scrub_hours",
+        |s| some(s.grid.scrubbed_blocks_total),
+    ),
     gauge(
         "strait_grid_log_holes",
         "Stretches of entries that are lost here now, until a peer has them",
