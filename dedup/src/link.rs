@@ -1,6 +1,7 @@
 //! A gateway's stored bytes and the links that share them.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -46,6 +47,17 @@ pub struct Recovery {
     pub cut_bytes: u64,
     /// Directories that could not be used, and why: their history is in memory only.
     pub unusable: Vec<String>,
+    /// The key that content is cut by could not be read, and another was drawn: what is held was
+    /// cut elsewhere, so little of it is recognised when it is sent again.
+    pub damaged_key: bool,
+}
+
+impl Recovery {
+    /// Whether something that was held is lost, or is not used any more: what repeats it is sent
+    /// in full again. Unfinished segments after a crash are no damage.
+    pub fn is_damaged(&self) -> bool {
+        self.quarantined > 0 || self.damaged_key || !self.unusable.is_empty()
+    }
 }
 
 impl fmt::Display for Recovery {
@@ -63,6 +75,9 @@ impl fmt::Display for Recovery {
         }
         if self.cut_bytes > 0 {
             write!(f, "; cut {} bytes of unfinished segments", self.cut_bytes)?;
+        }
+        if self.damaged_key {
+            f.write_str("; the chunker key was damaged, another is used")?;
         }
         for reason in &self.unusable {
             write!(f, "; in memory only: {reason}")?;
@@ -96,7 +111,9 @@ impl Store {
 
     /// As [`Store::open`], on files of another kind.
     pub fn open_on(config: StoreConfig, storage: Arc<dyn Storage>) -> Self {
-        let key = config.dir.as_ref().and_then(|dir| read_key(&*storage, dir));
+        let key = config.dir.as_ref().map(|dir| read_key(&*storage, dir));
+        let damaged_key = matches!(&key, Some(Err(error)) if error.kind() != ErrorKind::NotFound);
+        let key = key.and_then(Result::ok);
         let settled = key.is_some();
         let key = key.unwrap_or_else(|| {
             let mut key = [0; 32];
@@ -105,6 +122,7 @@ impl Store {
         });
         let recovery = Recovery {
             in_memory: config.dir.is_none(),
+            damaged_key,
             ..Recovery::default()
         };
         let budget = Budget {
@@ -194,13 +212,15 @@ impl Store {
 const KEY_FILE: &str = "chunker-key";
 
 /// The key with its checksum; one that is damaged is replaced, at the cost of the old history's use.
-fn read_key(storage: &dyn Storage, dir: &Path) -> Option<ChunkerKey> {
-    let bytes: [u8; 36] = read_small(storage, &dir.join(KEY_FILE)).ok()?;
-    let (key, crc) = bytes.split_first_chunk::<32>()?;
-    (crc32c::crc32c(key).to_le_bytes() == *crc).then_some(ChunkerKey(*key))
+fn read_key(storage: &dyn Storage, dir: &Path) -> io::Result<ChunkerKey> {
+    let bytes: [u8; 36] = read_small(storage, &dir.join(KEY_FILE))?;
+    match bytes.split_first_chunk::<32>() {
+        Some((key, crc)) if crc32c::crc32c(key).to_le_bytes() == *crc => Ok(ChunkerKey(*key)),
+        Some(_) | None => Err(ErrorKind::InvalidData.into()),
+    }
 }
 
-fn write_key(storage: &dyn Storage, dir: &Path, key: ChunkerKey) -> std::io::Result<()> {
+fn write_key(storage: &dyn Storage, dir: &Path, key: ChunkerKey) -> io::Result<()> {
     let crc = crc32c::crc32c(&key.0).to_le_bytes();
     let bytes = [key.0.as_slice(), &crc].concat();
     replace(storage, &dir.join(KEY_FILE), &bytes)

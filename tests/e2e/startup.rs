@@ -57,7 +57,18 @@ fn a_gateway_that_reads_its_disk_is_alive_and_can_be_stopped() {
 #[test]
 fn who_finds_a_port_taken_says_so_before_it_reads_anything() {
     let site = Site::new("east");
-    for (port, name) in [(site.grid, "Redis clients"), (site.http, "listen.http")] {
+    site.pair_with(&Site::new("west"), None);
+    let forward = strait_ports::free_port();
+    site.configure(&format!(
+        "[[forward]]\nlisten = \"{forward}\"\npeer = \"west\"\ntarget = \"127.0.0.1:1\"\n"
+    ));
+    let ports = [
+        (site.grid, "Redis clients"),
+        (site.http, "listen.http"),
+        (site.link, "cannot listen"),
+        (forward, "the forward on"),
+    ];
+    for (port, name) in ports {
         let _taken = TcpListener::bind(port).unwrap();
         let output = site.strait(&["run"]);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -223,7 +223,8 @@ mod tests {
             let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
             let address = strait_ports::free_port();
             let listener = TcpListener::bind(address).await.unwrap();
-            let (endpoint, _) = quic::listen(address, &ring, true).unwrap();
+            let (endpoint, _) =
+                quic::listen(quic::socket::bind(address).unwrap(), &ring, true).unwrap();
             let acceptor = Acceptor::new(&ring).unwrap();
             let (link, mut calls) = tokio::sync::mpsc::channel(1);
             let callers = HashMap::from([("east".parse().unwrap(), link)]);
@@ -273,7 +274,8 @@ mod tests {
     async fn a_call_that_is_taken_back_is_no_refusal() {
         let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
         let ring = |own: &Identity| Keyring::new(own, BTreeMap::new()).unwrap();
-        let (endpoint, _) = quic::listen(([127, 0, 0, 1], 0).into(), &ring(&west), true).unwrap();
+        let socket = quic::socket::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let (endpoint, _) = quic::listen(socket, &ring(&west), true).unwrap();
         let (address, ring) = (endpoint.local_addr().unwrap(), ring(&east));
         let dial = tokio::spawn(async move {
             let west = "west".parse().unwrap();

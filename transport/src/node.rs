@@ -1,11 +1,9 @@
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::{AsyncUdpSocket, Endpoint};
-use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
@@ -18,14 +16,13 @@ use crate::identity::{Identity, PublicKey};
 use crate::ids::SiteName;
 use crate::line::Goodbye;
 use crate::link::{self, LinkEvents, LinkHandle, Own, Running};
+use crate::port::Port;
 use crate::quic;
 use crate::refusals::Refusals;
 use crate::session::Instance;
-use crate::tcp::{self, Acceptor};
+use crate::tcp::Acceptor;
 use crate::tls::Keyring;
 
-/// How often a port is picked anew that is not free for UDP and TCP alike.
-const ANY_PORT_ATTEMPTS: usize = 16;
 const SOCKET_POLL: Duration = Duration::from_millis(2);
 /// How long goodbyes may take to reach the peers.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
@@ -44,9 +41,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// Listens, and starts a link to every peer. `codec` is called once for each. Must run
-    /// inside tokio.
+    /// Takes the configured port, and goes on as [`Node::listen`].
     pub async fn bind(
+        config: NodeConfig,
+        codec: impl FnMut(&PeerConfig) -> (Box<dyn Encode>, Box<dyn Decode>),
+    ) -> Result<(Self, Vec<(LinkHandle, LinkEvents)>), BindError> {
+        let port = Port::take(config.listen)?;
+        Self::listen(port, config, codec).await
+    }
+
+    /// Listens on a port that was taken before, and starts a link to every peer. `codec` is called
+    /// once for each. Must run inside tokio.
+    pub async fn listen(
+        port: Port,
         config: NodeConfig,
         mut codec: impl FnMut(&PeerConfig) -> (Box<dyn Encode>, Box<dyn Decode>),
     ) -> Result<(Self, Vec<(LinkHandle, LinkEvents)>), BindError> {
@@ -58,7 +65,8 @@ impl Node {
             address: config.listen,
             source,
         };
-        let (endpoint, socket, listener) = listen(&config, &ring).await.map_err(bound)?;
+        let (udp, listener) = port.open()?;
+        let (endpoint, socket) = quic::listen(udp, &ring, config.gso).map_err(bound)?;
         let acceptor = Acceptor::new(&ring).map_err(tls)?;
         let own = Own {
             site: config.site,
@@ -202,21 +210,4 @@ fn pin(
         }
     }
     Ok(pinned)
-}
-
-/// UDP and TCP sockets on the same port.
-async fn listen(
-    config: &NodeConfig,
-    ring: &Keyring,
-) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>, TcpListener)> {
-    let mut attempts = 0..ANY_PORT_ATTEMPTS;
-    loop {
-        let (endpoint, socket) = quic::listen(config.listen, ring, config.gso)?;
-        match tcp::listen(endpoint.local_addr()?).await {
-            Ok(listener) => return Ok((endpoint, socket, listener)),
-            // The system picked a port that is free for UDP alone.
-            Err(_) if config.listen.port() == 0 && attempts.next().is_some() => {}
-            Err(error) => return Err(error),
-        }
-    }
 }

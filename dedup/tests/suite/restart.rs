@@ -240,6 +240,20 @@ proptest! {
 }
 
 #[test]
+fn a_store_says_that_its_key_was_damaged() {
+    let sites = Sites::new();
+    send(&mut sites.start(), 0, &noise(8, 1 << 20));
+    assert!(!sites.store(sites.sender.path()).recovery().is_damaged());
+    let key = sites.sender.path().join("chunker-key");
+    let mut bytes = fs::read(&key).expect("a key");
+    bytes[5] ^= 1;
+    fs::write(&key, bytes).expect("written");
+    let found = sites.store(sites.sender.path()).recovery();
+    assert!(found.damaged_key && found.is_damaged());
+    assert!(found.to_string().contains("the chunker key was damaged"));
+}
+
+#[test]
 fn a_store_says_what_it_holds_and_what_it_found() {
     let sites = Sites::new();
     let data = noise(8, 20 << 20);
@@ -251,6 +265,7 @@ fn a_store_says_what_it_holds_and_what_it_found() {
     let (_encoder, _decoder) = store.link("receiver");
     let found = store.recovery();
     assert_eq!((found.segments, found.quarantined), (1, 1));
+    assert!(found.is_damaged());
     assert!(found.to_string().contains("put aside 1 damaged segment"));
     let figures = store.figures();
     assert!(figures.disk_bytes >= found.history_bytes, "{figures:?}");

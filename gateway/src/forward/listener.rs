@@ -43,8 +43,8 @@ struct Client {
     meant: SocketAddr,
 }
 
-/// Listens, with SO_REUSEADDR, and IP_TRANSPARENT where clients mean other addresses.
-pub(super) fn bind(settings: &ForwardSettings) -> io::Result<TcpListener> {
+/// Takes a port, with SO_REUSEADDR, and IP_TRANSPARENT where clients mean other addresses.
+pub(super) fn take(settings: &ForwardSettings) -> io::Result<Socket> {
     let domain = Domain::for_address(settings.listen);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -54,8 +54,13 @@ pub(super) fn bind(settings: &ForwardSettings) -> io::Result<TcpListener> {
         socket.set_ip_transparent_v4(true)?;
     }
     socket.bind(&settings.listen.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
+}
+
+/// Listens on a port that was taken.
+pub(super) fn listen(port: Socket) -> io::Result<TcpListener> {
+    port.listen(BACKLOG)?;
+    TcpListener::from_std(port.into())
 }
 
 impl Forward {

@@ -29,6 +29,6 @@ mod window;
 pub use allow::{AllowRule, AllowRuleError};
 pub use figures::{FlowReport, ForwardReport, ForwardsReport};
 pub use message::{FlowRequest, Refusal};
-pub(crate) use room::Listeners;
 pub use room::{BindError, Forwards};
+pub(crate) use room::{Listeners, Ports};
 pub use settings::{Bypass, FlowClass, ForwardSettings, Target};

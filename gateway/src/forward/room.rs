@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::Socket;
 use strait_transport::{LinkHandle, Received, Seq, SiteName};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -53,12 +54,33 @@ pub struct Forwards {
     pool: WindowPool,
 }
 
+/// Ports of forwards that were taken and do not listen yet, in the order of their settings.
+#[derive(Debug)]
+pub(crate) struct Ports(Vec<Socket>);
+
+impl Ports {
+    /// Takes the port of every forward.
+    pub(crate) fn take(settings: &[ForwardSettings]) -> Result<Self, BindError> {
+        let take = |settings: &ForwardSettings| {
+            let listen = settings.listen;
+            listener::take(settings).map_err(|source| BindError::Listen { listen, source })
+        };
+        settings
+            .iter()
+            .map(take)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
 /// What a forward listens on, until it is served.
 pub(crate) type Listeners = Vec<TcpListener>;
 
 impl Forwards {
-    /// Listens for every forward. Must run inside tokio.
-    pub fn bind(
+    /// Listens for every forward, on the ports that were taken for the same settings. Must run
+    /// inside tokio.
+    pub(crate) fn listen(
+        Ports(ports): Ports,
         settings: &[ForwardSettings],
         allow: &[AllowRule],
         links: HashMap<SiteName, LinkHandle>,
@@ -72,15 +94,19 @@ impl Forwards {
             pool: WindowPool::default(),
         };
         let mut listeners = Vec::new();
-        for settings in settings {
-            let (forward, listener) = room.bind_one(settings)?;
+        for (settings, port) in settings.iter().zip(ports) {
+            let (forward, listener) = room.listen_one(settings, port)?;
             room.forwards.push(Arc::new(forward));
             listeners.push(listener);
         }
         Ok((room, listeners))
     }
 
-    fn bind_one(&self, settings: &ForwardSettings) -> Result<(Forward, TcpListener), BindError> {
+    fn listen_one(
+        &self,
+        settings: &ForwardSettings,
+        port: Socket,
+    ) -> Result<(Forward, TcpListener), BindError> {
         let failed = |source| BindError::Listen {
             listen: settings.listen,
             source,
@@ -90,7 +116,7 @@ impl Forwards {
             listen: settings.listen,
             peer: settings.peer.clone(),
         })?;
-        let listener = listener::bind(settings).map_err(failed)?;
+        let listener = listener::listen(port).map_err(failed)?;
         let forward = Forward {
             settings: settings.clone(),
             listen: listener.local_addr().map_err(failed)?,
@@ -100,7 +126,7 @@ impl Forwards {
         Ok((forward, listener))
     }
 
-    /// Serves the listeners that came with [`Forwards::bind`] until `stop` is done; then
+    /// Serves the listeners that came with [`Forwards::listen`] until `stop` is done; then
     /// resets every flow.
     pub async fn serve(self: Arc<Self>, listeners: Listeners, stop: impl Future<Output = ()>) {
         let mut accepting = JoinSet::new();

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use strait_dedup::{Level, Store, StoreConfig};
-use strait_transport::{Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, SiteName};
+use strait_transport::{
+    Decode, Encode, LinkEvents, LinkHandle, Node, NodeConfig, Port as LinkPort, SiteName,
+};
 use tracing::{error, info, warn};
 
 use super::blocking;
@@ -17,7 +19,7 @@ use crate::bulk::{Bulk, BulkConfig, SyncFigures};
 use crate::codec::{LinkDecoder, LinkEncoder};
 use crate::config::{CompressionLevel, Config, OnFull};
 use crate::datadir::DataDir;
-use crate::forward::{Forwards, Listeners};
+use crate::forward::{self, Forwards, Listeners};
 use crate::grid::{ColdConfig, Grid, GridConfig};
 use crate::resp::{self, RespConfig};
 
@@ -30,26 +32,54 @@ pub(super) struct Assembled {
     pub(super) listeners: Listeners,
 }
 
-/// Reads what the data directory holds and takes the other ports.
+/// The ports of a gateway but that of HTTP, which is served at once. Nobody is answered there yet.
+pub(super) struct Ports {
+    grid: resp::Port,
+    link: LinkPort,
+    forwards: forward::Ports,
+}
+
+impl Ports {
+    /// Takes them. Must run inside tokio.
+    pub(super) fn take(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            grid: resp::Port::take(config.listen.grid)?,
+            link: LinkPort::take(config.listen.link)?,
+            forwards: forward::Ports::take(&config.forwards)?,
+        })
+    }
+}
+
+/// Reads what the data directory holds, and listens.
 pub(super) async fn assemble(
     dir: &Arc<DataDir>,
     config: Config,
-    port: resp::Port,
+    ports: Ports,
 ) -> anyhow::Result<Assembled> {
     let mut data = blocking({
         let (dir, config) = (dir.clone(), config.clone());
         move || open_data(&dir, &config)
     })
     .await?;
-    let (node, links) = bind_links(dir, &config, &mut data).await?;
+    let (node, links) = open_links(dir, &config, ports.link, &mut data).await?;
     let Data { grid, store, .. } = data;
     let bulk = open_bulk(dir, &config, &links).await?;
-    let (forwards, listeners) = Forwards::bind(&config.forwards, &config.allow, by_site(&links))?;
+    let (forwards, listeners) = Forwards::listen(
+        ports.forwards,
+        &config.forwards,
+        &config.allow,
+        by_site(&links),
+    )?;
     let peers = Arc::new(Peers::new(
         links.iter().map(|(link, _)| link.clone()),
         config.grid.compare_every,
     ));
-    let resp = resp::Server::listen(port, grid.clone(), resp_config(&config), peers.clone())?;
+    let resp = resp::Server::listen(
+        ports.grid,
+        grid.clone(),
+        resp_config(&config),
+        peers.clone(),
+    )?;
     let retention = Retention::new(config.logs.clone(), config.grid.on_full);
     let snapshots = Snapshots::new(dir.layout().snapshots(), config.snapshots);
     let parts = Arc::new(Parts {
@@ -124,9 +154,9 @@ fn open_data(dir: &DataDir, config: &Config) -> anyhow::Result<Data> {
     let codecs = sites.map(|site| (site.clone(), codec(&store, site, config.compression)));
     let codecs = codecs.collect();
     let found = store.recovery();
-    match found.unusable.is_empty() {
-        true => info!("history: {found}"),
-        false => warn!("history: {found}"),
+    match found.is_damaged() {
+        false => info!("history: {found}"),
+        true => warn!("history: {found}; what repeats it is sent in full once more"),
     }
     Ok(Data {
         grid: Arc::new(grid),
@@ -199,9 +229,10 @@ async fn open_bulk(dir: &DataDir, config: &Config, links: &Links) -> anyhow::Res
     Ok(Arc::new(bulk))
 }
 
-async fn bind_links(
+async fn open_links(
     dir: &DataDir,
     config: &Config,
+    port: LinkPort,
     data: &mut Data,
 ) -> anyhow::Result<(Node, Links)> {
     let node = NodeConfig {
@@ -214,7 +245,7 @@ async fn bind_links(
         peers: config.peers.clone(),
     };
     let Data { store, codecs, .. } = data;
-    let bound = Node::bind(node, |peer| {
+    let bound = Node::listen(port, node, |peer| {
         let opened = codecs.remove(&peer.site);
         opened.unwrap_or_else(|| codec(store, &peer.site, config.compression))
     });

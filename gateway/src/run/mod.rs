@@ -27,7 +27,7 @@ use crate::grid::{Digest, Flusher, Spiller};
 use crate::observe;
 use crate::replicate::{self, Floors, Neighbours, Rooms};
 use crate::resp;
-use assemble::{Links, assemble};
+use assemble::{Links, Ports, assemble};
 use parts::Parts;
 
 pub use signals::run_until_signal;
@@ -70,11 +70,11 @@ impl Gateway {
         let stopping = watch::Sender::new(false);
         let mut servers = JoinSet::new();
         // Who finds a port taken should not have read the disk for it.
-        let port = resp::Port::take(config.listen.grid)?;
+        let ports = Ports::take(&config)?;
         let http = observe::Server::bind(config.listen.http).await?;
         let (http_address, pages) = (http.local_addr(), http.pages());
         servers.spawn(http.serve(told_to_stop(&stopping)));
-        let assembled = assemble(&dir, config, port).await?;
+        let assembled = assemble(&dir, config, ports).await?;
         let parts = assembled.parts;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,

@@ -4,7 +4,7 @@ mod connection;
 pub(crate) mod socket;
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ pub(crate) fn send_window_bytes(congestion_window: u64) -> u64 {
 
 /// The endpoint that others dial, and a way to see when its socket has been closed.
 pub(crate) fn listen(
-    address: SocketAddr,
+    socket: UdpSocket,
     ring: &Keyring,
     gso: bool,
 ) -> io::Result<(Endpoint, Weak<dyn AsyncUdpSocket>)> {
@@ -112,7 +112,7 @@ pub(crate) fn listen(
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(64 << 10)
         .incoming_buffer_size_total(4 << 20);
-    let socket = TokioRuntime.wrap_udp_socket(socket::bind(address)?)?;
+    let socket = TokioRuntime.wrap_udp_socket(socket)?;
     let closed = Arc::downgrade(&socket);
     let endpoint = Endpoint::new_with_abstract_socket(
         EndpointConfig::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub(crate) use self::connection::{TcpConnection, TcpSink, TcpSource};
@@ -43,11 +43,6 @@ impl Acceptor {
         let key = key.and_then(tls::peer_key);
         Ok(TcpConnection::start(stream, address, key))
     }
-}
-
-/// Listens on the TCP port of the same number as the UDP port.
-pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 /// Connects to a peer.
