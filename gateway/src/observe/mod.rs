@@ -7,7 +7,7 @@
 mod http;
 mod link;
 mod metrics;
-mod process;
+pub(crate) mod process;
 mod readable;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -5,9 +5,11 @@ use std::fs;
 
 /// This process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct ProcessFigures {
-    pub(super) cpu_seconds: f64,
-    pub(super) resident_bytes: u64,
+pub(crate) struct ProcessFigures {
+    /// CPU time in the program, and in the kernel for it.
+    pub(crate) user_seconds: f64,
+    pub(crate) system_seconds: f64,
+    pub(crate) resident_bytes: u64,
     pub(super) open_fds: u64,
     /// None: no limit.
     pub(super) fds_max: Option<u64>,
@@ -16,7 +18,7 @@ pub(super) struct ProcessFigures {
 }
 
 /// `None` where there is no `/proc`.
-pub(super) fn read() -> Option<ProcessFigures> {
+pub(crate) fn read() -> Option<ProcessFigures> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let open_fds = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     let booted_s = fs::read_to_string("/proc/stat")
@@ -48,7 +50,8 @@ fn parse(stat: &str, booted_s: Option<u64>) -> Option<ProcessFigures> {
     let seconds = |ticks: u64| ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     let since_boot_s = seconds(*fields.get(19)?);
     Some(ProcessFigures {
-        cpu_seconds: seconds(fields.get(11)? + fields.get(12)?),
+        user_seconds: seconds(*fields.get(11)?),
+        system_seconds: seconds(*fields.get(12)?),
         resident_bytes: fields.get(21)? * rustix::param::page_size() as u64,
         open_fds: 0,
         fds_max: None,
@@ -69,8 +72,9 @@ mod tests {
             figures.resident_bytes,
             10 * rustix::param::page_size() as u64
         );
-        let ticks = figures.cpu_seconds * rustix::param::clock_ticks_per_second() as f64;
-        assert_eq!(ticks.round(), 200.0);
+        let ticks = |seconds| seconds * rustix::param::clock_ticks_per_second() as f64;
+        assert_eq!(ticks(figures.user_seconds).round(), 150.0);
+        assert_eq!(ticks(figures.system_seconds).round(), 50.0);
         let booted_for = 99.0 / rustix::param::clock_ticks_per_second() as f64;
         assert_eq!(figures.started_s, Some(1000.0 + booted_for));
         assert_eq!(parse("garbage", None), None);

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::datadir::Incarnation;
 use crate::forward::Forwards;
 use crate::grid::Grid;
+use crate::observe::process;
 use crate::replicate::compare::Comparer;
 use crate::replicate::{FlushClock, Kind, Progress};
 use crate::resp::{Clients, InfoSource};
@@ -84,6 +85,16 @@ impl Peers {
 }
 
 impl InfoSource for Peers {
+    fn lines(&self, section: &str) -> Vec<(String, String)> {
+        match section {
+            "Replication" => self.replication(),
+            "Memory" | "CPU" => process_lines(section),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Peers {
     fn replication(&self) -> Vec<(String, String)> {
         let now = Instant::now();
         let line = |(index, link): (usize, &Link)| {
@@ -102,6 +113,22 @@ impl InfoSource for Peers {
         let count = ("peers".to_owned(), peers.len().to_string());
         std::iter::once(count).chain(peers).collect()
     }
+}
+
+/// What the kernel says of the process, under Redis's names.
+fn process_lines(section: &str) -> Vec<(String, String)> {
+    let Some(process) = process::read() else {
+        return Vec::new();
+    };
+    let lines = match section {
+        "Memory" => vec![("used_memory_rss", process.resident_bytes.to_string())],
+        _ => vec![
+            ("used_cpu_sys", format!("{:.6}", process.system_seconds)),
+            ("used_cpu_user", format!("{:.6}", process.user_seconds)),
+        ],
+    };
+    let lines = lines.into_iter();
+    lines.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 impl Parts {

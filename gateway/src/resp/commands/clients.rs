@@ -104,7 +104,15 @@ pub(super) fn setinfo(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(Next::Go)
 }
 
+/// What is listed of a client is what it did last: for who asks, that is this.
+fn note_myself(context: &Context<'_>) {
+    let session = &context.session;
+    let number = session.last_command();
+    session.entered.saw(context.now_ms, number);
+}
+
 pub(super) fn info(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
+    note_myself(context);
     let info = context.session.entered.info();
     let line = info.map_or_else(String::new, |info| info.line());
     context.replies.verbatim(&line);
@@ -149,6 +157,7 @@ fn is_type(word: &[u8]) -> Result<bool, CommandError> {
 }
 
 pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
+    note_myself(context);
     let clients = &context.server.clients;
     let lines = if args.len() == 2 {
         clients.lines(|_| true)

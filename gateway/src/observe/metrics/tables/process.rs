@@ -8,7 +8,7 @@ pub(in super::super) const PROCESS: &[Metric<ProcessFigures>] = &[
     counter(
         "process_cpu_seconds",
         "CPU time of this process, user and system",
-        |p| some(p.cpu_seconds),
+        |p| some(p.user_seconds + p.system_seconds),
     ),
     gauge(
         "process_resident_memory_bytes",
