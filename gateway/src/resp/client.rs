@@ -194,14 +194,13 @@ impl Clients {
 
     /// Cuts off the clients that are meant; how many.
     pub(super) fn kill(&self, is_meant: impl Fn(&ClientInfo) -> bool) -> u64 {
-        let mut killed = 0;
-        for client in self.list.lock().values().filter(|client| is_meant(client)) {
-            if let Some(task) = &client.task {
-                task.abort();
-                killed += 1;
-            }
-        }
-        killed
+        let list = self.list.lock();
+        let meant = list.values().filter(|client| is_meant(client));
+        let tasks: Vec<_> = meant.filter_map(|client| client.task.clone()).collect();
+        // A task that ends takes its client off the list.
+        drop(list);
+        tasks.iter().for_each(AbortHandle::abort);
+        tasks.len() as u64
     }
 
     /// `CLIENT LIST`, of those that are meant.

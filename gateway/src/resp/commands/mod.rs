@@ -147,10 +147,10 @@ fn whole(text: &[u8]) -> Result<i64, CommandError> {
     parse_i64(text).ok_or(WHY)
 }
 
-/// Names of all commands and their parts.
+/// Names of all commands and their parts, and how many words each takes at least.
 #[cfg(test)]
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    table::each().map(|command| command.name)
+pub(super) fn names() -> impl Iterator<Item = (&'static str, usize)> {
+    table::each().map(|command| (command.name, command.arity.unsigned_abs() as usize))
 }
 
 /// Carries out one command, or queues it.

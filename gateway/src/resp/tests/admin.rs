@@ -2,20 +2,9 @@
 
 use super::*;
 
-/// Sends a command and reads one line of its reply.
-async fn line(client: &mut Raw, sent: &str) -> String {
-    client.0.write_all(sent.as_bytes()).await.unwrap();
-    let mut line = Vec::new();
-    while !line.ends_with(b"\r\n") {
-        let byte = tokio::time::timeout(PATIENCE, client.0.read_u8()).await;
-        line.push(byte.unwrap().unwrap());
-    }
-    String::from_utf8(line).unwrap()
-}
-
 /// Sends a command and reads its reply, one bulk string.
 async fn text(client: &mut Raw, sent: &str) -> String {
-    let head = line(client, sent).await;
+    let head = client.line(sent).await;
     let mut text = vec![0; head[1..].trim().parse::<usize>().unwrap() + 2];
     client.0.read_exact(&mut text).await.unwrap();
     String::from_utf8(text).unwrap()
@@ -29,7 +18,7 @@ async fn clients_are_listed_and_cut_off() {
         site.client().await,
         site.client().await,
     );
-    let id = line(&mut one, "CLIENT ID\r\n").await;
+    let id = one.line("CLIENT ID\r\n").await;
     let id = id[1..].trim();
     two.expect("CLIENT SETNAME two\r\nGET a\r\n", "+OK\r\n$-1\r\n")
         .await;
@@ -134,8 +123,8 @@ async fn slow_commands_are_noted() {
     let address = client.0.local_addr().unwrap().to_string();
     let head = "*1\r\n*6\r\n:3\r\n:";
     client.expect("SLOWLOG GET 1\r\n", head).await;
-    line(&mut client, "").await;
-    line(&mut client, "").await;
+    client.line("").await;
+    client.line("").await;
     let who = format!(
         "*2\r\n$3\r\nGET\r\n$1\r\na\r\n${}\r\n{address}\r\n$2\r\nme\r\n",
         address.len()
@@ -158,7 +147,7 @@ async fn memory_of_keys_is_told() {
     client.expect("XADD l 1-1 f v\r\n", "$3\r\n1-1\r\n").await;
     let mut usage = Vec::new();
     for key in ["a", "h", "h SAMPLES 0", "l"] {
-        let bytes = line(&mut client, &format!("MEMORY USAGE {key}\r\n")).await;
+        let bytes = client.line(&format!("MEMORY USAGE {key}\r\n")).await;
         usage.push(bytes[1..].trim().parse::<u64>().unwrap());
     }
     assert!(

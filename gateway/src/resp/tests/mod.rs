@@ -113,6 +113,17 @@ impl Raw {
         );
     }
 
+    /// Sends a command and reads one line of its reply.
+    async fn line(&mut self, sent: &str) -> String {
+        self.0.write_all(sent.as_bytes()).await.unwrap();
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let byte = tokio::time::timeout(PATIENCE, self.0.read_u8()).await;
+            line.push(byte.unwrap().unwrap());
+        }
+        String::from_utf8(line).unwrap()
+    }
+
     async fn closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0; 8]).await, Ok(0) | Err(_))
     }
