@@ -87,19 +87,32 @@ impl Journal {
         if self.poisoned {
             return Err(io::Error::other("an earlier write failed"));
         }
-        let before = self.len;
+        let begin = self.len;
         let written = self
             .append(records)
             .and_then(|()| self.file.sync_data())
             .and_then(|()| self.check_name());
         if written.is_err() {
             self.poisoned = true;
-            // Nobody was told of it, and its room is wanted. Where that fails too, a start cuts it.
-            if self.file.set_len(before).is_ok() {
-                self.len = before;
+            if let Err(error) = self.cut_to_whole(begin, records) {
+                tracing::debug!(%error, "the end of the journal is cut at the next start");
             }
         }
         written
+    }
+
+    /// Cuts off what was written of a record in part. Whole ones stay: should the process end before
+    /// there is space again, a start finds them.
+    fn cut_to_whole(&mut self, begin: u64, records: &[Bytes]) -> io::Result<()> {
+        let written = self.file.metadata()?.len();
+        let frames = records.iter().map(|record| frame::len_of(record));
+        let ends = frames.scan(begin, |end, len| {
+            *end += len;
+            Some(*end)
+        });
+        let whole = ends.take_while(|end| *end <= written).last();
+        self.len = whole.unwrap_or(begin);
+        self.file.set_len(self.len)
     }
 
     /// What is written to a file without a name is lost with the process.

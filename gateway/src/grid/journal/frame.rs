@@ -45,6 +45,11 @@ pub(in crate::grid) fn put(out: &mut Vec<u8>, generation: Generation, offset: u6
     out.extend_from_slice(record);
 }
 
+/// Bytes that `record` takes in a file.
+pub(super) fn len_of(record: &[u8]) -> u64 {
+    (FRAME_HEAD_BYTES + record.len()) as u64
+}
+
 fn put_head(out: &mut Vec<u8>, generation: Generation, offset: u64, record: &[u8]) {
     out.extend_from_slice(&FRAME_MAGIC);
     out.extend_from_slice(&(record.len() as u32).to_le_bytes());
