@@ -194,7 +194,7 @@ impl Grid {
     }
 
     /// What `pick` makes of each log; the lock is given back now and then.
-    fn pick_logs<T>(&self, mut pick: impl FnMut(&Log) -> Option<T>) -> Vec<T> {
+    pub(super) fn pick_logs<T>(&self, mut pick: impl FnMut(&Log) -> Option<T>) -> Vec<T> {
         let (mut picked, mut from) = (Vec::new(), 0);
         loop {
             let state = self.state.lock();

@@ -116,14 +116,15 @@ impl State {
 impl Grid {
     /// Figures for metrics and `INFO`.
     pub fn stats(&self) -> GridStats {
+        let logs = self.log_sums();
         let figures = self.figures.lock().clone();
         let state = self.state.lock();
         let cold = self.cold_figures.lock().clone();
         GridStats {
             keys: state.visible,
             fields: state.keys.fields_live,
-            logs: state.logs.iter().filter(|log| log.exists()).count() as u64,
-            entries: state.logs.iter().map(|log| log.len()).sum(),
+            logs: logs.visible,
+            entries: logs.entries,
             memory_bytes: state.bytes() as u64,
             memory_bytes_max: state.memory_bytes_max as u64,
             dirty: (state.dirty.len() + state.dirty_logs.len()) as u64,
@@ -144,10 +145,10 @@ impl Grid {
             applied_gaps_total: state.tally.gaps,
             own_from_peers_total: state.tally.own_from_peers,
             conflicts_total: state.tally.conflicts,
-            held_bytes: state.logs.iter().map(|log| log.held_bytes() as u64).sum(),
+            held_bytes: logs.held_bytes,
             shed_bytes_total: state.tally.shed_bytes,
             log_bytes: state.log_bytes as u64,
-            cold_blocks: state.logs.iter().map(|log| log.cold() as u64).sum(),
+            cold_blocks: logs.cold_blocks,
             cold_bytes: cold.bytes,
             cold_bytes_max: self.config.cold.map_or(0, |cold| cold.disk_bytes_max),
             cold_blocks_written_total: cold.blocks,
@@ -155,9 +156,33 @@ impl Grid {
             cold_held_up: cold.is_held_up,
             lost_blocks_total: state.tally.lost_blocks,
             scrubbed_blocks_total: state.tally.scrubbed_blocks,
-            log_holes: state.logs.iter().map(|log| log.lost() as u64).sum(),
+            log_holes: logs.holes,
             mended_entries_total: state.tally.mended_entries,
             differences_total: state.tally.differences,
         }
     }
+
+    /// There may be very many logs: the lock is given back in between.
+    fn log_sums(&self) -> LogSums {
+        let mut sums = LogSums::default();
+        self.pick_logs(|log| {
+            sums.visible += u64::from(log.exists());
+            sums.entries += log.len();
+            sums.held_bytes += log.held_bytes() as u64;
+            sums.cold_blocks += log.cold() as u64;
+            sums.holes += log.lost() as u64;
+            None::<()>
+        });
+        sums
+    }
+}
+
+/// Over all logs.
+#[derive(Debug, Default)]
+struct LogSums {
+    visible: u64,
+    entries: u64,
+    held_bytes: u64,
+    cold_blocks: u64,
+    holes: u64,
 }

@@ -392,6 +392,24 @@ fn files_that_are_missing_are_named_and_the_rest_is_there() {
 }
 
 #[test]
+fn trims_go_on_from_block_to_block() {
+    const BLOCKS: u64 = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let (grid, _) = open(dir.path());
+    for block in 0..BLOCKS {
+        fill(&grid, 1 + block * 20, (block + 1) * 20);
+        grid.spill();
+    }
+    for block in 0..BLOCKS {
+        // Within the block: it is taken into memory, those before it go.
+        let from = block * 20 + 10;
+        trim(&grid, Keep::From(EntryId { ms: from, seq: 0 }), false);
+        grid.flush().unwrap();
+        assert_eq!(grid.stats().entries, BLOCKS * 20 - from + 1);
+    }
+}
+
+#[test]
 fn trimmed_blocks_give_their_files_back_when_every_peer_has_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = cold_config(dir.path());
