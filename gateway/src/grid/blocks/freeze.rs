@@ -174,22 +174,30 @@ impl Blocks {
             Body::Cold(cold) => Body::Thawed(cold, bytes),
             body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost) => body,
         });
-        self.thawed.push(first);
-        if self.thawed.len() <= THAWED_MAX {
-            return;
+        // Some may have been trimmed away since.
+        let mut thawed = std::mem::take(&mut self.thawed);
+        thawed.retain(|known| *known != first && self.thawed_block(*known).is_some());
+        if thawed.len() >= THAWED_MAX {
+            let parted = |known: &EntryId| {
+                let block = self.thawed_block(*known);
+                block.is_some_and(|block| block.is_parted_by(trimmed_to))
+            };
+            if let Some(place) = thawed.iter().position(|known| !parted(known)) {
+                let gone = thawed.remove(place);
+                self.change(gone, |body| match body {
+                    Body::Thawed(cold, _) => Body::Cold(cold),
+                    body @ (Body::Hot(_) | Body::Cold(_) | Body::Lost) => body,
+                });
+            }
         }
-        let parted = |first: &EntryId| {
-            let place = self.partition_point(|block| block.first < *first);
-            let block = self.get(place);
-            block.is_some_and(|block| block.is_parted_by(trimmed_to))
-        };
-        if let Some(place) = self.thawed.iter().position(|first| !parted(first)) {
-            let first = self.thawed.remove(place);
-            self.change(first, |body| match body {
-                Body::Thawed(cold, _) => Body::Cold(cold),
-                body @ (Body::Hot(_) | Body::Cold(_) | Body::Lost) => body,
-            });
-        }
+        thawed.push(first);
+        self.thawed = thawed;
+    }
+
+    /// The block that begins with `first`, if it is there and thawed.
+    fn thawed_block(&self, first: EntryId) -> Option<&Block> {
+        let block = self.get(self.partition_point(|block| block.first < first))?;
+        (block.first == first && matches!(block.body, Body::Thawed(..))).then_some(block)
     }
 
     /// The block that begins with `first` cannot be read: it stays in its place, without entries.
