@@ -63,6 +63,8 @@ pub enum MendError {
     OtherEntries,
     #[error("a grid without a disk has nowhere to put them")]
     NoDisk,
+    #[error("the disk for logs is full: grid.logs_disk_bytes_max")]
+    Full,
     #[error("entries of the stretch came or went meanwhile")]
     Moved,
     #[error("it cannot be read or written: {0}")]
@@ -127,6 +129,13 @@ impl Grid {
         let theirs = read_told(log, span, told)?;
         let mut spill = self.cold.lock();
         let spill = spill.as_mut().ok_or(MendError::NoDisk)?;
+        let cap = self
+            .config
+            .cold
+            .map_or(u64::MAX, |cold| cold.disk_bytes_max);
+        if spill.store().bytes() >= cap {
+            return Err(MendError::Full);
+        }
         self.flush()
             .map_err(|error| MendError::Io(error.to_string()))?;
         let id = self.log_id(log).ok_or(MendError::Moved)?;

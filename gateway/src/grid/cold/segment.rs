@@ -56,6 +56,19 @@ impl Segment {
         self.path.with_extension(ASIDE)
     }
 
+    /// A file that was made aside is not to be: nothing of it stays.
+    pub(super) fn remove(&self) {
+        for path in [self.aside(), self.path.clone()] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    // The next start removes it, or finds the same entries in older blocks too.
+                    tracing::debug!(%error, "blocks that nobody needs stay on disk");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
     /// Length of the file.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)

@@ -79,22 +79,26 @@ impl ColdStore {
         log: &LogName,
         blocks: &[(Stretch, Bytes)],
     ) -> io::Result<Vec<Cold>> {
-        #[cfg(test)]
-        if self.broken {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         fs::create_dir_all(&self.dir)?;
         let number = self.next;
         self.next = number.next();
         let mut writer = SegmentWriter::create_aside(&self.dir, number, log.clone())?;
+        let segment = writer.segment.clone();
         let appended = blocks
             .iter()
             .map(|(stretch, section)| writer.append(*stretch, section));
-        let colds = appended.collect::<io::Result<Vec<_>>>()?;
-        let segment = writer.segment.clone();
-        writer.publish()?;
-        self.segments.push(segment);
-        Ok(colds)
+        let colds = appended.collect::<io::Result<Vec<_>>>();
+        #[cfg(test)]
+        let colds = match self.broken {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => colds,
+        };
+        let written = colds.and_then(|colds| writer.publish().map(|()| colds));
+        match written {
+            Ok(_) => self.segments.push(segment),
+            Err(_) => segment.remove(),
+        }
+        written
     }
 
     /// Blocks that are not known to be on disk are forgotten.

@@ -56,6 +56,7 @@ fn mend_log(to: &Grid, from: &Grid, (log, mut span): (&LogName, Span), is_right:
         let mended = to.mend(log, unit, &told).unwrap();
         all.added += mended.added;
         all.contradicted += mended.contradicted;
+        all.replaced += mended.replaced;
         all.reached = mended.reached;
         if mended.reached <= unit.after || mended.reached >= span.to {
             break;
@@ -133,6 +134,69 @@ fn a_block_with_a_flipped_bit_comes_back_from_a_peer_and_stays() {
         (read_of(&east, b"log", IdRange::ALL), east.digest()),
         (all(), digest)
     );
+}
+
+#[test]
+fn a_disk_that_refuses_leaves_all_as_it_was() {
+    let (dir, east, west) = two_sites();
+    drop(east);
+    flip_a_bit(dir.path());
+    let (east, _) = open(dir.path());
+    east.digest();
+    let (log, hole) = east.holes().remove(0);
+    let known = files(dir.path());
+    east.cold.lock().as_mut().unwrap().break_disk(true);
+    let unit = east.mendable(&log, hole).unwrap();
+    let told = tell(&west, &log, unit, false);
+    let refused = east.mend(&log, unit, &told);
+    assert!(matches!(refused, Err(MendError::Io(_))), "{refused:?}");
+    assert_eq!((files(dir.path()), east.holes().len()), (known, 1));
+    east.cold.lock().as_mut().unwrap().break_disk(false);
+    mend_all(&east, &west);
+    assert_eq!(east.digest(), west.digest());
+}
+
+#[test]
+fn marks_show_where_copies_differ() {
+    let (west_dir, north_dir) = (disk(), disk());
+    let ids: Vec<_> = (1..=60).map(|ms| (ms, false)).collect();
+    let mut bent = ids.clone();
+    bent[9].1 = true;
+    bent.remove(39);
+    let west = copy("west", west_dir.path(), &ids, 20);
+    let north = copy("north", north_dir.path(), &bent, 20);
+    let (log, min) = (east_log(), EntryId::MIN);
+    let marks = west.log_marks(&log, min, LogDepth::Disk).unwrap();
+    assert_eq!(marks.end().ms, 60);
+    assert_eq!(west.log_marks(&log, marks.end(), LogDepth::Disk), None);
+    assert_eq!(west.compare_log(&log, &marks, LogDepth::Disk), Vec::new());
+    let found = north.compare_log(&log, &marks, LogDepth::Disk);
+    assert_eq!(
+        found,
+        [Span {
+            after: min,
+            to: marks.end()
+        }]
+    );
+    // Without the disk only what both have in memory is compared.
+    let newest = west.log_marks(&log, min, LogDepth::Memory).unwrap();
+    assert!(newest.start.ms > 40, "{newest:?}");
+    assert_eq!(
+        north.compare_log(&log, &newest, LogDepth::Memory),
+        Vec::new()
+    );
+    let mended = mend(&north, &west, found[0], true);
+    assert_eq!(
+        (mended.added, mended.contradicted, mended.replaced),
+        (1, 1, 1)
+    );
+    assert_eq!(north.compare_log(&log, &marks, LogDepth::Disk), Vec::new());
+    // Who agrees with the origin is believed, from there on.
+    assert!(!north.agrees(&log, min));
+    north.set_agrees(&log, Some(newest.start));
+    assert!(!north.agrees(&log, min) && north.agrees(&log, newest.end()));
+    north.set_agrees(&log, None);
+    assert!(!north.agrees(&log, newest.end()));
 }
 
 #[test]
