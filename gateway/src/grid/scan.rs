@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-use super::counter::{OriginId, SiteId, flag};
+use super::counter::{Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterRows, Part};
 use super::state::State;
@@ -115,7 +115,17 @@ impl State {
             .chain(others)
             .filter(|part| have.lacks(part.origin, part.component.version))
             .collect();
-        if parts.is_empty() {
+        let settled_to = match show {
+            Show::Durable => self.durable_epoch,
+            Show::Sealed | Show::Present => self.epoch,
+        };
+        // What of this is not durable is in a flush to come, with all the rest of it. What is, while
+        // our component is not, would be in none: a flush says only what has changed with it.
+        let extra = self.keys.extra(at);
+        let extra = extra.filter(|extra| extra.speaks() && extra.changed <= settled_to.0);
+        let alone =
+            |extra: &Extra| own.is_none() && have.lacks(OriginId::OWN, extra.changed.max(1));
+        if parts.is_empty() && !extra.is_some_and(alone) {
             return;
         }
         // Likewise for presence: while it is ours and not on disk, nothing is said about it.
@@ -127,13 +137,6 @@ impl State {
             (_, false) => counter.hlc,
         };
         let presence = (hlc, counter.site, counter.has(flag::PRESENT));
-        let settled_to = match show {
-            Show::Durable => self.durable_epoch,
-            Show::Sealed | Show::Present => self.epoch,
-        };
-        // What of this is not durable is in a flush to come, with all the rest of it.
-        let extra = self.keys.extra(at);
-        let extra = extra.filter(|extra| extra.speaks() && extra.changed <= settled_to.0);
         rows.push(self.keys.key_of(at), presence, parts, extra);
     }
 

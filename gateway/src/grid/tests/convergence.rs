@@ -169,3 +169,36 @@ fn what_a_lost_disk_held_comes_back_from_a_peer_and_is_named() {
     assert_eq!(east.digest(), west.digest());
     assert_eq!(west.stats().own_from_peers_total, 0);
 }
+
+#[test]
+fn what_was_cleared_is_told_though_the_counter_changes_while_a_peer_catches_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let east = config("east", Some(dir.path().to_owned()));
+    let (east, west) = (Arc::new(Grid::open(east).unwrap().0), grid("west"));
+    west.lock().add(b"hits", 5).unwrap();
+    west.flush().unwrap();
+    catch_up(&west, &east);
+    let set = east.lock().set(b"hits", 7, SetIf::Always, false);
+    assert!(set.unwrap().done);
+    east.flush().unwrap();
+    // Not on disk yet when the scan comes by, and in the flush after it.
+    east.lock().add(b"hits", 1).unwrap();
+    let mut scan = east.scan_counters(&west.positions());
+    while let Some(record) = scan.next(usize::MAX).unwrap() {
+        west.apply(&peer(), record).unwrap();
+    }
+    let after = east.flushed(scan.complete_to().0.next()).unwrap();
+    for record in &after.counters {
+        west.apply(&peer(), record.clone()).unwrap();
+    }
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(8)));
+    assert_eq!(east.digest(), west.digest());
+    // The journal is rewritten by the same scan.
+    east.begin_rewrite_now();
+    east.lock().add(b"hits", 1).unwrap();
+    for _ in 0..3 {
+        east.flush().unwrap();
+    }
+    let (east, _) = Grid::open(config("east", Some(dir.path().to_owned()))).unwrap();
+    assert_eq!(east.lock().get(b"hits"), Ok(Some(9)));
+}
