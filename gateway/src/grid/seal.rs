@@ -12,7 +12,11 @@ use super::state::{LogId, State};
 use super::{Epoch, LogPosition, RECORD_BYTES_MAX, Relayed, Ticket};
 
 /// Counters sealed under the lock at a time.
-const SLICE: usize = 512;
+const SLICE: usize = 128;
+/// After so many slices clients' threads have a turn. Where cores are few a request would wait for
+/// all of the flush, as the scheduler lets go of a thread only after milliseconds; and no more turns,
+/// as whoever else keeps the core busy has it that long each time.
+const TURNS_MAX: usize = 64;
 /// Rows that might take more are encoded before there are further ones: with many changes they
 /// would take ten times the memory of their records.
 const ROWS_BYTES_MAX: usize = RECORD_BYTES_MAX / 2;
@@ -71,7 +75,7 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
         return sealed;
     };
     let mut rows = CounterRows::default();
-    for slice in changes.counters.chunks(SLICE) {
+    for (turn, slice) in changes.counters.chunks(SLICE).enumerate() {
         if rows.bytes_max() > ROWS_BYTES_MAX {
             let origins = state.lock().origins.clone();
             sealed
@@ -81,6 +85,10 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
         let mut state = state.lock();
         for at in slice {
             state.seal_counter(*at, epoch, changes.hlc, &mut rows);
+        }
+        drop(state);
+        if turn < TURNS_MAX {
+            std::thread::yield_now();
         }
     }
     for (id, target, own) in changes.logs {
