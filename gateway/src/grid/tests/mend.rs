@@ -100,8 +100,18 @@ fn two_sites() -> (tempfile::TempDir, Arc<Grid>, Arc<Grid>) {
     (dir, east, west)
 }
 
-fn all() -> Vec<u64> {
-    (1..=200).collect()
+/// All of the log can be read, and the grid is what it was.
+fn assert_whole(east: &Grid, digest: Digest) {
+    assert_eq!(
+        (read_of(east, b"log", IdRange::ALL), east.digest()),
+        ((1..=200).collect(), digest)
+    );
+}
+
+fn assert_whole_after_start(dir: &Path, digest: Digest) {
+    let (east, recovery) = open(dir);
+    assert_eq!(recovery.cold_damaged, Vec::<String>::new());
+    assert_whole(&east, digest);
 }
 
 #[test]
@@ -122,18 +132,10 @@ fn a_block_with_a_flipped_bit_comes_back_from_a_peer_and_stays() {
     mend_all(&east, &west);
     assert_eq!(east.stats().log_holes, 0);
     assert!(east.stats().mended_entries_total > 0);
-    assert_eq!(
-        (read_of(&east, b"log", IdRange::ALL), east.digest()),
-        (all(), digest)
-    );
+    assert_whole(&east, digest);
     assert_eq!(east.stats().entries, 200);
     drop(east);
-    let (east, recovery) = open(dir.path());
-    assert_eq!(recovery.cold_damaged, Vec::<String>::new());
-    assert_eq!(
-        (read_of(&east, b"log", IdRange::ALL), east.digest()),
-        (all(), digest)
-    );
+    assert_whole_after_start(dir.path(), digest);
 }
 
 #[test]
@@ -223,10 +225,7 @@ fn what_a_crash_left_half_written_counts_for_nothing() {
     east.digest();
     assert!(east.stats().log_holes > 0, "it is as before");
     mend_all(&east, &west);
-    assert_eq!(
-        (read_of(&east, b"log", IdRange::ALL), east.digest()),
-        (all(), digest)
-    );
+    assert_whole(&east, digest);
 }
 
 #[test]
@@ -240,17 +239,9 @@ fn what_is_missing_with_the_folder_of_cold_logs_comes_back() {
     assert_eq!(recovery.cold_damaged.len(), 1, "{recovery:?}");
     assert_eq!(east.logs()[0].1.last.ms, 200, "ids go on");
     mend_holes(&east, &west);
-    assert_eq!(
-        (read_of(&east, b"log", IdRange::ALL), east.digest()),
-        (all(), digest)
-    );
+    assert_whole(&east, digest);
     drop(east);
-    let (east, recovery) = open(dir.path());
-    assert_eq!(recovery.cold_damaged, Vec::<String>::new());
-    assert_eq!(
-        (read_of(&east, b"log", IdRange::ALL), east.digest()),
-        (all(), digest)
-    );
+    assert_whole_after_start(dir.path(), digest);
 }
 
 #[test]
