@@ -131,7 +131,8 @@ fn within(folder: &Location, entry: &Entry) -> anyhow::Result<Location> {
     Ok(place)
 }
 
-fn entries(gateway: &Gateway, folder: &Location) -> anyhow::Result<(Vec<Entry>, u64)> {
+/// All that is in a folder there, and how many names it has that cannot be said.
+pub(super) fn entries(gateway: &Gateway, folder: &Location) -> anyhow::Result<(Vec<Entry>, u64)> {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         let after = entries

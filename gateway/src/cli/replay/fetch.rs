@@ -10,7 +10,8 @@ use super::Globals;
 use crate::bulk::control::client::{Gateway, Sink};
 use crate::bulk::location::Location;
 use crate::bulk::path::SNAPSHOTS_DIR;
-use crate::bulk::store::FileMeta;
+use crate::bulk::store::{Entry, FileMeta};
+use crate::cli::far_tree;
 use crate::cli::local_file::LocalFile;
 use crate::grid::{SnapshotFile, list_snapshots};
 
@@ -29,7 +30,8 @@ pub(super) fn snapshot(
         path: SNAPSHOTS_DIR.parse()?,
         folder: true,
     };
-    let theirs = last_by(at_ms, names(&gateway, &folder)?);
+    let (theirs, _) = far_tree::entries(&gateway, &folder)?;
+    let theirs = last_by(at_ms, theirs);
     let here = list_snapshots(&dir)?;
     let here = here.into_iter().filter(|snapshot| !snapshot.unfinished);
     let here = here
@@ -59,25 +61,11 @@ pub(super) fn snapshot(
     Ok(())
 }
 
-/// What the peer has in the folder, page by page.
-fn names(gateway: &Gateway, folder: &Location) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    loop {
-        let after = names.last().cloned().unwrap_or_default();
-        let page = gateway.list(folder, &after)?;
-        let more = page.more && !page.entries.is_empty();
-        names.extend(page.entries.into_iter().map(|entry| entry.name));
-        if !more {
-            return Ok(names);
-        }
-    }
-}
-
 /// The last finished snapshot that was begun by `at_ms`.
-fn last_by(at_ms: u64, names: Vec<String>) -> Option<(u64, String)> {
-    let found = names.into_iter().filter_map(|name| {
-        let (time_ms, unfinished) = SnapshotFile::parse_name(&name)?;
-        (!unfinished && time_ms <= at_ms).then_some((time_ms, name))
+fn last_by(at_ms: u64, entries: Vec<Entry>) -> Option<(u64, String)> {
+    let found = entries.into_iter().filter_map(|entry| {
+        let (time_ms, unfinished) = SnapshotFile::parse_name(&entry.name)?;
+        (!unfinished && time_ms <= at_ms).then_some((time_ms, entry.name))
     });
     found.max()
 }
