@@ -1,4 +1,4 @@
-//! What clients do to logs.
+//! What clients do to logs, and a look at all of them.
 
 use std::sync::Arc;
 
@@ -6,12 +6,15 @@ use tokio::sync::Notify;
 
 use super::cold::Absent;
 use super::counter::SiteId;
-use super::log::Trim;
+use super::log::{Log, Trim};
 use super::state::{Kind, LogId, OpError, State};
-use super::{EntryId, LogName};
+use super::{EntryId, Grid, LogName};
 
 /// Longest entry, its fields and values together with their lengths.
 pub(crate) const ENTRY_BYTES_MAX: usize = 768 << 10;
+
+/// Logs that are looked at under the lock at a time.
+pub(super) const LOGS_SLICE: usize = 1024;
 
 /// The id that `XADD` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,24 @@ pub(crate) enum NewId {
     AutoSeq(u64),
     /// `<ms>-<seq>`
     Explicit(EntryId),
+}
+
+impl Grid {
+    /// Looks at every log; the lock is given back now and then, so clients' commands run in between.
+    pub(super) fn each_log(&self, mut look: impl FnMut(LogId, &Log)) {
+        let mut from = 0;
+        loop {
+            let state = self.lock();
+            let slice = state.logs.iter().enumerate().skip(from).take(LOGS_SLICE);
+            for (place, log) in slice {
+                look(LogId(place), log);
+            }
+            from += LOGS_SLICE;
+            if from >= state.logs.len() {
+                return;
+            }
+        }
+    }
 }
 
 impl State {

@@ -14,12 +14,10 @@ use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, 
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
 use super::{
-    EntryId, Epoch, FlushError, FlushNumber, Grid, Log, LogName, LogPosition, MERGE_SLICE, Origin,
+    EntryId, Epoch, FlushError, FlushNumber, Grid, LogName, LogPosition, MERGE_SLICE, Origin,
     Positions, RECORD_BYTES_MAX, Ticket,
 };
 
-/// Logs that are looked at under the lock at a time.
-const LOGS_SLICE: usize = 1024;
 /// The flush need not wait for its tick when so many bytes of records wait for it.
 const QUEUE_BYTES_HURRY: usize = 8 << 20;
 
@@ -181,33 +179,20 @@ impl Grid {
     /// All logs, our own and others', with what of them is durable here. Clients' commands run in
     /// between, so it is not all of one moment.
     pub fn logs(&self) -> Vec<(LogName, LogPosition)> {
-        self.pick_logs(|log| Some((log.name.clone(), log.durable)))
+        let mut logs = Vec::new();
+        self.each_log(|_, log| logs.push((log.name.clone(), log.durable)));
+        logs
     }
 
     /// Our own logs that keep trimmed entries until peers have them, and what of them is durable.
     pub fn logs_kept_for_peers(&self) -> Vec<(LogName, EntryId)> {
-        let own = self.config.site.clone();
-        self.pick_logs(|log| {
-            let kept = log.name.site == own && log.keeps_trimmed();
-            kept.then(|| (log.name.clone(), log.durable.last))
-        })
-    }
-
-    /// What `pick` makes of each log; the lock is given back now and then.
-    pub(super) fn pick_logs<T>(&self, mut pick: impl FnMut(&Log) -> Option<T>) -> Vec<T> {
-        let (mut picked, mut from) = (Vec::new(), 0);
-        loop {
-            let state = self.state.lock();
-            let slice = state.logs.iter().skip(from).take(LOGS_SLICE);
-            let before = from;
-            for log in slice {
-                picked.extend(pick(log));
-                from += 1;
+        let mut kept = Vec::new();
+        self.each_log(|_, log| {
+            if log.name.site == self.config.site && log.keeps_trimmed() {
+                kept.push((log.name.clone(), log.durable.last));
             }
-            if from == before {
-                return picked;
-            }
-        }
+        });
+        kept
     }
 
     /// The next record of `log` for somebody who holds it up to `have`, and what they hold with

@@ -165,13 +165,12 @@ impl Grid {
     /// There may be very many logs: the lock is given back in between.
     fn log_sums(&self) -> LogSums {
         let mut sums = LogSums::default();
-        self.pick_logs(|log| {
+        self.each_log(|_, log| {
             sums.visible += u64::from(log.exists());
             sums.entries += log.len();
             sums.held_bytes += log.held_bytes() as u64;
             sums.cold_blocks += log.cold() as u64;
             sums.holes += log.lost() as u64;
-            None::<()>
         });
         sums
     }

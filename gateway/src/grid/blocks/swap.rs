@@ -62,17 +62,15 @@ impl Blocks {
             }
             bytes += block.bytes_hot();
             let is_old = start + place < self.old.len();
-            if is_old || bytes >= bytes_max {
-                to = if is_old {
-                    block.last
-                } else {
-                    block.last.min(span.to)
-                };
-            }
+            let end = match is_old {
+                true => block.last,
+                false => block.last.min(span.to),
+            };
             if bytes >= bytes_max {
+                to = end;
                 break;
             }
-            to = to.max(span.to);
+            to = end.max(span.to);
         }
         (after < to).then_some(Span { after, to })
     }

@@ -258,10 +258,7 @@ impl Grid {
             };
             state.rehouse_log(id, |log| log.pin(Some(stretch.first)));
             drop(state);
-            let moved = self.spill_one(spill, id, stretch);
-            if let Err(error) = moved {
-                return Err(error.into());
-            }
+            self.spill_one(spill, id, stretch)?;
         }
     }
 

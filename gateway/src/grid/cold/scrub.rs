@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::logs::LOGS_SLICE;
 use super::super::state::{LogId, State};
 use super::super::{EntryId, Grid};
 use super::{Absent, Cold, ColdError};
 
-/// Logs looked at under the lock at a time.
-const LOGS_A_SLICE: usize = 4096;
 /// How long it waits at the start, and where there is nothing to read.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -61,7 +60,7 @@ impl Scrub {
         };
         loop {
             let state = grid.lock();
-            let end = at.0.0 + LOGS_A_SLICE;
+            let end = at.0.0 + LOGS_SLICE;
             let found = state.next_cold(at, end);
             if found.is_some() || end >= state.logs.len() {
                 return found;

@@ -17,8 +17,6 @@ use super::{Cold, ColdStore};
 
 /// Memory of the entries in one block.
 pub(super) const BLOCK_BYTES_MAX: usize = 900 << 10;
-/// Logs looked at under the lock at a time.
-const LOGS_A_SLICE: usize = 4096;
 /// Blocks that share an fsync.
 const BLOCKS_A_ROUND: usize = 16;
 /// How often the thread looks at what logs take.
@@ -167,17 +165,14 @@ impl Grid {
     }
 
     fn candidates(&self) -> Candidates {
-        let (mut found, mut from) = (Vec::new(), 0);
-        loop {
-            let state = self.state.lock();
-            let logs = state.logs.iter().enumerate().skip(from).take(LOGS_A_SLICE);
-            let spillable = logs.map(|(place, log)| (log.spillable_bytes(), place));
-            found.extend(spillable.filter(|(bytes, _)| *bytes > 0));
-            from += LOGS_A_SLICE;
-            if from >= state.logs.len() {
-                return found.into();
+        let mut found = Vec::new();
+        self.each_log(|LogId(place), log| {
+            let bytes = log.spillable_bytes();
+            if bytes > 0 {
+                found.push((bytes, place));
             }
-        }
+        });
+        found.into()
     }
 
     /// Picks blocks, and keeps them in memory until they have been written.

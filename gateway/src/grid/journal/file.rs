@@ -156,12 +156,10 @@ impl Journal {
     pub(in crate::grid) fn begin_next(&mut self) -> io::Result<()> {
         let next = self.last.next();
         self.last = next;
-        let opened = open_file(&self.dir, next);
-        if opened.is_err() {
+        let (file, len) = open_file(&self.dir, next).inspect_err(|_| {
             // It may be there without its head; a start removes it as well.
             drop(fs::remove_file(self.dir.join(next.file_name())));
-        }
-        let (file, len) = opened?;
+        })?;
         self.older.push((self.generation, self.len));
         self.generation = next;
         self.file = file;
