@@ -120,11 +120,14 @@ impl State {
             Show::Sealed | Show::Present => self.epoch,
         };
         // What of this is not durable is in a flush to come, with all the rest of it. What is, while
-        // our component is not, would be in none: a flush says only what has changed with it.
+        // our component is not, would be in none: a flush says only what has changed with it. What was
+        // there at the start may be older or newer than what the reader has.
         let extra = self.keys.extra(at);
         let extra = extra.filter(|extra| extra.speaks() && extra.changed <= settled_to.0);
-        let alone =
-            |extra: &Extra| own.is_none() && have.lacks(OriginId::OWN, extra.changed.max(1));
+        let alone = |extra: &Extra| {
+            let old = written && extra.changed == 0;
+            own.is_none() && (old || have.lacks(OriginId::OWN, extra.changed.max(1)))
+        };
         if parts.is_empty() && !extra.is_some_and(alone) {
             return;
         }

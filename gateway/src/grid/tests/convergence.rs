@@ -202,3 +202,31 @@ fn what_was_cleared_is_told_though_the_counter_changes_while_a_peer_catches_up()
     let (east, _) = Grid::open(config("east", Some(dir.path().to_owned()))).unwrap();
     assert_eq!(east.lock().get(b"hits"), Ok(Some(9)));
 }
+
+#[test]
+fn what_was_cleared_before_a_restart_is_told_though_the_counter_changes_while_a_peer_catches_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("east", Some(dir.path().to_owned()));
+    let (east, west) = (Grid::open(config.clone()).unwrap().0, grid("west"));
+    east.lock().add(b"hits", 5).unwrap();
+    east.flush().unwrap();
+    catch_up(&Arc::new(east), &west);
+    let (east, _) = Grid::open(config.clone()).unwrap();
+    let set = east.lock().set(b"hits", 7, SetIf::Always, false);
+    assert!(set.unwrap().done);
+    east.flush().unwrap();
+    drop(east);
+    let east = Arc::new(Grid::open(config).unwrap().0);
+    // Not on disk yet when the scan comes by, and in the flush after it.
+    east.lock().add(b"hits", 1).unwrap();
+    let mut scan = east.scan_counters(&west.positions());
+    while let Some(record) = scan.next(usize::MAX).unwrap() {
+        west.apply(&peer(), record).unwrap();
+    }
+    let after = east.flushed(scan.complete_to().0.next()).unwrap();
+    for record in &after.counters {
+        west.apply(&peer(), record.clone()).unwrap();
+    }
+    assert_eq!(west.lock().get(b"hits"), Ok(Some(8)));
+    assert_eq!(east.digest(), west.digest());
+}
