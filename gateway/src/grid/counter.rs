@@ -145,6 +145,9 @@ pub(super) mod flag {
     pub(in crate::grid) const LOG: u8 = 16;
     /// The name is counted as visible.
     pub(in crate::grid) const VISIBLE: u8 = 32;
+    /// Deleted with all of its hash: what it has is to be cleared before anything is added to it,
+    /// merged into it or said of it; at the latest by the flush.
+    pub(in crate::grid) const TO_CLEAR: u8 = 64;
 }
 
 /// A counter, or a name that only has a hash or a log. 48 bytes: there are millions.

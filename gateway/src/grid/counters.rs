@@ -185,16 +185,18 @@ impl State {
         }
     }
 
-    /// Deletes all fields of the hash at `place`.
-    pub(super) fn clear_fields(&mut self, place: u32) {
-        let hash = self.keys.hashes.get(&place);
-        let fields = hash.map_or(0, |hash| hash.fields.len());
-        for field in 0..fields as u32 {
-            let at = CounterRef::field(place, field);
-            if self.keys.counter(at).has(flag::PRESENT) {
-                self.assign(at, 0, false);
-            }
+    /// Deletes all fields of the hash at `place`: at once for clients, while the work that each
+    /// field is, is left to the flush, which gives the lock back in between.
+    /// Returns how many they were.
+    pub(super) fn clear_fields(&mut self, place: u32) -> u64 {
+        let hidden = self.keys.hide_fields(place, &mut self.dirty);
+        if hidden > 0 {
+            self.tally.writes += hidden;
+            self.unwritten.note_change();
+            self.touched(place);
+            self.recount(place);
         }
+        hidden
     }
 
     /// Makes a counter's value `value` as far as this site can see.
@@ -276,20 +278,19 @@ impl State {
         let Some(place) = self.hash_place(key)? else {
             return Ok(None);
         };
-        let len = self
-            .keys
-            .hashes
-            .get(&place)
-            .map_or(0, |hash| hash.fields.len() as u64);
+        let Some(hash) = self.keys.hashes.get(&place) else {
+            return Ok(None);
+        };
+        let len = hash.fields.len() as u64;
         let end = from.saturating_add(visits).min(len);
         for field in from..end {
             let Ok(field) = u32::try_from(field) else {
                 break;
             };
-            let at = CounterRef::field(place, field);
-            let counter = self.keys.counter(at);
+            let counter = hash.fields.at(field);
             if counter.has(flag::PRESENT) {
-                found(self.keys.text(counter.name), self.keys.sum(at));
+                let sum = self.keys.sum_of(counter, CounterRef::field(place, field));
+                found(self.keys.text(counter.name), sum);
             }
         }
         Ok((end < len).then_some(end))

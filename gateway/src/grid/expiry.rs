@@ -8,6 +8,8 @@ use super::state::{Kind, OpError, State};
 
 /// Keys deleted under one hold of the lock.
 const EXPIRED_PER_STEP: usize = 256;
+/// After so many fields of hashes no further key is.
+const FIELDS_PER_STEP: u64 = 1 << 16;
 
 impl State {
     /// When `key` expires, in milliseconds since 1970: none if there is no such key, 0 if never.
@@ -98,12 +100,14 @@ impl State {
         }
     }
 
-    fn expire(&mut self, place: u32) {
-        self.clear_fields(place);
+    /// Returns how many fields the key had.
+    fn expire(&mut self, place: u32) -> u64 {
+        let fields = self.clear_fields(place);
         self.clear_counter(place);
         self.put_deadline(place, 0);
         self.recount(place);
         self.tally.expired += 1;
+        fields
     }
 
     /// Deletes some of the keys whose deadline has passed by `now_ms`; whether there are more.
@@ -113,13 +117,17 @@ impl State {
         if self.refused.is_some() {
             return false;
         }
+        let mut fields = 0;
         for _ in 0..EXPIRED_PER_STEP {
             match self.deadlines.first() {
                 Some((at_ms, place)) if *at_ms <= now_ms => {
                     let place = *place;
-                    self.expire(place);
+                    fields += self.expire(place);
                 }
                 Some(_) | None => return false,
+            }
+            if fields >= FIELDS_PER_STEP {
+                break;
             }
         }
         true

@@ -174,6 +174,27 @@ impl Keyspace {
         Some(place)
     }
 
+    /// Hides all fields of a hash from clients, to be cleared later, and lists them in `dirty`; how
+    /// many they were.
+    pub(super) fn hide_fields(&mut self, name: u32, dirty: &mut Vec<CounterRef>) -> u64 {
+        let Some(hash) = self.hashes.get_mut(&name).filter(|hash| hash.live > 0) else {
+            return 0;
+        };
+        for (field, counter) in (0..).zip(hash.fields.iter_mut()) {
+            if counter.has(flag::PRESENT) {
+                counter.set(flag::PRESENT, false);
+                counter.set(flag::TO_CLEAR, true);
+                if !counter.has(flag::DIRTY) {
+                    counter.set(flag::DIRTY, true);
+                    dirty.push(CounterRef::field(name, field));
+                }
+            }
+        }
+        let hidden = std::mem::take(&mut hash.live);
+        self.fields_live -= hidden;
+        hidden
+    }
+
     /// The counter at a place that this keyspace gave out.
     pub(super) fn counter(&self, at: CounterRef) -> &Counter {
         if at.is_field() {

@@ -107,6 +107,8 @@ impl State {
                 CounterRef::field(name, field.ok_or(TooMany)?)
             }
         };
+        // What was deleted is what was here by then.
+        self.keys.clear_if_due(at);
         let mut news = false;
         for (origin, component) in updates.parts(row) {
             news |= match numbers.origins[*origin] {

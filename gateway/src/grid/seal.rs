@@ -151,6 +151,7 @@ impl State {
     }
 
     fn seal_counter(&mut self, at: CounterRef, epoch: Epoch, hlc: u64, rows: &mut CounterRows) {
+        self.keys.clear_if_due(at);
         let counter = self.keys.counter_mut(at);
         counter.set(flag::DIRTY, false);
         counter.own.version = epoch.0;

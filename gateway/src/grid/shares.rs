@@ -1,6 +1,6 @@
 //! What a counter is made of: each origin's component, and what of it counts.
 
-use super::counter::{Cleared, Component, Extra, OriginId, flag};
+use super::counter::{Cleared, Component, Counter, Extra, OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
 
 /// One origin's share of a counter.
@@ -15,7 +15,11 @@ struct Share {
 impl Keyspace {
     /// What counts of all components, whether clients see the counter or not.
     pub(super) fn sum(&self, at: CounterRef) -> i64 {
-        let counter = self.counter(at);
+        self.sum_of(self.counter(at), at)
+    }
+
+    /// The same of `counter`, which stands at `at`.
+    pub(super) fn sum_of(&self, counter: &Counter, at: CounterRef) -> i64 {
         if !counter.has(flag::MORE) {
             return counter.sum_inline();
         }
@@ -58,6 +62,7 @@ impl Keyspace {
     /// A component that adds up to 0 by chance is cleared too: somebody may have cleared a part
     /// of it that does not.
     pub(super) fn clear(&mut self, at: CounterRef) {
+        self.counter_mut(at).set(flag::TO_CLEAR, false);
         let seen: Vec<_> = self
             .shares(at)
             .filter(|share| !share.is_clear)
@@ -79,6 +84,13 @@ impl Keyspace {
             // Later than whatever was cleared before, also within the same epoch.
             extra.cleared.retain(|(known, _)| *known != origin);
             extra.cleared.push((origin, cleared));
+        }
+    }
+
+    /// Clears the counter if it has been deleted with its hash and that is still to be done.
+    pub(super) fn clear_if_due(&mut self, at: CounterRef) {
+        if self.counter(at).has(flag::TO_CLEAR) {
+            self.clear(at);
         }
     }
 

@@ -52,6 +52,11 @@ impl<T> Slots<T> {
         &mut self.chunks[place as usize / CHUNK][place as usize % CHUNK]
     }
 
+    /// All elements, to change them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.chunks.iter_mut().flatten()
+    }
+
     /// Memory taken.
     pub(super) fn bytes(&self) -> usize {
         let whole = self.chunks.len().saturating_sub(1) * CHUNK;

@@ -68,9 +68,13 @@ impl Replies {
 
     /// An integer as a bulk string: a counter's value.
     pub(super) fn bulk_integer(&mut self, value: i64) {
-        let mut text = Vec::with_capacity(20);
-        put_i64(&mut text, value);
-        self.bulk(&text);
+        let digits = value
+            .unsigned_abs()
+            .checked_ilog10()
+            .map_or(1, |log| log + 1);
+        self.header(b'$', u64::from(digits) + u64::from(value < 0));
+        put_i64(&mut self.bytes, value);
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// Text for people: a bulk string, or what RESP3 has for that.

@@ -1,5 +1,5 @@
-//! One counter that two sites count up, set and delete, against sets of events: a site clears the
-//! events that it has seen, and no others.
+//! One counter, and one field of a hash, that two sites count up, set and delete, against sets of
+//! events: a site clears the events that it has seen, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +66,7 @@ impl Place {
         match act {
             Act::Add(by) => {
                 state.add(b"k", *by).unwrap();
+                state.add_field(b"h", b"f", *by).unwrap();
                 if !present {
                     self.known.clear();
                 }
@@ -73,11 +74,14 @@ impl Place {
             }
             Act::Set(value) => {
                 state.set(b"k", *value, SetIf::Always, false).unwrap();
+                state.set_field(b"h", b"f", *value).unwrap();
                 self.known.clear();
                 self.known.add(origin, *value);
             }
             Act::Delete => {
-                if state.delete(b"k").unwrap() {
+                let was_there = state.delete(b"k").unwrap();
+                assert_eq!(state.delete(b"h").unwrap(), was_there);
+                if was_there {
                     self.known.clear();
                 }
             }
@@ -144,7 +148,60 @@ proptest! {
                 let sum = state.keys.sum(keyspace::CounterRef::key(at));
                 prop_assert_eq!(sum, place.known.value());
             }
+            if let Some(hash) = state.keys.find(b"h") {
+                let field = state.keys.find_field(hash, b"f").unwrap();
+                let sum = state.keys.sum(keyspace::CounterRef::field(hash, field));
+                prop_assert_eq!(sum, place.known.value());
+            }
         }
         prop_assert_eq!(east.grid.digest(), west.grid.digest());
     }
+}
+
+#[test]
+fn deleting_a_hash_leaves_the_work_to_the_flush() {
+    const FIELDS: u32 = 70_000;
+    let grid = grid("east");
+    let fill = || {
+        let mut state = grid.lock();
+        for field in 0..FIELDS {
+            state.add_field(b"h", &field.to_le_bytes(), 1).unwrap();
+        }
+    };
+    let held_back = || grid.lock().keys.more.len() as u32;
+    fill();
+    grid.flush().unwrap();
+    assert!(grid.lock().delete(b"h").unwrap());
+    assert_eq!(grid.lock().fields_len(b"h"), Ok(0));
+    assert_eq!(
+        held_back(),
+        0,
+        "one walk over flags is all that others wait for"
+    );
+    assert_eq!(grid.lock().add_field(b"h", &0_u32.to_le_bytes(), 5), Ok(5));
+    assert_eq!(grid.lock().fields_len(b"h"), Ok(1));
+    grid.flush().unwrap();
+    assert_eq!(held_back(), FIELDS);
+    assert_eq!(
+        grid.lock().get_field(b"h", &0_u32.to_le_bytes()),
+        Ok(Some(5))
+    );
+}
+
+#[test]
+fn hashes_that_expire_together_do_so_a_few_at_a_time() {
+    const FIELDS: u32 = 70_000;
+    let grid = grid("east");
+    let mut state = grid.lock();
+    for key in [b"a", b"b"] {
+        for field in 0..FIELDS {
+            state.add_field(key, &field.to_le_bytes(), 1).unwrap();
+        }
+        state.set_deadline(key, 5).unwrap();
+    }
+    assert!(state.expire_some(5), "there is more to do");
+    assert_eq!(state.expiring(), 1);
+    assert_eq!(state.fields_len(b"b"), Ok(0), "nobody sees it for all that");
+    while state.expire_some(5) {}
+    assert_eq!(state.expiring(), 0);
 }
