@@ -41,7 +41,7 @@ impl Image {
             let (_, body) = kind_of(&record).map_err(|_| unreadable())?;
             let updates = decode_counters(body).map_err(|_| unreadable())?;
             let numbers = state.intern(&updates).map_err(|_| unreadable())?;
-            let merged = state.merge_rows(&updates, &updates.rows, &numbers);
+            let merged = state.merge_rows(&updates, &updates.rows, &[], &numbers);
             merged.map_err(|_| unreadable())?;
         }
         Ok(image)

@@ -108,6 +108,15 @@ impl Keyspace {
         std::hint::black_box(touched);
     }
 
+    /// The same for counters whose places are known.
+    pub(super) fn look_at(&self, places: &[CounterRef]) {
+        let touched = places.iter().fold(0, |touched, at| {
+            let name = self.arena.get(self.names.at(at.name).name);
+            touched ^ name.last().copied().unwrap_or(0)
+        });
+        std::hint::black_box(touched);
+    }
+
     /// The place of a key.
     pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(key);

@@ -75,38 +75,51 @@ impl State {
         Ok(Numbers { sites, origins })
     }
 
-    /// Merges counters of a record; whether anything of them was news.
+    /// Merges counters of a record, which are kept at `places`, or wherever their names are if that
+    /// is empty; whether anything of them was news.
     pub(super) fn merge_rows(
         &mut self,
         updates: &CounterUpdates,
         rows: &[CounterUpdate],
+        places: &[CounterRef],
         numbers: &Numbers,
     ) -> Result<bool, TooMany> {
         let mut news = false;
-        for rows in rows.chunks(LOOK_AHEAD_MAX) {
+        for (row, at) in rows.iter().zip(places) {
+            news |= self.merge_row(*at, updates, row, numbers);
+        }
+        for rows in rows[places.len().min(rows.len())..].chunks(LOOK_AHEAD_MAX) {
             self.look_ahead(rows.iter().map(|row| updates.key(row).0));
             for row in rows {
-                news |= self.merge_row(updates, row, numbers)?;
+                let (key, field) = updates.key(row);
+                let at = self.place_or_create(key, field)?;
+                news |= self.merge_row(at, updates, row, numbers);
             }
         }
         Ok(news)
     }
 
+    /// Where a counter is kept, which is made if there is none.
+    pub(super) fn place_or_create(
+        &mut self,
+        key: &[u8],
+        field: Option<&[u8]>,
+    ) -> Result<CounterRef, TooMany> {
+        let name = self.keys.find_or_create(key).ok_or(TooMany)?;
+        let Some(field) = field else {
+            return Ok(CounterRef::key(name));
+        };
+        let field = self.keys.find_or_create_field(name, field);
+        Ok(CounterRef::field(name, field.ok_or(TooMany)?))
+    }
+
     fn merge_row(
         &mut self,
+        at: CounterRef,
         updates: &CounterUpdates,
         row: &CounterUpdate,
         numbers: &Numbers,
-    ) -> Result<bool, TooMany> {
-        let (key, field) = updates.key(row);
-        let name = self.keys.find_or_create(key).ok_or(TooMany)?;
-        let at = match field {
-            None => CounterRef::key(name),
-            Some(field) => {
-                let field = self.keys.find_or_create_field(name, field);
-                CounterRef::field(name, field.ok_or(TooMany)?)
-            }
-        };
+    ) -> bool {
         // What was deleted is what was here by then.
         self.keys.clear_if_due(at);
         let mut news = false;
@@ -127,15 +140,15 @@ impl State {
                 self.keys.extra_mut(at).clear(origin, cleared);
             }
             if extra.deadline.hlc != 0 && !at.is_field() {
-                self.merge_deadline(name, extra.deadline);
+                self.merge_deadline(at.name, extra.deadline);
             }
             news |= said(self) != before;
         }
         news |= self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
         if news {
-            self.touched(name);
+            self.touched(at.name);
         }
-        Ok(news)
+        news
     }
 
     /// Notes what a peer's record shows: that it holds a newer state of ours than we do. Then our

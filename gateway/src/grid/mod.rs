@@ -69,7 +69,7 @@ pub use ids::{
 };
 pub use image::Image;
 pub use marks::{LOG_MARKS_MAX, LogDepth, LogMark, LogMarks};
-pub use packed::{Heard, Sent, UnpackError};
+pub use packed::{Heard, Sent, UnpackError, Unpacked};
 pub use positions::{Positions, PositionsError};
 pub use recovery::Recovery;
 pub use relay::Relayed;

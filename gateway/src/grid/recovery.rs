@@ -235,7 +235,9 @@ impl<'a> Replay<'a> {
                     .state
                     .intern(&updates)
                     .map_err(|_| "names too many origins")?;
-                let merged = self.state.merge_rows(&updates, &updates.rows, &numbers);
+                let merged = self
+                    .state
+                    .merge_rows(&updates, &updates.rows, &[], &numbers);
                 merged.map_err(|_| "has too many keys")?;
                 self.state.complete(&updates, &numbers);
             }

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 
 use super::counter::OriginId;
 use super::flush::Progress;
+use super::keyspace::CounterRef;
 use super::merge::NotMerged;
+use super::packed::Unpacked;
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
@@ -261,13 +263,18 @@ impl Grid {
 
     /// Merges a record that the peer `from` sent into memory. If it was news it is queued for
     /// the journal, and for other peers.
-    pub fn apply(&self, from: &SiteName, record: Bytes) -> Result<Applied, ApplyError> {
+    pub fn apply(
+        &self,
+        from: &SiteName,
+        record: impl Into<Unpacked>,
+    ) -> Result<Applied, ApplyError> {
+        let Unpacked { record, places } = record.into();
         let check = self.state.lock().check_writable();
         check.map_err(|error| ApplyError::Refused(error.to_string()))?;
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
         let merged = match kind {
-            Kind::Counters => self.apply_counters(body)?,
+            Kind::Counters => self.apply_counters(body, &places)?,
             Kind::Log => self.apply_section(&decode_log(body).map_err(malformed)?)?,
             Kind::PackedCounters | Kind::PackedLog => {
                 return Err(ApplyError::Malformed("it is packed"));
@@ -294,7 +301,7 @@ impl Grid {
         })
     }
 
-    fn apply_counters(&self, body: &[u8]) -> Result<Merged, ApplyError> {
+    fn apply_counters(&self, body: &[u8], places: &[CounterRef]) -> Result<Merged, ApplyError> {
         let updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
         let numbers = {
@@ -306,9 +313,12 @@ impl Grid {
         };
         let mut news = false;
         let conflicts = self.state.lock().tally.conflicts;
+        let mut places = places.chunks(MERGE_SLICE);
         for rows in updates.rows.chunks(MERGE_SLICE) {
+            let places = places.next().unwrap_or_default();
             let mut state = self.state.lock();
-            news |= state.merge_rows(&updates, rows, &numbers).map_err(full)?;
+            let merged = state.merge_rows(&updates, rows, places, &numbers);
+            news |= merged.map_err(full)?;
         }
         let mut state = self.state.lock();
         let conflicts = state.tally.conflicts - conflicts;

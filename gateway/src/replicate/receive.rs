@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 
 use super::message::Message;
 use super::progress::{Kind, Progress};
-use crate::grid::{Applied, ApplyError, Grid, Heard, Positions, Ticket, UnpackError};
+use crate::grid::{Applied, ApplyError, Grid, Heard, Positions, Ticket, UnpackError, Unpacked};
 
 /// How long to wait before a record is tried again that our own disk or memory refused.
 const RETRY: Duration = Duration::from_millis(500);
@@ -153,7 +153,7 @@ impl Applier {
 
     /// The records that were sent as `packed`; none if it cannot be read. Then the peer is asked
     /// to begin anew, once.
-    fn unpack(&mut self, packed: Bytes) -> Vec<Bytes> {
+    fn unpack(&mut self, packed: Bytes) -> Vec<Unpacked> {
         loop {
             match self.grid.unpack(&mut self.heard, packed.clone()) {
                 Ok(records) => return records,
@@ -177,7 +177,7 @@ impl Applier {
 
     /// Applies one record, however often our own disk or memory refuses it: the peer
     /// waits meanwhile, and nothing is lost.
-    fn apply(&self, record: Bytes) -> Result<Applied, ApplyError> {
+    fn apply(&self, record: Unpacked) -> Result<Applied, ApplyError> {
         let mut warned = false;
         loop {
             match self.grid.apply(&self.site, record.clone()) {

@@ -7,10 +7,13 @@
 mod counters;
 mod entries;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use strait_dedup::range::{EndsEarly, Model, NumberReader, Writer};
 
 use super::Grid;
+use super::keyspace::CounterRef;
 use super::merge::TooMany;
 use super::record::{Kind, Malformed, kind_of};
 use counters::{HeardKeys, SentKeys};
@@ -32,6 +35,21 @@ pub struct Sent {
 pub struct Heard {
     keys: Option<HeardKeys>,
     entries: Option<HeardEntries>,
+}
+
+/// A record that stands alone, as [`Grid::apply`] takes it.
+#[derive(Clone, Debug)]
+pub struct Unpacked {
+    pub(super) record: Bytes,
+    /// Where the counters of its rows are kept here; empty: not known.
+    pub(super) places: Arc<[CounterRef]>,
+}
+
+impl From<Bytes> for Unpacked {
+    fn from(record: Bytes) -> Self {
+        let places = Arc::default();
+        Self { record, places }
+    }
 }
 
 /// Why a packed record was not turned back.
@@ -84,12 +102,14 @@ impl Grid {
     ///
     /// # Errors
     /// [`UnpackError`]; after `Malformed` everything is until the peer starts over.
-    pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Bytes>, UnpackError> {
+    pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Unpacked>, UnpackError> {
         let (kind, body) = kind_of(&packed)?;
         let read = match kind {
-            Kind::Counters | Kind::Log => return Ok(vec![packed]),
+            Kind::Counters | Kind::Log => return Ok(vec![packed.into()]),
             Kind::PackedCounters => self.unpack_counters(&mut heard.keys, body),
-            Kind::PackedLog => entries::unpack(&mut heard.entries, body).map(|log| vec![log]),
+            Kind::PackedLog => {
+                entries::unpack(&mut heard.entries, body).map(|log| vec![log.into()])
+            }
         };
         if let Err(UnpackError::Malformed(_)) = read {
             *heard = Heard::default();

@@ -101,6 +101,11 @@ impl CounterRows {
             + self.extra_bytes
     }
 
+    /// Bytes of keys and fields.
+    pub(in crate::grid) fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
     fn extra(&self, row: &Row) -> Option<&Extra> {
         self.extras.get((row.extra as usize).checked_sub(1)?)
     }
@@ -111,9 +116,9 @@ impl CounterRows {
         (key, row.field_len.map(|_| field))
     }
 
-    /// The rows by key. Most keys have a beginning in common; eight bytes after that decide nearly
-    /// every comparison without a look at the text.
-    fn sorted(&mut self) -> Vec<Row> {
+    /// The rows by key, and which each of them was when it was added. Most keys have a beginning in
+    /// common; eight bytes after that decide nearly every comparison without a look at the text.
+    fn sorted(&mut self) -> (Vec<Row>, Vec<u32>) {
         let rows = std::mem::take(&mut self.rows);
         let first = rows.first().map_or(&[][..], |row| self.key(row).0);
         let common = rows.iter().fold(first.len(), |common, row| {
@@ -132,20 +137,29 @@ impl CounterRows {
             let text = |place: u32| self.key(&rows[place as usize]);
             a.0.cmp(&b.0).then_with(|| text(a.1).cmp(&text(b.1)))
         });
-        order
-            .iter()
-            .map(|(_, place)| rows[*place as usize])
-            .collect()
+        let order: Vec<u32> = order.into_iter().map(|(_, place)| place).collect();
+        let sorted = order.iter().map(|place| rows[*place as usize]);
+        (sorted.collect(), order)
     }
 
     /// Encodes everything, in as many records as needed. The last one carries `complete`: whoever
     /// has merged all of them holds everything of these origins up to these epochs.
     pub(in crate::grid) fn encode(
-        mut self,
+        self,
         origins: &Origins,
         complete: &[(OriginId, Epoch)],
     ) -> Vec<Bytes> {
-        let rows = self.sorted();
+        let records = self.encode_ordered(origins, complete).into_iter();
+        records.map(|(record, _)| record).collect()
+    }
+
+    /// The same; with each record, which of the rows that were added its own are.
+    pub(in crate::grid) fn encode_ordered(
+        mut self,
+        origins: &Origins,
+        complete: &[(OriginId, Epoch)],
+    ) -> Vec<(Bytes, Vec<u32>)> {
+        let (rows, mut order) = self.sorted();
         let room = RECORD_BYTES_MAX
             .saturating_sub(HEAD_BYTES_MAX)
             .saturating_sub(origins.len() * ORIGIN_BYTES_MAX);
@@ -155,7 +169,9 @@ impl CounterRows {
             let taken = self.fitting(rest, room);
             let (now, later) = rest.split_at(taken);
             let last = later.is_empty();
-            records.push(self.record(now, origins, if last { complete } else { &[] }));
+            let later_order = order.split_off(taken);
+            let record = self.record(now, origins, if last { complete } else { &[] });
+            records.push((record, std::mem::replace(&mut order, later_order)));
             if last {
                 return records;
             }

@@ -68,16 +68,16 @@ fn packed_records() {
         for packed in &before {
             unpack(packed).unwrap();
         }
-        for record in unpack(input).into_iter().flatten() {
-            assert!(record.len() <= RECORD_BYTES_MAX);
-            if record == input {
+        for one in unpack(input).into_iter().flatten() {
+            assert!(one.record.len() <= RECORD_BYTES_MAX);
+            if one.record == input {
                 // It was not packed.
                 continue;
             }
             unpacked += 1;
             // What an entry holds is looked at when it is merged; all else can be read.
-            let is_log = is_log(&record);
-            let merged = west.apply(&peer(), record);
+            let is_log = is_log(&one.record);
+            let merged = west.apply(&peer(), one);
             assert!(
                 is_log || !matches!(merged, Err(ApplyError::Malformed(_))),
                 "{merged:?}"

@@ -97,7 +97,7 @@ proptest! {
         packed.truncate(packed.len() - cut % 3);
         // Whatever it says: no panic, and no more memory than a record may take.
         if let Ok(records) = west.unpack(&mut way.heard, packed.into()) {
-            prop_assert!(records.iter().all(|record| record.len() <= RECORD_BYTES_MAX));
+            prop_assert!(records.iter().all(|one| one.record.len() <= RECORD_BYTES_MAX));
         }
     }
 }

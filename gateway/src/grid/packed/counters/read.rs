@@ -61,6 +61,8 @@ pub(super) struct RowReader<'a> {
     read: Rows,
     /// What was cleared, in all rows so far.
     clearings: usize,
+    /// Bytes of all names so far: of what they have in common only once on the wire.
+    name_bytes: usize,
     last_number: u64,
     last_key: Vec<u8>,
     last_hlc: u64,
@@ -76,6 +78,7 @@ impl<'a> RowReader<'a> {
             models: Models::default(),
             read: Rows::default(),
             clearings: 0,
+            name_bytes: 0,
             last_number: 0,
             last_key: Vec::new(),
             last_hlc: 0,
@@ -107,6 +110,10 @@ impl<'a> RowReader<'a> {
         let last = &self.last_key;
         if shared + tail > last.len() || shared + middle + tail > NAME_BYTES_MAX {
             return Err(UnpackError::Malformed("a name too long"));
+        }
+        self.name_bytes += shared + middle + tail + field.saturating_sub(1);
+        if self.name_bytes > RECORD_BYTES_MAX {
+            return Err(UnpackError::Malformed("names too long"));
         }
         let parts = [
             &last[..shared],
@@ -208,4 +215,29 @@ impl<'a> RowReader<'a> {
 fn bounded(number: u64, max: usize) -> Result<usize, UnpackError> {
     let number = usize::try_from(number).ok().filter(|number| *number <= max);
     number.ok_or(UnpackError::Malformed("number too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use strait_dedup::range::Writer;
+
+    use super::*;
+
+    #[test]
+    fn names_that_have_much_in_common_take_no_more_memory_than_a_record() {
+        let (mut numbers, mut models) = (Writer::new(), Models::default());
+        let mut say = |shared: usize, middle: usize| {
+            numbers.number(&mut models.shared, shared as u64);
+            numbers.number(&mut models.tail, 0);
+            numbers.number(&mut models.middle, middle as u64);
+            numbers.number(&mut models.field, 0);
+        };
+        say(0, NAME_BYTES_MAX);
+        (0..40).for_each(|_| say(NAME_BYTES_MAX, 0));
+        let numbers = numbers.finish();
+        let (head, text) = (CounterUpdates::default(), vec![b'a'; NAME_BYTES_MAX]);
+        let mut reader = RowReader::new(&head, &numbers, &text);
+        let read = (0..41).take_while(|_| reader.name().is_ok()).count();
+        assert_eq!(read, RECORD_BYTES_MAX / NAME_BYTES_MAX);
+    }
 }

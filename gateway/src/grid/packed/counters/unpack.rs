@@ -4,10 +4,9 @@ use super::super::super::counter::Component;
 use super::super::super::keyspace::CounterRef;
 use super::super::super::merge::{Numbers, TooMany};
 use super::super::super::record::{CounterRows, CounterUpdates, Part};
-use super::super::super::state::State;
 use super::super::super::varint::Reader;
 use super::super::super::{Grid, MERGE_SLICE, RECORD_BYTES_MAX};
-use super::super::{UnpackError, begun};
+use super::super::{UnpackError, Unpacked, begun};
 use super::NUMBERED_MAX;
 use super::read::{Key, ROWS_MAX, Row, RowReader, Rows};
 use bytes::Bytes;
@@ -25,7 +24,7 @@ impl Grid {
         &self,
         heard: &mut Option<HeardKeys>,
         body: &[u8],
-    ) -> Result<Vec<Bytes>, UnpackError> {
+    ) -> Result<Vec<Unpacked>, UnpackError> {
         let mut reader = Reader::new(body);
         let head = CounterUpdates::read_head(&mut reader)?;
         let keys = begun(heard, reader.byte()?)?;
@@ -47,53 +46,50 @@ impl Grid {
         let read = read.finish()?;
         let numbers = self.state.lock().intern(&head)?;
         let places = self.resolve(keys, &read.rows)?;
-        // From here on nothing fails, so nothing is done by half.
-        let records = self.rebuild(keys, &read, &places, &numbers);
-        let state = self.state.lock();
+        let rows = self.rebuild(keys, &read, &places, &numbers)?;
+        let origins = self.state.lock().origins.clone();
         let complete: Vec<_> = head
             .complete
             .iter()
             .map(|(origin, epoch)| (numbers.origins[*origin], *epoch))
             .collect();
-        let origins = state.origins.clone();
-        drop(state);
-        Ok(records.encode(&origins, &complete))
+        let records = rows.encode_ordered(&origins, &complete).into_iter();
+        let placed = |(record, order): (Bytes, Vec<u32>)| Unpacked {
+            record,
+            places: order.iter().map(|n| places[*n as usize]).collect(),
+        };
+        Ok(records.map(placed).collect())
     }
 
     /// Where the rows' counters are kept here; new ones are made.
-    fn resolve(&self, keys: &HeardKeys, rows: &[Row]) -> Result<Vec<CounterRef>, UnpackError> {
+    fn resolve(&self, keys: &HeardKeys, rows: &[Row]) -> Result<Vec<CounterRef>, TooMany> {
         let mut places = Vec::with_capacity(rows.len());
-        let mut bytes = 0;
         for rows in rows.chunks(MERGE_SLICE) {
             let mut state = self.state.lock();
             for row in rows {
-                let at = match &row.key {
+                places.push(match &row.key {
                     Key::Known(number) => keys.keys[*number].0,
                     Key::New { key, field } => state.place_or_create(key, field.as_deref())?,
-                };
-                let (key, field) = state.keys.key_of(at);
-                bytes += key.len() + field.map_or(0, <[u8]>::len);
-                places.push(at);
-            }
-            if bytes > RECORD_BYTES_MAX {
-                return Err(UnpackError::Malformed("names too long"));
+                });
             }
         }
         Ok(places)
     }
 
-    /// The rows with their names and whole sums; `keys` learns both.
+    /// The rows with their names and whole sums; `keys` learns both. When it fails, what `keys`
+    /// knows is of no use any more.
     fn rebuild(
         &self,
         keys: &mut HeardKeys,
         read: &Rows,
         places: &[CounterRef],
         numbers: &Numbers,
-    ) -> CounterRows {
+    ) -> Result<CounterRows, UnpackError> {
         let mut rebuilt = CounterRows::default();
         let places = places.chunks(MERGE_SLICE);
         for (rows, places) in read.rows.chunks(MERGE_SLICE).zip(places) {
             let state = self.state.lock();
+            state.keys.look_at(places);
             for (row, at) in rows.iter().zip(places) {
                 let mut sum = match row.key {
                     Key::Known(number) => keys.keys[number].1,
@@ -110,10 +106,13 @@ impl Grid {
                 });
                 let extra = row.more.as_ref().map(|more| numbers.extra(more));
                 rebuilt.push(state.keys.key_of(*at), presence, whole, extra.as_ref());
+                if rebuilt.text_len() > RECORD_BYTES_MAX {
+                    return Err(UnpackError::Malformed("names too long"));
+                }
                 keys.learn(&row.key, *at, sum);
             }
         }
-        rebuilt
+        Ok(rebuilt)
     }
 }
 
@@ -124,16 +123,5 @@ impl HeardKeys {
             Key::New { .. } if self.keys.len() < NUMBERED_MAX => self.keys.push((at, sum)),
             Key::New { .. } => {}
         }
-    }
-}
-
-impl State {
-    fn place_or_create(&mut self, key: &[u8], field: Option<&[u8]>) -> Result<CounterRef, TooMany> {
-        let name = self.keys.find_or_create(key).ok_or(TooMany)?;
-        let Some(field) = field else {
-            return Ok(CounterRef::key(name));
-        };
-        let field = self.keys.find_or_create_field(name, field);
-        Ok(CounterRef::field(name, field.ok_or(TooMany)?))
     }
 }
