@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use super::output::say;
 use super::{Globals, export, status, verify_grid};
@@ -37,8 +37,12 @@ pub(super) struct Args {
 
 /// How often the gateway is asked how far it is.
 const EVERY: Duration = Duration::from_millis(200);
-/// Comparisons until what was on its way has arrived.
-const COMPARISONS: usize = 5;
+/// Comparisons in a row that find no less to differ than one before, and mend nothing, until it is
+/// given up; and altogether.
+const IN_VAIN_MAX: usize = 5;
+const COMPARISONS_MAX: usize = 100;
+/// Before the next one: what the last found is mended meanwhile.
+const PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     if let Some(from) = &args.from {
@@ -58,7 +62,8 @@ fn replay(globals: &Globals, args: &Args, from: &str) -> anyhow::Result<()> {
     let address = status::http_of(globals)?;
     let wait = Duration::from_secs(args.wait);
     wait_for_all(address, args, from)?;
-    for _ in 0..COMPARISONS {
+    let mut rounds = Rounds::default();
+    loop {
         let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, from, wait)?)?;
         if found.is_clean() {
             let status = ask(address)?;
@@ -74,12 +79,43 @@ fn replay(globals: &Globals, args: &Args, from: &str) -> anyhow::Result<()> {
                 found.logs,
             ));
         }
-        if !found.logs_differing.is_empty() {
-            let logs = found.logs_differing.join(", ");
-            bail!("the sites hold different entries of logs: {logs}");
+        if !rounds.go_on(&found) {
+            return Err(still_differ(&found, from));
         }
+        sleep(PAUSE);
     }
-    bail!("the sites still differ: run `strait verify {from}`")
+}
+
+fn still_differ(found: &Comparison, from: &str) -> anyhow::Error {
+    if found.logs_differing.is_empty() {
+        return anyhow!("the sites still differ: run `strait verify {from}`");
+    }
+    let logs = found.logs_differing.join(", ");
+    anyhow!("the sites hold different entries of logs: {logs}")
+}
+
+/// Comparisons so far, which mend what they find: another one is worth it as long as that gets on.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// Least that differed in one of them.
+    least: Option<u64>,
+    in_vain: usize,
+    all: usize,
+}
+
+impl Rounds {
+    fn go_on(&mut self, found: &Comparison) -> bool {
+        let left = found.logs_differing.len() as u64 + found.ranges_differing;
+        let mended = found.mended_here + found.mended_there + found.entries_mended;
+        if mended > 0 || self.least.is_none_or(|least| left < least) {
+            self.in_vain = 0;
+        } else {
+            self.in_vain += 1;
+        }
+        self.least = Some(self.least.map_or(left, |least| least.min(left)));
+        self.all += 1;
+        self.in_vain < IN_VAIN_MAX && self.all < COMPARISONS_MAX
+    }
 }
 
 /// Waits until everything that the peer held is here, and shows how far it is.
@@ -123,4 +159,33 @@ fn progress(status: &Status, link: &LinkReport) -> String {
 
 fn ask(address: SocketAddr) -> anyhow::Result<Status> {
     Ok(serde_json::from_str(&status::ask(address)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(logs: usize, mended: u64) -> Comparison {
+        Comparison {
+            logs_differing: vec!["clicks of east".to_owned(); logs],
+            entries_mended: mended,
+            ..Comparison::default()
+        }
+    }
+
+    #[test]
+    fn comparing_goes_on_while_it_helps() {
+        let mut rounds = Rounds::default();
+        for left in (1..20).rev() {
+            assert!(rounds.go_on(&found(left, 0)), "fewer logs each time");
+        }
+        assert!(rounds.go_on(&found(1, 7)), "entries came");
+        for _ in 1..IN_VAIN_MAX {
+            assert!(rounds.go_on(&found(1, 0)));
+        }
+        assert!(!rounds.go_on(&found(1, 0)), "nothing gets better any more");
+        let mut rounds = Rounds::default();
+        let endless = (0..COMPARISONS_MAX).all(|_| rounds.go_on(&found(1, 1)));
+        assert!(!endless);
+    }
 }
