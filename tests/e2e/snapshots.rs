@@ -32,6 +32,10 @@ fn an_export_goes_into_another_grid_and_says_the_same() {
         let () = redis.xadd("clicks", "*", &[("n", n)]).unwrap();
     }
     let () = redis.del("key:7").unwrap();
+    let last: String = redis.xadd("emptied", "*", &[("n", 1)]).unwrap();
+    let () = redis
+        .xtrim("emptied", redis::streams::StreamMaxlen::Equals(0))
+        .unwrap();
     const LATER_MS: u64 = 4_000_000_000_000;
     for key in ["key:8", "pages"] {
         let () = redis::cmd("PEXPIREAT")
@@ -77,7 +81,13 @@ fn an_export_goes_into_another_grid_and_says_the_same() {
     lines.sort();
     assert_eq!(lines.concat(), expected);
     let json = text(west.must(&["export", "--format", "ndjson", "--only", "logs"]));
-    assert_eq!(json.lines().count(), 500);
+    assert_eq!(json.lines().count(), 501);
+    let emptied = format!("{{\"last_id\":\"{last}\",\"log\":\"emptied\"}}");
+    assert_eq!(
+        json.lines().last(),
+        Some(&emptied[..]),
+        "ids go on after it"
+    );
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(first["log"], "clicks");
 }

@@ -107,6 +107,21 @@ impl Image {
         self.state.kind_at(at.name) != Some(kind)
     }
 
+    /// Logs that are there with no entry left, by the names that clients know them by here, and the id
+    /// of the last entry each had, where that is from `until_ms` at the latest.
+    pub fn emptied_logs(&self, until_ms: u64) -> impl Iterator<Item = (Vec<u8>, EntryId)> {
+        let own = self.state.origins.site(SiteId::OWN);
+        let logs = self.state.logs.iter();
+        logs.filter(|log| log.exists() && log.len() == 0)
+            .map(|log| {
+                (
+                    shown_name(&log.name, log.name.site == *own),
+                    log.position().last,
+                )
+            })
+            .filter(move |(_, last)| last.ms <= until_ms)
+    }
+
     /// Every entry of every log up to `until_ms`, log by log: the name that clients know the log
     /// by here, its id, and fields and values for [`values_of`](super::values_of).
     pub fn entries(

@@ -12,7 +12,8 @@ pub(super) enum Format {
     Resp,
     /// A JSON object a line; what is no UTF-8 is {"hex": "…"}
     Ndjson,
-    /// kind,key,field or id,value; an entry takes a line for each of its fields
+    /// kind,key,field or id,value; an entry takes a line for each of its fields; a log without entries
+    /// one with its last id
     Csv,
 }
 
@@ -91,6 +92,17 @@ impl<W: Write> Output<W> {
         }
     }
 
+    /// A log that has no entry left, and its last one's id: an import goes on after it.
+    pub(super) fn emptied(&mut self, log: &[u8], last: EntryId) -> io::Result<()> {
+        let id = last.to_string();
+        match self.format {
+            // An entry that is trimmed at once, as Redis has no other way that makes the log too.
+            Format::Resp => self.command(&[b"XADD", log, b"MAXLEN", b"0", id.as_bytes(), b"", b""]),
+            Format::Ndjson => self.line(&json!({ "log": name(log), "last_id": id })),
+            Format::Csv => self.row(&[b"log", log, id.as_bytes(), b""]),
+        }
+    }
+
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.out.flush()
     }
@@ -158,6 +170,7 @@ mod tests {
         let id = EntryId { ms: 5, seq: 1 };
         let values = [&b"f"[..], b"x y"];
         out.entry(b"clicks", id, (2, values.into_iter())).unwrap();
+        out.emptied(b"gone", id).unwrap();
         out.finish().unwrap();
         bytes.escape_ascii().to_string()
     }
@@ -169,11 +182,14 @@ mod tests {
             "*3\\r\\n$3\\r\\nSET\\r\\n$4\\r\\nhits\\r\\n$2\\r\\n-3\\r\\n\
              *4\\r\\n$4\\r\\nHSET\\r\\n$4\\r\\na\\\"b,\\r\\n$1\\r\\n\\xff\\r\\n$1\\r\\n1\\r\\n\
              *3\\r\\n$9\\r\\nPEXPIREAT\\r\\n$4\\r\\nhits\\r\\n$4\\r\\n9000\\r\\n\
-             *5\\r\\n$4\\r\\nXADD\\r\\n$6\\r\\nclicks\\r\\n$3\\r\\n5-1\\r\\n$1\\r\\nf\\r\\n$3\\r\\nx y\\r\\n"
+             *5\\r\\n$4\\r\\nXADD\\r\\n$6\\r\\nclicks\\r\\n$3\\r\\n5-1\\r\\n$1\\r\\nf\\r\\n$3\\r\\nx y\\r\\n\
+             *7\\r\\n$4\\r\\nXADD\\r\\n$4\\r\\ngone\\r\\n$6\\r\\nMAXLEN\\r\\n$1\\r\\n0\\r\\n\
+             $3\\r\\n5-1\\r\\n$0\\r\\n\\r\\n$0\\r\\n\\r\\n"
         );
         assert_eq!(
             written(Format::Csv),
-            "counter,hits,,-3\\nhash,\\\"a\\\"\\\"b,\\\",\\xff,1\\nexpires,hits,,9000\\nentry,clicks,5-1,f,x y\\n"
+            "counter,hits,,-3\\nhash,\\\"a\\\"\\\"b,\\\",\\xff,1\\nexpires,hits,,9000\\nentry,clicks,5-1,f,x y\\n\
+             log,gone,5-1,\\n"
         );
         let lines = written(Format::Ndjson)
             .replace("\\\"", "\"")
@@ -186,5 +202,6 @@ mod tests {
             lines[3],
             r#"{"id":"5-1","log":"clicks","values":[["f","x y"]]}"#
         );
+        assert_eq!(lines[4], r#"{"last_id":"5-1","log":"gone"}"#);
     }
 }

@@ -71,6 +71,12 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
             }
             Ok(())
         })?;
+        for (log, last) in live.emptied_logs(args.at.unwrap_or(u64::MAX)) {
+            if args.wants(&log) {
+                written += 1;
+                out.emptied(&log, last)?;
+            }
+        }
     }
     out.finish()?;
     eprintln!("{written} exported");
