@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{error, info, warn};
 
 use crate::config::SnapshotSettings;
-use crate::grid::{Grid, SnapshotFile, list_snapshots};
+use crate::grid::{Grid, SnapshotFile, list_snapshots, now_ms};
 use crate::observe::SnapshotReport;
 
 /// The snapshots of a running gateway.
@@ -80,9 +80,7 @@ impl Snapshots {
 
     fn take(&self, grid: &Grid) {
         // Also after a failure: a full disk is not tried again and again.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now_ms = now.map_or(0, |now| now.as_millis() as u64);
-        self.last_ms.store(now_ms, Ordering::Relaxed);
+        self.last_ms.store(now_ms(), Ordering::Relaxed);
         match grid.write_snapshot(&self.dir) {
             Ok(SnapshotFile { path, bytes, .. }) => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +94,7 @@ impl Snapshots {
         }
         let whole = self.found().into_iter().filter(|s| !s.unfinished);
         let times: Vec<u64> = whole.map(|snapshot| snapshot.time_ms).collect();
-        let gone = self.settings.keep.expired(&times, now_ms);
+        let gone = self.settings.keep.expired(&times, now_ms());
         let found = self.found().into_iter();
         for snapshot in found.filter(|snapshot| gone.contains(&snapshot.time_ms)) {
             remove(&snapshot.path);

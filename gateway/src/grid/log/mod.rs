@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::blocks::{Blocks, Entry};
 use super::cold::{Absent, IdRange, Loaded};
 use super::record::{LogHead, LogSection, SectionBuilder};
+use super::retention::Ahead;
 use super::{EntryId, LogName, LogPosition};
 
 /// How `XTRIM` and `XADD` bound a log.
@@ -54,6 +55,8 @@ pub(crate) struct Log {
     /// From here on it was as its origin's when the two were last compared; none: it differed, or
     /// was not compared yet.
     pub(super) agrees_from: Option<EntryId>,
+    /// For retention by age.
+    pub(super) ahead: Ahead,
     /// Stands in the list of logs that the next flush looks at.
     pub(super) dirty: bool,
     waiters: Vec<Arc<Notify>>,
@@ -72,6 +75,7 @@ impl Log {
             freed_to: EntryId::MIN,
             floor,
             agrees_from: None,
+            ahead: Ahead::default(),
             dirty: false,
             waiters: Vec::new(),
         }

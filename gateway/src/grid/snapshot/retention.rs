@@ -14,10 +14,13 @@ pub struct SnapshotRules {
 }
 
 impl SnapshotRules {
-    /// Those of `times_ms` (rising) that may go at `now_ms`.
+    /// Those of `times_ms` (rising) that may go at `now_ms`. Any that are dated later are from before
+    /// the clock was put back: they count as older than all others.
     pub fn expired(&self, times_ms: &[u64], now_ms: u64) -> Vec<u64> {
+        let ahead = times_ms.partition_point(|time| *time <= now_ms);
+        let as_taken = times_ms[ahead..].iter().chain(&times_ms[..ahead]);
         let newest = times_ms.len().saturating_sub(self.newest.max(1));
-        let mut kept: BTreeSet<u64> = times_ms[newest..].iter().copied().collect();
+        let mut kept: BTreeSet<u64> = as_taken.skip(newest).copied().collect();
         let today = now_ms / DAY_MS;
         for (place, time) in times_ms.iter().enumerate() {
             let day = time / DAY_MS;
@@ -55,5 +58,12 @@ mod tests {
         let none = SnapshotRules { newest: 0, days: 0 };
         assert_eq!(none.expired(&[5, 7], now), [5], "the last one always stays");
         assert!(rules.expired(&[], now).is_empty());
+    }
+
+    #[test]
+    fn those_of_the_future_go_before_those_just_taken() {
+        let rules = SnapshotRules { newest: 2, days: 0 };
+        assert_eq!(rules.expired(&[7, 9, 900, 901, 902], 9), [900, 901, 902]);
+        assert_eq!(rules.expired(&[9, 900, 901], 9), [900]);
     }
 }

@@ -87,3 +87,42 @@ fn trimmed_entries_wait_for_the_peer_unless_they_are_shed() {
     catch_up(&east, &north);
     assert_eq!(east.digest(), north.digest());
 }
+
+#[test]
+fn entries_age_although_the_clock_was_ahead_when_they_came() {
+    const HOUR: u64 = 3_600_000;
+    let grid = grid("east");
+    let line = pack_values([&b"line"[..], &[b'x'; 1000]].into_iter());
+    let add = |now_ms: u64| {
+        let mut state = grid.lock();
+        for _ in 0..100 {
+            let added = state.append(b"clicks", NewId::Auto, &line, (true, None), now_ms);
+            added.unwrap().unwrap();
+        }
+    };
+    let age = LogLimits {
+        age: Some(Duration::from_millis(2 * HOUR)),
+        ..LogLimits::default()
+    };
+    let now = 1000 * HOUR;
+    // A year ahead, and back.
+    add(now + 9000 * HOUR);
+    for hour in 0..10 {
+        add(now + hour * HOUR);
+        for minute in 0..60 {
+            keep(&grid, age, now + hour * HOUR + minute * 60_000);
+        }
+        let entries = grid.stats().entries;
+        let most = 100 * (hour + 2).min(4) + 20;
+        assert!(
+            (100..=most).contains(&entries),
+            "{entries} after hour {hour}"
+        );
+    }
+    // Back a second time: what was noted is forgotten, not believed.
+    let back = now - 500 * HOUR;
+    assert_eq!(keep(&grid, age, back), 0);
+    add(back);
+    assert_eq!(keep(&grid, age, back + HOUR), 0);
+    assert!(keep(&grid, age, back + 3 * HOUR) > 0);
+}
