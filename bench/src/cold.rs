@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 use strait::grid::{ColdConfig, Grid, GridConfig, LogPosition};
 use strait::resp::blocking::Client;
-use strait::resp::{DurabilityRules, NoInfo, RespConfig, Server};
+use strait::resp::{DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server};
 use tokio::sync::oneshot;
 
 use crate::lines::Lines;
@@ -102,6 +102,7 @@ fn fill(grid: &Arc<Grid>, events: u64) -> anyhow::Result<usize> {
         clients_max: 10,
         durability: DurabilityRules::default(),
         block: None,
+        limits: ReplyLimits::default(),
     };
     let any = ([127, 0, 0, 1], 0).into();
     let (stop, stopped) = oneshot::channel::<()>();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use strait::demo::sites;
 use strait::grid::{Flusher, Grid, GridConfig};
-use strait::resp::{Durability, DurabilityRules, NoInfo, RespConfig, Server};
+use strait::resp::{Durability, DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server};
 
 use super::Arguments;
 
@@ -55,6 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
                 ..DurabilityRules::default()
             },
             block: None,
+            limits: ReplyLimits::default(),
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any, grid, config, Arc::new(NoInfo))?;

@@ -20,7 +20,7 @@ use super::windows;
 use crate::bulk::FileRule;
 use crate::forward::AllowRule;
 use crate::grid::{LogLimits, SnapshotRules};
-use crate::resp::DurabilityRules;
+use crate::resp::{DurabilityRules, ReplyLimits};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -145,6 +145,7 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
         clients_max: clients_max
             .and_then(|clients| usize::try_from(clients.value).ok())
             .unwrap_or(default.clients_max),
+        limits: read_limits(&mut section, report),
         durability: DurabilityRules {
             otherwise: section.get_or(
                 report,
@@ -183,6 +184,20 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
     };
     section.finish(report);
     grid
+}
+
+fn read_limits(section: &mut Section<'_, '_>, report: &mut Report<'_>) -> ReplyLimits {
+    let default = ReplyLimits::default();
+    let mut bytes = |key, otherwise: usize| {
+        let bytes = section.get(report, key, values::size(MIB..=TIB));
+        bytes
+            .and_then(|bytes| usize::try_from(bytes.value).ok())
+            .unwrap_or(otherwise)
+    };
+    ReplyLimits {
+        reply_bytes_max: bytes("reply_bytes_max", default.reply_bytes_max),
+        unread_bytes_max: bytes("unread_bytes_max", default.unread_bytes_max),
+    }
 }
 
 fn read_log(mut section: Section<'_, '_>, report: &mut Report<'_>) -> Option<LogRule> {

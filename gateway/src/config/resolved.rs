@@ -13,7 +13,7 @@ use crate::bulk::FileRule;
 use crate::bulk::sync::SyncSettings;
 use crate::forward::{AllowRule, ForwardSettings};
 use crate::grid::{LogLimits, SnapshotRules};
-use crate::resp::DurabilityRules;
+use crate::resp::{DurabilityRules, ReplyLimits};
 
 /// How a gateway runs: `strait.toml`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct GridSettings {
     pub password: Option<Password>,
     /// Most connections at a time.
     pub clients_max: usize,
+    /// What replies to clients may take.
+    pub limits: ReplyLimits,
     /// When clients' writes are confirmed.
     pub durability: DurabilityRules,
     /// Pass on to one peer what another wrote, where they have no link of their own.
@@ -247,6 +249,7 @@ impl Default for GridSettings {
             memory_bytes_max: 1 << 30,
             password: None,
             clients_max: 1000,
+            limits: ReplyLimits::default(),
             durability: DurabilityRules::default(),
             relay: true,
             compare_every: Some(Duration::from_secs(3600)),

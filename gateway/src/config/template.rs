@@ -62,6 +62,14 @@ impl Template {
                 &ByteSize(grid.memory_bytes_max).to_string(),
             )
             .replace("{clients_max}", &grid.clients_max.to_string())
+            .replace(
+                "{reply_bytes}",
+                &ByteSize(grid.limits.reply_bytes_max as u64).to_string(),
+            )
+            .replace(
+                "{unread_bytes}",
+                &ByteSize(grid.limits.unread_bytes_max as u64).to_string(),
+            )
             .replace("{block_s}", &grid.block.as_secs().to_string())
             .replace(
                 "{logs_memory}",
@@ -121,6 +129,10 @@ loss_window_ms = {loss_window_ms}
 memory_bytes_max = "{grid_memory}"
 # Connections of Redis clients at a time.
 clients_max = {clients_max}
+# The longest reply to one command, a longer one is an error; and replies that clients have not read
+# yet, all together: beyond it those who have kept most for longest are cut off.
+reply_bytes_max = "{reply_bytes}"
+unread_bytes_max = "{unread_bytes}"
 # When writes are confirmed: "memory", "disk" (fsynced here first) or "remote" (at a peer too).
 durability = "memory"
 # The same for keys by pattern; the first that matches counts.

@@ -20,11 +20,13 @@ pub(super) struct ClientId(pub(super) u64);
 
 /// What a client did last.
 #[derive(Debug)]
-struct Activity {
+pub(super) struct Activity {
     /// Milliseconds since 1970.
-    at_ms: AtomicU64,
+    pub(super) at_ms: AtomicU64,
     /// The command's number.
     command: AtomicU16,
+    /// Bytes of its replies that wait until it reads them.
+    pub(super) unread: AtomicU64,
 }
 
 /// What `CLIENT LIST` shows of a client.
@@ -38,9 +40,9 @@ pub(super) struct ClientInfo {
     pub(super) lib_name: String,
     pub(super) lib_version: String,
     pub(super) resp: u8,
-    activity: Arc<Activity>,
+    pub(super) activity: Arc<Activity>,
     /// What serves it.
-    task: Option<AbortHandle>,
+    pub(super) task: Option<AbortHandle>,
 }
 
 impl ClientInfo {
@@ -53,13 +55,14 @@ impl ClientInfo {
         writeln!(
             line,
             "id={} addr={} laddr={} name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 \
-             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             omem={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id.0,
             self.address,
             self.local_address,
             self.name,
             self.since.elapsed().as_secs(),
             now_ms().saturating_sub(at_ms) / 1000,
+            self.activity.unread.load(Ordering::Relaxed),
             commands::name_of(command).unwrap_or("NULL"),
             self.resp,
             self.lib_name,
@@ -83,16 +86,25 @@ pub struct ClientFigures {
     pub turned_away: u64,
     /// Commands carried out, whatever they were answered.
     pub commands: u64,
+    /// Bytes of replies that wait until clients read them, short ones apart.
+    #[serde(default)]
+    pub unread_bytes: u64,
+    /// Clients that were cut off as such replies were too much.
+    #[serde(default)]
+    pub cut_off: u64,
 }
 
 /// All connected clients.
 #[derive(Debug, Default)]
 pub struct Clients {
-    list: Mutex<BTreeMap<ClientId, ClientInfo>>,
+    pub(super) list: Mutex<BTreeMap<ClientId, ClientInfo>>,
     last: AtomicU64,
     blocked: AtomicU64,
     turned_away: AtomicU64,
     commands: AtomicU64,
+    /// Bytes of replies that wait until clients read them.
+    pub(super) unread: AtomicU64,
+    pub(super) cut_off: AtomicU64,
     /// What there was at the last `CONFIG RESETSTAT`.
     reset: Mutex<ClientFigures>,
 }
@@ -128,6 +140,8 @@ impl Clients {
             connections: self.last.load(Ordering::Relaxed),
             turned_away: self.turned_away.load(Ordering::Relaxed),
             commands: self.commands.load(Ordering::Relaxed),
+            unread_bytes: self.unread.load(Ordering::Relaxed),
+            cut_off: self.cut_off.load(Ordering::Relaxed),
         }
     }
 
@@ -138,6 +152,7 @@ impl Clients {
             connections: figures.connections - reset.connections,
             turned_away: figures.turned_away - reset.turned_away,
             commands: figures.commands - reset.commands,
+            cut_off: figures.cut_off - reset.cut_off,
             ..figures
         }
     }
@@ -173,6 +188,7 @@ impl Clients {
             activity: Arc::new(Activity {
                 at_ms: AtomicU64::new(now_ms()),
                 command: AtomicU16::new(u16::MAX),
+                unread: AtomicU64::new(0),
             }),
             task: None,
         };
@@ -224,6 +240,14 @@ impl Entered {
         self.id
     }
 
+    pub(super) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     /// Notes the command that the client sent last, by its number.
     pub(super) fn saw(&self, now_ms: u64, command: u16) {
         self.activity.at_ms.store(now_ms, Ordering::Relaxed);
@@ -245,6 +269,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        self.has_read();
         self.clients.list.lock().remove(&self.id);
     }
 }

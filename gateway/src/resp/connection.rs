@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::client::Entered;
@@ -61,12 +61,13 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, stream: TcpStream, entered: Entered) -> Self {
         let session = Session::new(entered, shared.config.password.is_none());
+        let replies = Replies::up_to(shared.config.limits.reply_bytes_max);
         Self {
             shared,
             stream,
             session,
             parser: Parser::default(),
-            replies: Replies::default(),
+            replies,
             buffer: Vec::with_capacity(READ_BYTES),
         }
     }
@@ -81,7 +82,11 @@ impl Connection {
                     return Ok(());
                 }
             }
+            while self.shared.clients.have_too_much(self.shared.config.limits) {
+                yield_now().await;
+            }
             let (round, ticket) = self.commands();
+            self.count_unread();
             if !self.keep_promise(ticket).await? {
                 return Ok(());
             }
@@ -175,12 +180,20 @@ impl Connection {
     }
 
     async fn write(&mut self) -> io::Result<()> {
+        self.count_unread();
         self.stream.write_all(&self.replies.bytes).await?;
         self.replies.bytes.clear();
         if self.replies.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.replies.bytes = Vec::new();
         }
+        self.session.entered.has_read();
         Ok(())
+    }
+
+    /// Replies count from now on among those that wait to be read.
+    fn count_unread(&self) {
+        let (entered, limits) = (&self.session.entered, self.shared.config.limits);
+        entered.keep_unread(self.replies.bytes.len(), limits);
     }
 
     /// Does what could not be done under the lock; false when the client left meanwhile.
@@ -207,6 +220,7 @@ impl Connection {
     /// Goes to the disk for a reply.
     async fn read_disk(&mut self, read: DiskRead) -> io::Result<()> {
         let grid = self.shared.grid.clone();
+        let _turn = self.shared.disk_reads.acquire().await;
         let mut replies = std::mem::take(&mut self.replies);
         let reading = spawn_blocking(move || {
             read.run(&grid, &mut replies);

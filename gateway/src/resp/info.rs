@@ -34,7 +34,7 @@ pub(super) fn render(server: &Shared, wanted: &[String]) -> String {
     let sections: [(&str, Lines); 9] = [
         ("Server", server_lines(server)),
         ("Clients", client_lines(server, &clients)),
-        ("Memory", memory_lines(&stats)),
+        ("Memory", memory_lines(&stats, &clients)),
         ("Persistence", persistence_lines(&stats)),
         ("Stats", stats_lines(&stats, &clients)),
         ("Replication", replication_lines(server)),
@@ -86,7 +86,7 @@ fn client_lines(server: &Shared, clients: &ClientFigures) -> Lines {
     ]
 }
 
-fn memory_lines(stats: &GridStats) -> Lines {
+fn memory_lines(stats: &GridStats, clients: &ClientFigures) -> Lines {
     let used = stats.memory_bytes;
     vec![
         ("used_memory", used.to_string()),
@@ -95,6 +95,7 @@ fn memory_lines(stats: &GridStats) -> Lines {
         ("maxmemory", stats.memory_bytes_max.to_string()),
         ("maxmemory_human", human(stats.memory_bytes_max)),
         ("maxmemory_policy", "noeviction".to_owned()),
+        ("mem_clients_normal", clients.unread_bytes.to_string()),
     ]
 }
 
@@ -145,6 +146,7 @@ fn stats_lines(stats: &GridStats, clients: &ClientFigures) -> Lines {
         ("rejected_connections", clients.turned_away.to_string()),
         ("expired_keys", stats.expired_total.to_string()),
         ("evicted_keys", "0".to_owned()),
+        ("evicted_clients", clients.cut_off.to_string()),
         ("strait_writes", stats.writes_total.to_string()),
         (
             "strait_applied_records",

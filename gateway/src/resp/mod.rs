@@ -18,11 +18,13 @@ mod reply;
 mod server;
 mod slowlog;
 mod threads;
+mod unread;
 
 pub use client::{ClientFigures, Clients};
 pub use durability::{Durability, DurabilityRules};
 pub use info::{InfoSource, NoInfo};
 pub use server::{BindError, Port, RespConfig, Server};
+pub use unread::ReplyLimits;
 
 #[cfg(test)]
 mod tests;

@@ -15,9 +15,43 @@ pub(super) enum Protocol {
 pub(super) struct Replies {
     pub(super) bytes: Vec<u8>,
     pub(super) protocol: Protocol,
+    /// Beyond so many bytes nothing is written that may be one of many; 0: there is no bound.
+    bytes_max: usize,
+    /// Something was left out for that.
+    overflowed: bool,
 }
 
 impl Replies {
+    pub(super) fn up_to(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the reply that is being written is too long: it will be an error.
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Puts an error in the place of a reply, begun at `start`, that is longer than may be.
+    pub(super) fn end(&mut self, start: usize) {
+        if std::mem::take(&mut self.overflowed) {
+            self.bytes.truncate(start);
+            let most = self.bytes_max;
+            self.error(&format!(
+                "ERR the reply would be longer than reply_bytes_max, {most} bytes: ask for less"
+            ));
+        }
+    }
+
+    /// Whether there is room for one more of many.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.bytes_max == 0 || self.bytes.len() <= self.bytes_max;
+        self.overflowed |= !has_room;
+        has_room
+    }
+
     fn header(&mut self, kind: u8, value: u64) {
         self.bytes.push(kind);
         put_u64(&mut self.bytes, value);
@@ -61,6 +95,9 @@ impl Replies {
     }
 
     pub(super) fn bulk(&mut self, bytes: &[u8]) {
+        if !self.has_room() {
+            return;
+        }
         self.header(b'$', bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(b"\r\n");
@@ -68,6 +105,9 @@ impl Replies {
 
     /// An integer as a bulk string: a counter's value.
     pub(super) fn bulk_integer(&mut self, value: i64) {
+        if !self.has_room() {
+            return;
+        }
         let digits = value
             .unsigned_abs()
             .checked_ilog10()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Semaphore;
 
 use super::client::Clients;
 use super::durability::DurabilityRules;
@@ -14,10 +15,14 @@ use super::info::InfoSource;
 use super::pause::Pause;
 use super::slowlog::Slowlog;
 use super::threads::Threads;
+use super::unread::ReplyLimits;
 use crate::grid::Grid;
 
 /// Connections that wait to be accepted, at most.
 const BACKLOG: u32 = 1024;
+
+/// Replies that are read from the disk at a time.
+const DISK_READS_MAX: usize = 4;
 
 /// What the server needs besides the grid.
 #[derive(Clone, Debug)]
@@ -30,6 +35,8 @@ pub struct RespConfig {
     pub durability: DurabilityRules,
     /// How long a write waits for room when memory is full; none: it is refused at once.
     pub block: Option<Duration>,
+    /// What replies may take.
+    pub limits: ReplyLimits,
 }
 
 /// The address could not be listened on.
@@ -47,6 +54,8 @@ pub(super) struct Shared {
     pub(super) info: Arc<dyn InfoSource>,
     pub(super) clients: Arc<Clients>,
     pub(super) slowlog: Slowlog,
+    /// Turns of those who read from the disk: each of them may fill a reply meanwhile.
+    pub(super) disk_reads: Semaphore,
     pub(super) pause: Pause,
     pub(super) local_addr: SocketAddr,
     pub(super) since: Instant,
@@ -119,6 +128,7 @@ impl Server {
             info,
             clients: Arc::default(),
             slowlog: Slowlog::default(),
+            disk_reads: Semaphore::new(DISK_READS_MAX),
             pause: Pause::default(),
             local_addr,
             since: Instant::now(),

@@ -202,6 +202,7 @@ fn resp_config(config: &Config) -> RespConfig {
     RespConfig {
         password: password.map(|password| password.reveal().to_owned()),
         clients_max: config.grid.clients_max,
+        limits: config.grid.limits,
         durability: config.grid.durability.clone(),
         block: matches!(config.grid.on_full, OnFull::Block | OnFull::Spill)
             .then_some(config.grid.block),

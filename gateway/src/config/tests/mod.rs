@@ -21,7 +21,7 @@ fn a_name_is_enough_and_everything_can_be_said() {
     let text = format!(
         "site = \"east\"\nlisten = {{ link = \"[::]:1\", grid = \"10.0.0.1:2\", http = \
          \"0.0.0.0:3\", http_allow_remote = true, advertise = [\"e.example:1\", \"[2001:db8::1]:1\"], \
-         link_from = [\"192.0.2.0/24\", \"2001:db8::1\"], gso = false }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\npassword = \
+         link_from = [\"192.0.2.0/24\", \"2001:db8::1\"], gso = false }}\n[grid]\nflush_ms = 5\nmemory_bytes_max = \"2GiB\"\nclients_max = 7\nreply_bytes_max = \"2MiB\"\nunread_bytes_max = \"3MiB\"\npassword = \
          \"secret\"\ndurability = \"disk\"\ndurability_of = [[\"order:*\", \"remote\"]]\n[bulk]\ndir = \"/srv/bulk\"\n[compression]\nlevel = 9\n[[peer]]\nsite = \
          \"west\"\nkey = \"{WEST}\"\naddresses = [\"w.example:7440\"]\nrate = \
          \"1Gbit/s\"\ncongestion = \"cubic\"\ntransport = \"tcp\"\nstall_s = 5\nnext_key = \"{NORTH}\"\n"

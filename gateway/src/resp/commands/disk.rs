@@ -38,5 +38,6 @@ impl DiskRead {
             replies.bytes.truncate(before);
             replies.error(&error.to_string());
         }
+        replies.end(before);
     }
 }

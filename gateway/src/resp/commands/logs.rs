@@ -11,8 +11,6 @@ use crate::grid::{Absent, EntryId, Grid, IdRange, Keep, Log, LogId, NewId, Trim,
 
 /// Without a `LIMIT`, one `~` trims at most so many entries, as in Redis (100 nodes of 100).
 const ROUGH_LIMIT: u64 = 10_000;
-/// A reply longer than this is refused: the client asks for less with `COUNT`.
-const REPLY_BYTES_MAX: usize = 512 << 20;
 
 const INVALID_ID: &str = "ERR Invalid stream ID specified as stream command argument";
 
@@ -198,27 +196,23 @@ fn entry(replies: &mut Replies, id: EntryId, payload: &[u8]) {
 }
 
 /// Writes the entries that `read` hands out, at most `count` if that is given. `read` ends when
-/// it is told false; its error is the inner one.
+/// it is told false.
 fn write_entries<E>(
     replies: &mut Replies,
     count: Option<usize>,
     read: impl FnOnce(&mut dyn FnMut(EntryId, &[u8]) -> bool) -> Result<(), E>,
-) -> Result<Result<(), E>, CommandError> {
-    let (mut too_long, mut outcome) = (false, Ok(()));
+) -> Result<(), E> {
+    let mut outcome = Ok(());
     replies.array_of(|replies| {
         let mut written = 0;
         outcome = read(&mut |id, payload| {
             entry(replies, id, payload);
             written += 1;
-            too_long = replies.bytes.len() > REPLY_BYTES_MAX;
-            !too_long && count.is_none_or(|count| written < count)
+            !replies.has_overflowed() && count.is_none_or(|count| written < count)
         });
         written
     });
-    if too_long {
-        return fail("ERR the reply would be longer than 512 MiB: ask for less with COUNT");
-    }
-    Ok(outcome)
+    outcome
 }
 
 /// Writes entries that are in memory, at most `count`; false, and nothing written, if some are
@@ -228,7 +222,7 @@ pub(super) fn entries(
     log: &Log,
     range: IdRange,
     count: Option<usize>,
-) -> Result<bool, CommandError> {
+) -> bool {
     let before = replies.bytes.len();
     let written = write_entries(replies, count, |found| {
         for entry in log.read(range) {
@@ -238,11 +232,11 @@ pub(super) fn entries(
             }
         }
         Ok::<_, Absent>(())
-    })?;
+    });
     if written.is_err() {
         replies.bytes.truncate(before);
     }
-    Ok(written.is_ok())
+    written.is_ok()
 }
 
 /// Writes entries wherever they are, at most `count`. May wait for the disk.
@@ -252,7 +246,7 @@ pub(super) fn entries_on_disk(
     (log, range): (LogId, IdRange),
     count: Option<usize>,
 ) -> Result<(), CommandError> {
-    let written = write_entries(replies, count, |found| grid.read_log(log, range, found))?;
+    let written = write_entries(replies, count, |found| grid.read_log(log, range, found));
     Ok(written?)
 }
 
@@ -292,7 +286,7 @@ fn range(context: &mut Context<'_>, args: Args<'_>, newest_first: bool) -> Outco
     };
     if count == Some(0) {
         context.replies.null_array();
-    } else if !entries(context.replies, context.state.log(id), range, count)? {
+    } else if !entries(context.replies, context.state.log(id), range, count) {
         return DiskRead::later(move |grid, replies| {
             entries_on_disk(grid, replies, (id, range), count)
         });

@@ -202,12 +202,14 @@ fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Ne
     if let Some(began) = began {
         note_if_slow(context, began, args);
     }
-    ran.unwrap_or_else(|error| {
+    let next = ran.unwrap_or_else(|error| {
         // Whatever the command had begun to reply.
         context.replies.bytes.truncate(before);
         context.replies.error(&error.to_string());
         Next::Go
-    })
+    });
+    context.replies.end(before);
+    next
 }
 
 fn note_if_slow(context: &mut Context<'_>, began: Instant, args: Args<'_>) {

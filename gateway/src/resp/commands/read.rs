@@ -35,7 +35,7 @@ impl BlockingRead {
         replies.map_or_pairs(ready.len());
         for (key, id, range) in ready {
             begin_log(replies, key);
-            if !entries(replies, state.log(id), range, self.count)? {
+            if !entries(replies, state.log(id), range, self.count) {
                 replies.bytes.truncate(before);
                 let read = self.clone();
                 return Ok(Tried::OnDisk(DiskRead::new(move |grid, replies| {
@@ -43,6 +43,7 @@ impl BlockingRead {
                 })));
             }
         }
+        replies.end(before);
         Ok(Tried::Read)
     }
 

@@ -32,6 +32,14 @@ const SETTINGS: &[Setting] = &[
         |context| context.server.local_addr.ip().to_string(),
         "listen.grid",
     ),
+    (
+        "client-output-buffer-limit",
+        |context| {
+            let limits = context.server.config.limits;
+            format!("normal {} 0 0", limits.reply_bytes_max)
+        },
+        "grid.reply_bytes_max",
+    ),
     ("cluster-enabled", |_| "no".to_owned(), FIXED),
     ("databases", |_| "1".to_owned(), FIXED),
     ("latency-monitor-threshold", |_| "0".to_owned(), FIXED),
@@ -44,6 +52,11 @@ const SETTINGS: &[Setting] = &[
         "maxmemory",
         |context| context.state.memory_bytes_max().to_string(),
         "grid.memory_bytes_max",
+    ),
+    (
+        "maxmemory-clients",
+        |context| context.server.config.limits.unread_bytes_max.to_string(),
+        "grid.unread_bytes_max",
     ),
     (
         "maxmemory-policy",

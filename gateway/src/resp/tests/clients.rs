@@ -225,6 +225,7 @@ async fn clients_too_many_are_turned_away() {
         connections: 4,
         turned_away: 1,
         commands: 4,
+        ..ClientFigures::default()
     };
     assert_eq!(site.clients.figures(), figures);
     drop(clients);

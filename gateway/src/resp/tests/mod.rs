@@ -7,6 +7,7 @@ mod on_disk;
 mod promises;
 mod room;
 mod same_as_redis;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -94,6 +95,7 @@ fn resp_config() -> RespConfig {
         clients_max: 4,
         durability: DurabilityRules::default(),
         block: None,
+        limits: ReplyLimits::default(),
     }
 }
 

@@ -33,6 +33,16 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Connections beyond grid.clients_max, which were closed",
         |s| some(s.clients.turned_away),
     ),
+    gauge(
+        "strait_grid_unread_bytes",
+        "Replies that wait until Redis clients read them, in bytes; those below 64 KiB do not count",
+        |s| some(s.clients.unread_bytes),
+    ),
+    counter(
+        "strait_grid_cut_off",
+        "Redis clients that were cut off as unread replies were beyond grid.unread_bytes_max",
+        |s| some(s.clients.cut_off),
+    ),
     counter(
         "strait_grid_commands",
         "Commands of Redis clients, whatever they were answered",
