@@ -111,6 +111,19 @@ impl State {
         Ok(trimmed)
     }
 
+    /// Whether entries of any log are on disk alone.
+    pub(crate) fn has_cold_entries(&self) -> bool {
+        self.logs.iter().any(|log| log.cold() > 0)
+    }
+
+    /// The block on disk that `trim` would have to look into, when the log behind `key` has `more`
+    /// entries.
+    pub(crate) fn trim_needs(&self, key: &[u8], trim: Trim, more: u64) -> Option<(LogId, Absent)> {
+        let log = self.find_log(key).ok()??;
+        let checked = self.logs[log.0].check_trim(trim, more);
+        checked.err().map(|absent| (log, absent))
+    }
+
     /// Wakes `waiter` when the log behind `key` gets an entry, also if it does not exist yet.
     pub(crate) fn wait_for_entry(
         &mut self,

@@ -79,7 +79,7 @@ pub use snapshot::{SnapshotError, SnapshotFile, SnapshotHead, SnapshotRules, lis
 pub use stats::GridStats;
 
 pub(crate) use clock::now_ms;
-pub(crate) use cold::{Absent, ColdError, IdRange};
+pub(crate) use cold::{Absent, ColdError, IdRange, ReadAhead};
 pub(crate) use counters::SetIf;
 pub(crate) use keyspace::LOOK_AHEAD_MAX;
 pub(crate) use log::{Keep, Log, Trim};

@@ -54,7 +54,7 @@ pub(crate) enum OpError {
     #[error("ERR entries longer than 786432 bytes are not supported")]
     EntryTooLong,
     /// Nothing was done: [`State::wanted`] is to be thawed first.
-    #[error("ERR the entries are on disk: not inside a transaction")]
+    #[error("ERR the entries are on disk, and cannot be read within this transaction")]
     OnDisk,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -45,6 +45,8 @@ enum Round {
     Full,
     /// Write the replies, take this block into memory, then go on.
     Thaw(LogId, Absent),
+    /// Write the replies, read this block, then go on.
+    ReadAhead(LogId, Absent),
     Close,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Connection {
     session: Session,
     parser: Parser,
     replies: Replies,
+    /// For the blocks of a transaction that are read ahead: held until it has been carried out.
+    turn: Option<OwnedSemaphorePermit>,
     buffer: Vec<u8>,
 }
 
@@ -68,6 +72,7 @@ impl Connection {
             session,
             parser: Parser::default(),
             replies,
+            turn: None,
             buffer: Vec::with_capacity(READ_BYTES),
         }
     }
@@ -86,6 +91,9 @@ impl Connection {
                 yield_now().await;
             }
             let (round, ticket) = self.commands();
+            if !matches!(round, Round::ReadAhead(..)) {
+                self.turn = None;
+            }
             self.count_unread();
             if !self.keep_promise(ticket).await? {
                 return Ok(());
@@ -109,6 +117,10 @@ impl Connection {
                 }
                 Round::Thaw(log, absent) => {
                     self.thaw(log, absent).await?;
+                    0
+                }
+                Round::ReadAhead(log, absent) => {
+                    self.read_ahead(log, absent).await?;
                     0
                 }
                 Round::Close => return self.stream.shutdown().await,
@@ -148,7 +160,7 @@ impl Connection {
                         now_ms,
                     };
                     let next = commands::run(&mut context, args);
-                    if !matches!(next, Next::Full | Next::Thaw(..)) {
+                    if !matches!(next, Next::Full | Next::Thaw(..) | Next::ReadAhead(..)) {
                         done += length;
                         commands += 1;
                     }
@@ -158,6 +170,7 @@ impl Connection {
                         Next::Close => break Round::Close,
                         Next::Full => break Round::Full,
                         Next::Thaw(log, absent) => break Round::Thaw(log, absent),
+                        Next::ReadAhead(log, absent) => break Round::ReadAhead(log, absent),
                         Next::Later(later) => break Round::Later(later),
                     }
                 }
@@ -240,6 +253,22 @@ impl Connection {
             self.write().await?;
             return Err(io::Error::other(error));
         }
+        Ok(())
+    }
+
+    /// Reads a block that a transaction will read.
+    async fn read_ahead(&mut self, log: LogId, absent: Absent) -> io::Result<()> {
+        let grid = self.shared.grid.clone();
+        if self.turn.is_none() {
+            let turn = self.shared.disk_reads.clone().acquire_owned().await;
+            self.turn = Some(turn.map_err(io::Error::other)?);
+        }
+        let mut ahead = std::mem::take(&mut self.session.ahead);
+        let reading = spawn_blocking(move || {
+            grid.read_ahead(log, &absent, &mut ahead);
+            ahead
+        });
+        self.session.ahead = reading.await.map_err(io::Error::other)?;
         Ok(())
     }
 
@@ -353,7 +382,7 @@ impl Connection {
         loop {
             let found = {
                 let mut state = self.shared.grid.lock();
-                match read.try_read(&state, &mut self.replies) {
+                match read.try_read(&state, &self.session.ahead, &mut self.replies) {
                     Ok(Tried::Nothing) => {
                         read.register(&mut state, &woken).map(|()| Tried::Nothing)
                     }

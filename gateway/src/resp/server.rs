@@ -55,7 +55,7 @@ pub(super) struct Shared {
     pub(super) clients: Arc<Clients>,
     pub(super) slowlog: Slowlog,
     /// Turns of those who read from the disk: each of them may fill a reply meanwhile.
-    pub(super) disk_reads: Semaphore,
+    pub(super) disk_reads: Arc<Semaphore>,
     pub(super) pause: Pause,
     pub(super) local_addr: SocketAddr,
     pub(super) since: Instant,
@@ -128,7 +128,7 @@ impl Server {
             info,
             clients: Arc::default(),
             slowlog: Slowlog::default(),
-            disk_reads: Semaphore::new(DISK_READS_MAX),
+            disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
             pause: Pause::default(),
             local_addr,
             since: Instant::now(),

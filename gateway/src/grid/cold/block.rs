@@ -10,6 +10,7 @@ use super::super::packed::{self, HeardEntries, SentEntries};
 use super::super::record::{Kind, LogHead, LogSection, SectionBuilder, decode_log, kind_of};
 use super::super::varint::{Malformed, Reader, put};
 use super::super::{EntryId, LogName, RECORD_BYTES_MAX};
+use super::IdRange;
 
 /// First byte of a block's record.
 pub(super) const KIND_BLOCK: u8 = 1;
@@ -38,6 +39,24 @@ impl Loaded {
     pub(in crate::grid) fn entries(&self) -> Vec<(EntryId, &[u8])> {
         // It was read once before it became this.
         decode_log(&self.body).map_or_else(|_| Vec::new(), |section| section.entries)
+    }
+
+    /// Hands `found` those in `range` that are not trimmed, until it returns false, which is
+    /// returned then.
+    pub(super) fn hand_out(
+        &self,
+        range: IdRange,
+        trimmed_to: EntryId,
+        found: &mut impl FnMut(EntryId, &[u8]) -> bool,
+    ) -> bool {
+        let mut entries = self.entries();
+        if range.newest_first {
+            entries.reverse();
+        }
+        let seen =
+            |(id, _): &(EntryId, &[u8])| *id > trimmed_to && (range.start..=range.end).contains(id);
+        let mut entries = entries.into_iter().filter(seen);
+        entries.all(|(id, payload)| found(id, payload))
     }
 }
 

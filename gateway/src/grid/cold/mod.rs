@@ -6,6 +6,7 @@
 //! any moment every entry is in the journal, or in a block, or in both. Drawn in `docs/STORE.md`,
 //! section "Cold logs".
 
+mod ahead;
 mod block;
 mod cache;
 mod load;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use super::EntryId;
 
+pub(crate) use ahead::ReadAhead;
 pub(super) use block::Loaded;
 #[cfg(test)]
 pub(super) use block::decode;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::state::LogId;
 use super::super::{EntryId, Grid, LogName, LogPosition};
 use super::block::Loaded;
-use super::{Absent, ColdError};
+use super::{Absent, ColdError, ReadAhead};
 
 /// Entries handed out under the lock at a time.
 const SLICE: usize = 1024;
@@ -73,15 +73,7 @@ impl Grid {
                 Slice::More(range) => Some(range),
                 Slice::Absent(range, absent, position) => {
                     let loaded = self.load(id, &absent)?;
-                    let mut entries = loaded.entries();
-                    if range.newest_first {
-                        entries.reverse();
-                    }
-                    let seen = |(id, _): &(EntryId, &[u8])| {
-                        *id > position.trimmed_to && (range.start..=range.end).contains(id)
-                    };
-                    let mut entries = entries.into_iter().filter(seen);
-                    if !entries.all(|(id, payload)| found(id, payload)) {
+                    if !loaded.hand_out(range, position.trimmed_to, &mut found) {
                         return Ok(());
                     }
                     range.beyond(if range.newest_first {
@@ -164,6 +156,11 @@ impl Grid {
         let mut state = self.lock();
         state.rehouse_log(id, |log| log.thaw(absent.first, &entries));
         Ok(())
+    }
+
+    /// Reads a block for somebody who will read on under the lock. One that cannot be read is noted.
+    pub(crate) fn read_ahead(&self, id: LogId, absent: &Absent, ahead: &mut ReadAhead) {
+        ahead.push(id, absent, self.load(id, absent).ok());
     }
 
     /// What [`Grid::read_log`] wants.

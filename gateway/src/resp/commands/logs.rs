@@ -7,7 +7,9 @@ use super::{
     CommandError, Context, DiskRead, NOT_INTEGER, Next, Outcome, SYNTAX, fail, integer,
     wrong_number,
 };
-use crate::grid::{Absent, EntryId, Grid, IdRange, Keep, Log, LogId, NewId, Trim, values_of};
+use crate::grid::{
+    Absent, EntryId, Grid, IdRange, Keep, Log, LogId, NewId, ReadAhead, State, Trim, values_of,
+};
 
 /// Without a `LIMIT`, one `~` trims at most so many entries, as in Redis (100 nodes of 100).
 const ROUGH_LIMIT: u64 = 10_000;
@@ -179,6 +181,13 @@ pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     Ok(Next::Go)
 }
 
+/// The block on disk that the `XADD` or `XTRIM` would have to look into, when the log has `more`
+/// entries.
+pub(super) fn trim_needs(state: &State, args: Args<'_>, more: u64) -> Option<(LogId, Absent)> {
+    let trim = Options::parse(args, args.is(0, "XADD")).ok()?.trim?;
+    state.trim_needs(args.get(1), trim, more)
+}
+
 pub(super) fn xlen(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let log = context.state.find_log(args.get(1))?;
     let len = log.map_or(0, |id| context.state.log(id).len());
@@ -215,28 +224,22 @@ fn write_entries<E>(
     outcome
 }
 
-/// Writes entries that are in memory, at most `count`; false, and nothing written, if some are
-/// on disk.
+/// Writes entries that are in memory, or were read ahead, at most `count`; nothing is written if one
+/// is not: the error is the block that it is in.
 pub(super) fn entries(
     replies: &mut Replies,
-    log: &Log,
-    range: IdRange,
+    (state, ahead): (&State, &ReadAhead),
+    (log, range): (LogId, IdRange),
     count: Option<usize>,
-) -> bool {
+) -> Result<(), Absent> {
     let before = replies.bytes.len();
     let written = write_entries(replies, count, |found| {
-        for entry in log.read(range) {
-            let (id, payload) = entry?;
-            if !found(id, payload) {
-                break;
-            }
-        }
-        Ok::<_, Absent>(())
+        state.read_log(log, range, ahead, found)
     });
     if written.is_err() {
         replies.bytes.truncate(before);
     }
-    written.is_ok()
+    written
 }
 
 /// Writes entries wherever they are, at most `count`. May wait for the disk.
@@ -286,12 +289,15 @@ fn range(context: &mut Context<'_>, args: Args<'_>, newest_first: bool) -> Outco
     };
     if count == Some(0) {
         context.replies.null_array();
-    } else if !entries(context.replies, context.state.log(id), range, count) {
-        return DiskRead::later(move |grid, replies| {
-            entries_on_disk(grid, replies, (id, range), count)
-        });
+        return Ok(Next::Go);
     }
-    Ok(Next::Go)
+    let held = (&*context.state, &context.session.ahead);
+    match entries(context.replies, held, (id, range), count) {
+        Ok(()) => Ok(Next::Go),
+        Err(absent) => DiskRead::later((id, absent), move |grid, replies| {
+            entries_on_disk(grid, replies, (id, range), count)
+        }),
+    }
 }
 
 fn parse_count(args: Args<'_>) -> Result<Option<usize>, CommandError> {
@@ -347,38 +353,40 @@ pub(super) fn xinfo_stream(context: &mut Context<'_>, args: Args<'_>) -> Outcome
             "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.",
         );
     }
-    let log = context.state.log(id);
-    let ends = [IdRange::ALL, IdRange::ALL.back()].map(|range| log.read(range).next().transpose());
-    match ends {
-        [Ok(first), Ok(last)] => describe(context.replies, log, first, last),
-        _ => return DiskRead::later(move |grid, replies| describe_on_disk(grid, replies, id)),
+    let (state, ahead) = (&*context.state, &context.session.ahead);
+    let read = ends(|range, found| state.read_log(id, range, ahead, found));
+    match read {
+        Ok(ends) => {
+            describe(context.replies, state.log(id), &ends);
+            Ok(Next::Go)
+        }
+        Err(absent) => DiskRead::later((id, absent), move |grid, replies| {
+            let ends = ends(|range, found| grid.read_log(id, range, found))?;
+            describe(replies, grid.lock().log(id), &ends);
+            Ok(())
+        }),
     }
-    Ok(Next::Go)
 }
 
-fn describe_on_disk(grid: &Grid, replies: &mut Replies, id: LogId) -> Result<(), CommandError> {
+/// The first entry of a log and the last.
+type Ends = [Option<(EntryId, Vec<u8>)>; 2];
+
+/// Both, as `read` hands out those of a range.
+fn ends<E>(
+    read: impl Fn(IdRange, &mut dyn FnMut(EntryId, &[u8]) -> bool) -> Result<(), E>,
+) -> Result<Ends, E> {
     let end = |range| {
         let mut end = None;
-        let read = grid.read_log(id, range, |id, payload| {
+        let read = read(range, &mut |id, payload| {
             end = Some((id, payload.to_vec()));
             false
         });
         read.map(|()| end)
     };
-    let (first, last) = (end(IdRange::ALL)?, end(IdRange::ALL.back())?);
-    let state = grid.lock();
-    let first = first.as_ref().map(|(id, payload)| (*id, &payload[..]));
-    let last = last.as_ref().map(|(id, payload)| (*id, &payload[..]));
-    describe(replies, state.log(id), first, last);
-    Ok(())
+    Ok([end(IdRange::ALL)?, end(IdRange::ALL.back())?])
 }
 
-fn describe(
-    replies: &mut Replies,
-    log: &Log,
-    first: Option<(EntryId, &[u8])>,
-    last: Option<(EntryId, &[u8])>,
-) {
+fn describe(replies: &mut Replies, log: &Log, [first, last]: &Ends) {
     let position = log.position();
     replies.map(10);
     let counts = [
@@ -398,13 +406,13 @@ fn describe(
     replies.bulk(b"entries-added");
     replies.count(log.added());
     replies.bulk(b"recorded-first-entry-id");
-    replies.id(first.map_or(EntryId::MIN, |(id, _)| id));
+    replies.id(first.as_ref().map_or(EntryId::MIN, |(id, _)| *id));
     replies.bulk(b"groups");
     replies.count(0);
     for (name, found) in [("first-entry", first), ("last-entry", last)] {
         replies.bulk(name.as_bytes());
         match found {
-            Some((id, payload)) => entry(replies, id, payload),
+            Some((id, payload)) => entry(replies, *id, payload),
             None => replies.null(),
         }
     }

@@ -31,7 +31,7 @@ use super::number::parse_i64;
 use super::parse::Args;
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Absent, ColdError, LogId, OpError, State, Watch};
+use crate::grid::{Absent, ColdError, LogId, OpError, ReadAhead, State, Watch};
 use table::Command;
 use transaction::Queue;
 
@@ -55,6 +55,8 @@ pub(super) struct Session {
     pub(super) waited: bool,
     /// The command found last: pipelines repeat themselves.
     last: Option<&'static Command>,
+    /// What a transaction that is about to begin will read from the disk.
+    pub(super) ahead: ReadAhead,
     /// Between `MULTI` and `EXEC`.
     queue: Option<Box<Queue>>,
     /// Since the first `WATCH`, until `EXEC`; and the bytes of the names watched.
@@ -69,6 +71,7 @@ impl Session {
             promised: Durability::Memory,
             waited: false,
             last: None,
+            ahead: ReadAhead::default(),
             queue: None,
             watch: None,
         }
@@ -90,6 +93,8 @@ pub(super) enum Next {
     Full,
     /// Nothing was done: the command is to be run again when this block is in memory.
     Thaw(LogId, Absent),
+    /// Nothing was done: the command is to be run again when this block was read ahead.
+    ReadAhead(LogId, Absent),
 }
 
 /// The part of a command that must not hold the lock.

@@ -10,7 +10,7 @@ use super::super::reply::{Protocol, Replies};
 use super::connection::timeout;
 use super::logs::{entries, entries_on_disk, parse_id};
 use super::{CommandError, Context, DiskRead, Later, Next, Outcome, SYNTAX, fail, integer};
-use crate::grid::{EntryId, Grid, IdRange, LogId, State};
+use crate::grid::{EntryId, Grid, IdRange, LogId, ReadAhead, State};
 
 /// An `XREAD`: which logs, each after which entry, and how long it waits for one.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ impl BlockingRead {
     pub(in crate::resp) fn try_read(
         &self,
         state: &State,
+        ahead: &ReadAhead,
         replies: &mut Replies,
     ) -> Result<Tried, CommandError> {
         let (ready, before) = (self.ready(state)?, replies.bytes.len());
@@ -35,12 +36,11 @@ impl BlockingRead {
         replies.map_or_pairs(ready.len());
         for (key, id, range) in ready {
             begin_log(replies, key);
-            if !entries(replies, state.log(id), range, self.count) {
+            if let Err(absent) = entries(replies, (state, ahead), (id, range), self.count) {
                 replies.bytes.truncate(before);
                 let read = self.clone();
-                return Ok(Tried::OnDisk(DiskRead::new(move |grid, replies| {
-                    read.on_disk(grid, replies)
-                })));
+                let read = move |grid: &Grid, replies: &mut Replies| read.on_disk(grid, replies);
+                return Ok(Tried::OnDisk(DiskRead::new((id, absent), read)));
             }
         }
         replies.end(before);
@@ -139,7 +139,7 @@ pub(super) fn xread(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         count,
         timeout: block.flatten(),
     };
-    match read.try_read(context.state, context.replies)? {
+    match read.try_read(context.state, &context.session.ahead, context.replies)? {
         Tried::Read => return Ok(Next::Go),
         Tried::OnDisk(read) => return Ok(Next::Later(Later::OnDisk(read))),
         Tried::Nothing => {}

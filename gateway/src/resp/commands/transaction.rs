@@ -1,10 +1,12 @@
 //! `MULTI` … `EXEC`: commands that are carried out together, no other client's between them; and
 //! `WATCH`, without whose keys standing still they are not.
 
+use std::collections::HashMap;
+
 use super::super::parse::Args;
 use super::super::reply::Replies;
-use super::{Command, Context, Later, Next, Outcome, carry_out, fail};
-use crate::grid::OpError;
+use super::{Command, Context, Later, Next, Outcome, carry_out, fail, logs};
+use crate::grid::{OpError, ReadAhead};
 
 /// What a transaction may hold, its bookkeeping included: other clients wait while it runs.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -50,6 +52,15 @@ impl Queue {
         }
         self.commands.push((command, self.ranges.len()));
         replies.simple("QUEUED");
+    }
+
+    /// Each command with its arguments.
+    fn each(&self) -> impl Iterator<Item = (&'static Command, Args<'_>)> {
+        let starts = std::iter::once(0).chain(self.commands.iter().map(|(_, to)| *to));
+        let commands = self.commands.iter().zip(starts);
+        commands.map(|((command, to), from)| {
+            (*command, Args::new(&self.bytes, &self.ranges[from..*to]))
+        })
     }
 
     /// Whether there is a command in it for which `holds`.
@@ -114,15 +125,18 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     if queue.is_spoilt {
         return fail("EXECABORT Transaction discarded because of previous errors.");
     }
-    if watch.is_some_and(|(watch, _)| watch.is_spoilt()) {
+    if watch.as_ref().is_some_and(|(watch, _)| watch.is_spoilt()) {
+        context.session.ahead = ReadAhead::default();
         context.replies.null_array();
         return Ok(Next::Go);
     }
+    if let Some(next) = needs_disk(context, &queue) {
+        (context.session.queue, context.session.watch) = (Some(queue), watch);
+        return Ok(next);
+    }
     context.replies.array(queue.commands.len());
-    let (mut from, start) = (0, context.replies.bytes.len());
-    for (command, to) in queue.commands {
-        let args = Args::new(&queue.bytes, &queue.ranges[from..to]);
-        from = to;
+    let start = context.replies.bytes.len();
+    for (command, args) in queue.each() {
         if !command.is_write() && context.replies.bytes.len() - start > REPLY_BYTES_MAX {
             context
                 .replies
@@ -131,7 +145,7 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
         }
         match carry_out(context, command, args) {
             // It has waited before it began.
-            Next::Go | Next::Close | Next::Full | Next::Thaw(..) => {}
+            Next::Go | Next::Close | Next::Full | Next::Thaw(..) | Next::ReadAhead(..) => {}
             // Nobody waits while others wait for him.
             Next::Later(Later::Read(_)) => context.replies.null_array(),
             Next::Later(Later::OnDisk(_)) => context.replies.error(&OpError::OnDisk.to_string()),
@@ -142,5 +156,46 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
             }
         }
     }
+    context.session.ahead = ReadAhead::default();
     Ok(Next::Go)
+}
+
+/// What is to be read from the disk before the transaction can begin. That is seen by trying its
+/// reads, and asking its trims, as things are before it; where its own trims have a later read go to
+/// other blocks, that read gets an error.
+fn needs_disk(context: &mut Context<'_>, queue: &Queue) -> Option<Next> {
+    let has_logs = |command: &Command| command.name.starts_with('x');
+    if !queue.has(has_logs) || !context.state.has_cold_entries() {
+        return None;
+    }
+    let limit = context.server.config.limits.reply_bytes_max;
+    let mut added = HashMap::<&[u8], u64>::new();
+    for (command, args) in queue.each().filter(|(command, _)| has_logs(command)) {
+        if command.is_write() {
+            let more = added.entry(args.get(1)).or_default();
+            *more += u64::from(command.name == "xadd");
+            let needs = logs::trim_needs(context.state, args, *more);
+            if let Some((log, absent)) = needs
+                && context.session.ahead.may_thaw()
+            {
+                return Some(Next::Thaw(log, absent));
+            }
+            continue;
+        }
+        let mut replies = Replies::up_to(limit);
+        let mut trial = Context {
+            replies: &mut replies,
+            server: context.server,
+            state: context.state,
+            session: context.session,
+            now_ms: context.now_ms,
+        };
+        if let Ok(Next::Later(Later::OnDisk(read))) = (command.run)(&mut trial, args)
+            && context.session.ahead.wants(read.needs.0, &read.needs.1)
+        {
+            let (log, absent) = read.needs;
+            return Some(Next::ReadAhead(log, absent));
+        }
+    }
+    None
 }
