@@ -2,6 +2,7 @@
 //! there, and how fast they are read, here and by a peer that was away.
 #![allow(clippy::print_stdout, reason = "the figures go to standard output")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ fn on_disk(events: u64) -> anyhow::Result<()> {
         incarnation: 1,
         flush_interval: Duration::from_millis(50),
         memory_bytes_max: 16 << 30,
-        keep_trimmed_for_peers: false,
+        peers: BTreeSet::new(),
         cold: Some(NO_MEMORY),
         loss_window: Duration::from_secs(3600),
     })?;

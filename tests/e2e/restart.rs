@@ -73,6 +73,58 @@ fn a_site_that_was_away_catches_up() {
     eventually_equal_digests(&east, &west, 30);
 }
 
+#[test]
+fn a_directory_put_back_from_an_older_copy_costs_nothing_that_the_peer_holds() {
+    let (mut east, west, cable) = pair_of_sites();
+    let write = |site: &Site, times: usize| {
+        let mut redis = site.redis();
+        for n in 0..times {
+            let () = redis.incr("hits", 1).unwrap();
+            let () = redis.xadd("clicks", "*", &[("n", n)]).unwrap();
+        }
+    };
+    write(&east, 10);
+    eventually_equal_digests(&east, &west, 30);
+    east.stop();
+    let copy = east.data().with_extension("copy");
+    copy_over(&east.data(), &copy);
+    east.start();
+    write(&east, 20);
+    eventually_equal_digests(&east, &west, 30);
+    east.kill();
+    cable.cut();
+    copy_over(&copy, &east.data());
+    east.start();
+    // More flushes than were lost.
+    for _ in 0..30 {
+        write(&east, 1);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    cable.heal();
+    for site in [&east, &west] {
+        eventually("every count is there", 30, || {
+            let hits: i64 = site.redis().get("hits").unwrap();
+            (hits == 60).then_some(())
+        });
+    }
+    assert!(east.log_text().contains("that its journal lost"));
+    assert!(east.metric("strait_grid_own_from_peers_total") > 0.0);
+    // Entries come back when the two are compared.
+    eventually("the entries are back", 30, || {
+        east.strait(&["verify", "west"]);
+        let lines: usize = east.redis().xlen("clicks").unwrap();
+        (lines == 60).then_some(())
+    });
+    eventually_equal_digests(&east, &west, 30);
+}
+
+/// Puts a copy of one directory in the place of another.
+fn copy_over(from: &std::path::Path, to: &std::path::Path) {
+    drop(std::fs::remove_dir_all(to));
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.arg("-a").args([from, to]).status().unwrap().success());
+}
+
 /// An entry id as numbers.
 fn order(id: &str) -> (u64, u64) {
     let (ms, seq) = id.split_once('-').unwrap();

@@ -1,6 +1,7 @@
 //! What `strait-bench grid` starts as its own subject.
 #![allow(clippy::print_stdout, reason = "says where it listens")]
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,7 +23,7 @@ pub(super) fn config(dir: &Path) -> Result<GridConfig> {
         flush_interval: Duration::from_millis(50),
         memory_bytes_max: 16 << 30,
         loss_window: Duration::from_secs(1),
-        keep_trimmed_for_peers: false,
+        peers: BTreeSet::new(),
         cold: None,
     })
 }

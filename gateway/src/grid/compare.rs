@@ -11,7 +11,7 @@ use super::merge::Numbers;
 use super::record::{CounterRows, CounterUpdate, CounterUpdates, Kind, decode_counters, kind_of};
 use super::scan::{CounterCursor, Have, Show};
 use super::state::State;
-use super::{Applied, ApplyError, Grid, RECORD_BYTES_MAX};
+use super::{Applied, ApplyError, Epoch, Grid, RECORD_BYTES_MAX};
 
 /// Counters hashed under the lock at a time.
 const SLICE: usize = 1024;
@@ -192,9 +192,14 @@ impl Grid {
         let bytes_max = RECORD_BYTES_MAX / 2;
         let mut rows = CounterRows::default();
         while !scan.ended && rows.bytes_max() < bytes_max {
-            let wanted = (&Have::default(), Show::Durable);
             let in_ranges = |name: (&[u8], Option<&[u8]>)| scan.ranges.contains(range_of(name));
             let state = self.lock();
+            let mut have = Have::default();
+            if state.runs.is_open() {
+                // Ours might take the place of what a peer holds and we lost.
+                have.0.insert(OriginId::OWN, Epoch(u64::MAX));
+            }
+            let wanted = (&have, Show::Durable);
             scan.ended =
                 !state.scan_slice_where(&mut scan.cursor, wanted, &mut rows, bytes_max, in_ranges);
         }

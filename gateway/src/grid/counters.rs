@@ -87,9 +87,9 @@ impl State {
             // What others counted in a life of it that is over.
             self.keys.clear(at);
         }
+        self.mark_counter(at);
         let counter = self.keys.counter_mut(at);
         counter.own.sum = counter.own.sum.wrapping_add(by);
-        self.mark_counter(at);
         if !present {
             self.set_present(at, true);
         }
@@ -97,10 +97,12 @@ impl State {
         Ok(new)
     }
 
-    /// Lists a counter for the next flush.
+    /// Lists a counter, whose component is about to change, for the next flush.
     pub(super) fn mark_counter(&mut self, at: CounterRef) {
         self.touched(at.name);
         let counter = self.keys.counter_mut(at);
+        // Also of one that was hidden with its hash: it is dirty and has not changed.
+        self.runs.keep(at, counter.own);
         if !counter.has(flag::DIRTY) {
             counter.set(flag::DIRTY, true);
             self.dirty.push(at);
@@ -202,9 +204,9 @@ impl State {
     /// Makes a counter's value `value` as far as this site can see.
     fn assign(&mut self, at: CounterRef, value: i64, present: bool) {
         self.keys.clear(at);
+        self.mark_counter(at);
         let counter = self.keys.counter_mut(at);
         counter.own.sum = counter.own.sum.wrapping_add(value);
-        self.mark_counter(at);
         self.set_present(at, present);
         self.tally.writes += 1;
     }

@@ -88,6 +88,8 @@ pub(super) struct FlushFigures {
 /// A rewrite under way: everything in memory goes to a new file, while flushes go there too.
 #[derive(Debug)]
 struct Rewrite {
+    /// What comes first in the new file, until it is there.
+    head: Vec<Bytes>,
     counters: CounterCursor,
     logs: LogCursor,
     /// What was complete when the rewrite began.
@@ -98,10 +100,12 @@ struct Rewrite {
 
 impl Rewrite {
     fn new(state: &Mutex<State>, show: Show) -> Self {
+        let state = state.lock();
         Self {
+            head: state.journal_head(),
             counters: CounterCursor::default(),
             logs: LogCursor::default(),
-            complete: state.lock().completeness(show),
+            complete: state.completeness(show),
             show,
             scanned: false,
         }
@@ -271,6 +275,7 @@ impl Grid {
             .is_some_and(|rewrite| rewrite.scanned);
         let mut records = sealed.records();
         if let Some(rewrite) = &mut writer.rewrite {
+            records.splice(..0, rewrite.head.drain(..));
             records.extend(rewrite.step(&self.state, REWRITE_STEP_BYTES));
         }
         if !records.is_empty() {
@@ -394,7 +399,8 @@ impl Grid {
         let whole = self.state.lock().whole();
         writer.begin_rewrite(&self.state, Show::Sealed)?;
         while let Some(rewrite) = writer.rewrite.as_mut().filter(|rewrite| !rewrite.scanned) {
-            let records = rewrite.step(&self.state, REWRITE_STEP_BYTES);
+            let mut records = std::mem::take(&mut rewrite.head);
+            records.extend(rewrite.step(&self.state, REWRITE_STEP_BYTES));
             writer.write(&records)?;
         }
         let epoch = self.state.lock().settle_whole(whole);

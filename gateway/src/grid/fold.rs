@@ -60,7 +60,7 @@ impl Grid {
 fn updates_of(record: &Bytes) -> Result<CounterUpdates, Malformed> {
     match kind_of(record)? {
         (Kind::Counters, body) => decode_counters(body),
-        (Kind::Log | Kind::PackedCounters | Kind::PackedLog, _) => {
+        (Kind::Log | Kind::PackedCounters | Kind::PackedLog | Kind::Runs, _) => {
             Err(Malformed("no record of counters"))
         }
     }

@@ -49,7 +49,7 @@ impl Numbers {
 
 /// How far a peer's word about our own epochs may be ahead of them: what no site writes in its
 /// life. A false one would leave none to write under.
-const OWN_AHEAD_MAX: u64 = 1 << 40;
+const OWN_AHEAD_MAX: u64 = 1 << 54;
 
 /// The record names more sites, origins or keys than there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,8 @@ impl State {
     ) -> bool {
         // What was deleted is what was here by then.
         self.keys.clear_if_due(at);
-        let mut news = false;
+        // Before what of ours comes back, which is a change of ours for the next flush.
+        let mut news = self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
         for (origin, component) in updates.parts(row) {
             news |= match numbers.origins[*origin] {
                 OriginId::OWN => self.merge_own(at, *component),
@@ -144,16 +145,14 @@ impl State {
             }
             news |= said(self) != before;
         }
-        news |= self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
         if news {
             self.touched(at.name);
         }
         news
     }
 
-    /// Notes what a peer's record shows: that it holds a newer state of ours than we do. Then our
-    /// disk has lost something that was durable. It comes back with this record; whatever was
-    /// written here in between to the same counters gives way to it.
+    /// Notes what a peer's record shows: that it holds a state of ours that we do not. Then our
+    /// disk has lost something that was durable. It comes back with this record.
     pub(super) fn check_own(
         &mut self,
         updates: &CounterUpdates,
@@ -163,21 +162,46 @@ impl State {
         let parts = updates.rows.iter().flat_map(|row| updates.parts(row));
         let versions = parts.filter(|part| own(part.0)).map(|part| part.1.version);
         let complete = updates.complete.iter().filter(|(place, _)| own(*place));
-        let newest = versions.chain(complete.map(|(_, epoch)| epoch.0)).max();
-        if let Some(newest) = newest.filter(|newest| *newest > self.epoch.0) {
-            if newest - self.epoch.0 > OWN_AHEAD_MAX {
-                return Err(Malformed(
-                    "a version of this site that it cannot have written",
-                ));
-            }
-            tracing::error!(
-                ours = self.epoch.0,
-                theirs = newest,
-                "a peer holds newer counters of this site than its journal did: they come back"
-            );
-            self.tally.own_from_peers += 1;
+        let lost = versions
+            .chain(complete.map(|(_, epoch)| epoch.0))
+            .filter(|epoch| self.lost(*epoch));
+        let Some(newest) = lost.max() else {
+            return Ok(());
+        };
+        if newest.saturating_sub(self.epoch.0) > OWN_AHEAD_MAX {
+            return Err(Malformed(
+                "a version of this site that it cannot have written",
+            ));
+        }
+        tracing::error!(
+            ours = self.epoch.0,
+            theirs = newest,
+            "a peer holds counters of this site that its journal lost: they come back"
+        );
+        self.tally.own_from_peers += 1;
+        if newest > self.epoch.0 {
+            self.go_beyond(Epoch(newest));
         }
         Ok(())
+    }
+
+    /// Whether this epoch of ours, which a peer names, is none that our journal knows of.
+    pub(super) fn lost(&self, epoch: u64) -> bool {
+        epoch > self.epoch.0 || self.runs.lost(epoch)
+    }
+
+    /// What we write next is newer than `lost`. So is what this run wrote, or peers that hold all up to
+    /// there would not take it.
+    fn go_beyond(&mut self, lost: Epoch) {
+        self.runs.go_beyond(self.epoch, lost);
+        self.epoch = lost;
+        let changed: Vec<_> = self.runs.bases().map(|(at, _)| at).collect();
+        for at in changed {
+            if self.keys.counter(at).has(flag::MORE) {
+                self.keys.extra_mut(at).changed = Extra::UNSEALED;
+            }
+            self.mark_counter(at);
+        }
     }
 
     /// Our own component, from our journal or back from a peer.
@@ -185,6 +209,18 @@ impl State {
         if component.version > self.epoch.0 {
             // Also when it comes from a peer: what we write next must be newer.
             self.epoch = Epoch(component.version);
+        }
+        if self.runs.lost(component.version) {
+            // It is written anew: other peers, who heard of later epochs, would not be sent this one.
+            self.mark_counter(at);
+        }
+        if let Some(more) = self.runs.take_back(at, component) {
+            if more != 0 {
+                self.mark_counter(at);
+                let own = &mut self.keys.counter_mut(at).own;
+                own.sum = own.sum.wrapping_add(more);
+            }
+            return more != 0;
         }
         let counter = self.keys.counter_mut(at);
         let dirty = counter.has(flag::DIRTY);
@@ -195,16 +231,16 @@ impl State {
                 || dirty;
             if !same {
                 // Ours is right: the next flush says so under a newer version.
-                counter.set(flag::DIRTY, true);
-                self.dirty.push(at);
+                self.mark_counter(at);
                 self.contradiction(at, OriginId::OWN);
             }
             return false;
         }
-        if dirty {
+        if dirty && !self.replaying {
             // We have already gone on from an older state; ours will be the newer version.
             return false;
         }
+        self.runs.replay(at, counter.own, component.version);
         counter.own = component;
         true
     }
@@ -239,7 +275,7 @@ impl State {
         self.clock.observe(hlc);
         let counter = self.keys.counter(at);
         // A change of ours that the next flush will stamp is later than anything seen by then.
-        if hlc == 0 || counter.has(flag::DIRTY) {
+        if hlc == 0 || (counter.has(flag::DIRTY) && !self.replaying) {
             return false;
         }
         let known = (

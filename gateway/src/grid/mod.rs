@@ -39,6 +39,7 @@ mod recovery;
 mod relay;
 mod replication;
 mod retention;
+mod runs;
 mod scan;
 mod seal;
 mod shares;
@@ -50,7 +51,7 @@ mod unwritten;
 mod varint;
 mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,8 +111,9 @@ pub struct GridConfig {
     pub loss_window: Duration,
     /// Writes are refused above this many bytes.
     pub memory_bytes_max: u64,
-    /// Keep entries that were trimmed until [`Grid::set_log_floor`] releases them.
-    pub keep_trimmed_for_peers: bool,
+    /// Those that the grid is replicated to. Where there are some, entries that were trimmed are kept
+    /// until [`Grid::set_log_floor`] releases them.
+    pub peers: BTreeSet<SiteName>,
     /// When older entries of logs go to files of their own. None: they stay in memory, but those
     /// that went there before are read all the same.
     pub cold: Option<ColdConfig>,
@@ -171,11 +173,12 @@ impl Grid {
             incarnation: config.incarnation,
         };
         let memory_bytes_max = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
-        let mut state = State::new(own, memory_bytes_max, config.keep_trimmed_for_peers);
+        let mut state = State::new(own, memory_bytes_max, !config.peers.is_empty());
         state.unwritten = Unwritten::new(config.loss_window);
         let (journal, store, recovery) = match &config.dir {
             Some(dir) => {
                 let (journal, store, recovery) = recovery::recover(dir, &mut state)?;
+                state.begin_run(config.peers.clone());
                 (Some(journal), Some(store), recovery)
             }
             None => (None, None, Recovery::default()),

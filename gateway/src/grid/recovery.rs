@@ -75,6 +75,7 @@ pub(super) fn recover(
     fs::create_dir_all(dir).map_err(failed)?;
     let mut generations = generations(dir).map_err(failed)?;
     drop_unbegun(dir, &mut generations);
+    state.replaying = true;
     let mut replay = Replay::new(dir, state, true);
     let found = cold::load(&dir.join(COLD), true).map_err(failed)?;
     let segments = replay.cold(found);
@@ -103,6 +104,7 @@ pub(super) fn recover(
         state.doubtful = true;
         state.watermarks.clear();
     }
+    state.replaying = false;
     state.settle_replayed();
     Ok((journal, ColdStore::new(dir.join(COLD), segments), report))
 }
@@ -240,6 +242,11 @@ impl<'a> Replay<'a> {
                     .merge_rows(&updates, &updates.rows, &[], &numbers);
                 merged.map_err(|_| "has too many keys")?;
                 self.state.complete(&updates, &numbers);
+            }
+            (Kind::Runs, body) => {
+                let incarnation = self.state.incarnation();
+                let read = self.state.runs.read(body, incarnation);
+                read.map_err(|error| error.0)?;
             }
             (Kind::Log, body) => {
                 let section = decode_log(body).map_err(|error| error.0)?;

@@ -142,6 +142,33 @@ impl Grid {
         Positions { watermarks, logs }
     }
 
+    /// What `peer` is told of that. Until it was heard once after a start it is to tell all that it holds of
+    /// ours since the last time: our journal may have lost some of it.
+    pub fn positions_for(&self, peer: &SiteName) -> Positions {
+        let mut positions = self.positions();
+        let state = self.state.lock();
+        if let Some(epoch) = state.runs.claim_to(peer) {
+            let own = state.origins.origin(OriginId::OWN).clone();
+            positions.watermarks.insert(own, epoch);
+        }
+        positions
+    }
+
+    /// Whether somebody at `theirs` holds counters of ours that our journal lost. They are to be heard
+    /// before they are sent any of ours, which would take the place of what they hold.
+    pub fn lacks_own(&self, theirs: &Positions) -> bool {
+        let state = self.state.lock();
+        let own = state.origins.origin(OriginId::OWN);
+        state.lost(theirs.watermark(own).0)
+    }
+
+    /// `peer` has told all that it holds of what it was told that we lack, and that is merged.
+    pub fn heard(&self, peer: &SiteName) {
+        let mut state = self.state.lock();
+        let ticket = state.ticket;
+        state.runs.heard(peer, ticket);
+    }
+
     /// What of a peer's positions is about origins and logs that are known here.
     pub fn known_of(&self, mut theirs: Positions) -> Positions {
         let state = self.state.lock();
@@ -276,8 +303,8 @@ impl Grid {
         let merged = match kind {
             Kind::Counters => self.apply_counters(body, &places)?,
             Kind::Log => self.apply_section(&decode_log(body).map_err(malformed)?)?,
-            Kind::PackedCounters | Kind::PackedLog => {
-                return Err(ApplyError::Malformed("it is packed"));
+            Kind::PackedCounters | Kind::PackedLog | Kind::Runs => {
+                return Err(ApplyError::Malformed("it is of another kind"));
             }
         };
         let mut state = self.state.lock();

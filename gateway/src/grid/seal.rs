@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::clock::now_ms;
-use super::counter::{Extra, OriginId, SiteId, flag};
+use super::counter::{Component, Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterRows, Part};
 use super::state::{LogId, State};
@@ -29,6 +29,8 @@ pub(super) struct Sealed {
     /// The epoch, if anything of ours changed.
     pub(super) epoch: Option<Epoch>,
     pub(super) ticket: Ticket,
+    /// For the journal alone, before all else: see [`Runs`](super::runs::Runs).
+    pub(super) runs: Vec<Bytes>,
     /// Records of peers.
     pub(super) queue: Vec<Relayed>,
     pub(super) counters: Vec<Bytes>,
@@ -46,7 +48,8 @@ impl Sealed {
     /// What goes to the journal.
     pub(super) fn records(&self) -> Vec<Bytes> {
         let queue = self.queue.iter().map(|relayed| &relayed.record);
-        let records = queue.chain(&self.logs).chain(&self.counters);
+        let runs = self.runs.iter();
+        let records = runs.chain(queue).chain(&self.logs).chain(&self.counters);
         records.cloned().collect()
     }
 }
@@ -74,7 +77,7 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
     let Some(epoch) = sealed.epoch else {
         return sealed;
     };
-    let mut rows = CounterRows::default();
+    let (mut rows, mut bases) = (CounterRows::default(), CounterRows::default());
     for (turn, slice) in changes.counters.chunks(SLICE).enumerate() {
         if rows.bytes_max() > ROWS_BYTES_MAX {
             let origins = state.lock().origins.clone();
@@ -84,6 +87,7 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
         }
         let mut state = state.lock();
         for at in slice {
+            state.seal_base(*at, &mut bases);
             state.seal_counter(*at, epoch, changes.hlc, &mut rows);
         }
         drop(state);
@@ -97,6 +101,7 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
         }
     }
     let origins = state.lock().origins.clone();
+    sealed.runs.extend(bases.encode_some(&origins));
     let complete = [(OriginId::OWN, epoch)];
     sealed.counters.extend(rows.encode(&origins, &complete));
     sealed
@@ -144,16 +149,47 @@ impl State {
             queue: std::mem::take(&mut self.queue),
             positions: changes.logs.iter().map(|(id, to, _)| (*id, *to)).collect(),
             watermarks: self.watermarks.clone(),
+            runs: match changed {
+                true => self.runs.news(self.incarnation()).into_iter().collect(),
+                false => Vec::new(),
+            },
             ..Sealed::default()
         };
         self.ticket = Ticket(self.ticket.0 + 1);
         (sealed, changes)
     }
 
+    /// What our component holds of runs that were lost: the journal is to know it before the component.
+    fn seal_base(&mut self, at: CounterRef, rows: &mut CounterRows) {
+        for component in self.runs.take_unwritten(at) {
+            self.push_base(at, component, rows);
+        }
+    }
+
+    fn push_base(&self, at: CounterRef, component: Component, rows: &mut CounterRows) {
+        let origin = OriginId::OWN;
+        let nothing = (0, SiteId::OWN, false);
+        let part = Part { origin, component };
+        rows.push(self.keys.key_of(at), nothing, [part], None);
+    }
+
+    /// What a journal begins with.
+    pub(super) fn journal_head(&self) -> Vec<Bytes> {
+        let mut rows = CounterRows::default();
+        for (at, component) in self.runs.bases() {
+            self.push_base(at, component, &mut rows);
+        }
+        let bases = rows.encode_some(&self.origins);
+        std::iter::once(self.runs.record(self.incarnation()))
+            .chain(bases)
+            .collect()
+    }
+
     fn seal_counter(&mut self, at: CounterRef, epoch: Epoch, hlc: u64, rows: &mut CounterRows) {
         self.keys.clear_if_due(at);
         let counter = self.keys.counter_mut(at);
         counter.set(flag::DIRTY, false);
+        self.runs.keep(at, counter.own);
         counter.own.version = epoch.0;
         counter.hlc = hlc;
         counter.site = SiteId::OWN;
@@ -179,6 +215,7 @@ impl State {
         if let Some(epoch) = sealed.epoch {
             self.durable_epoch = epoch;
         }
+        self.runs.settle(sealed.ticket);
         if sealed.epoch.is_some() || !sealed.queue.is_empty() {
             self.remember(super::Flushed {
                 number: self.flush_number.next(),

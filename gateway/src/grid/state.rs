@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use strait_transport::SiteName;
 
 use super::clock::HybridClock;
 use super::cold::Absent;
@@ -12,6 +13,7 @@ use super::counter::{OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
+use super::runs::Runs;
 use super::unwritten::Unwritten;
 use super::watches::Watches;
 use super::{EntryId, Epoch, FlushNumber, Flushed, LogName, LogPosition, Origin, Relayed, Ticket};
@@ -66,7 +68,7 @@ pub(super) struct Tally {
     pub(super) gaps: u64,
     /// Keys whose deadline had passed.
     pub(super) expired: u64,
-    /// Records by which a peer showed that it holds newer counters of ours than we do.
+    /// Records by which a peer showed that it holds counters of ours that our journal lost.
     pub(super) own_from_peers: u64,
     /// Components and entries of peers that contradict what we hold.
     pub(super) conflicts: u64,
@@ -106,6 +108,7 @@ pub(crate) struct State {
     pub(super) durable_watermarks: HashMap<OriginId, Epoch>,
     /// The last epoch that was given to counters.
     pub(super) epoch: Epoch,
+    pub(super) runs: Runs,
     /// The last epoch on disk.
     pub(super) durable_epoch: Epoch,
     pub(super) recent: VecDeque<Arc<Flushed>>,
@@ -117,6 +120,8 @@ pub(crate) struct State {
     pub(super) clock: HybridClock,
     /// Names that clients see.
     pub(super) visible: u64,
+    /// The journal is read: nothing here is newer than what it says.
+    pub(super) replaying: bool,
     /// The journal was damaged: nobody knows of what we do not hold everything.
     pub(super) doubtful: bool,
     /// Why writes are refused.
@@ -149,6 +154,7 @@ impl State {
             watermarks: HashMap::new(),
             durable_watermarks: HashMap::new(),
             epoch: Epoch(0),
+            runs: Runs::default(),
             durable_epoch: Epoch(0),
             recent: VecDeque::new(),
             recent_bytes: 0,
@@ -156,6 +162,7 @@ impl State {
             ticket: Ticket(1),
             clock: HybridClock::default(),
             visible: 0,
+            replaying: false,
             doubtful: false,
             refused: None,
             memory_bytes_max,
@@ -166,10 +173,26 @@ impl State {
         }
     }
 
+    /// Our own.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.origins.origin(OriginId::OWN).incarnation
+    }
+
+    /// Goes on under epochs that no run of this site has used; see [`Runs`].
+    pub(super) fn begin_run(&mut self, peers: BTreeSet<SiteName>) {
+        let first = self.runs.begin(self.epoch, peers);
+        self.epoch = Epoch(first.0 - 1);
+    }
+
     /// Memory taken by data and its indexes.
     pub(crate) fn bytes(&self) -> usize {
         let deadlines = self.deadlines.len() * 2 * size_of::<(u64, u32)>();
-        self.keys.bytes() + self.log_bytes + self.queue_bytes + self.recent_bytes + deadlines
+        self.keys.bytes()
+            + self.log_bytes
+            + self.queue_bytes
+            + self.recent_bytes
+            + deadlines
+            + self.runs.bytes()
     }
 
     /// Stands for the flush that will hold what was written just now.

@@ -57,8 +57,8 @@ pub struct GridStats {
     pub applied_records_total: u64,
     /// Records from peers that were refused because entries before them are missing.
     pub applied_gaps_total: u64,
-    /// Records of peers with newer counters of this site than its own journal had: the journal
-    /// has lost something that was durable.
+    /// Records of peers with counters of this site that its own journal did not have: it has lost
+    /// something that was durable.
     pub own_from_peers_total: u64,
     /// Sums of peers that contradict what is held here: memory, a disk or a program went wrong.
     pub conflicts_total: u64,

@@ -25,6 +25,8 @@ pub(super) enum Signal {
     Theirs(Positions),
     /// Tell the peer what we hold.
     TellOurs,
+    /// The peer has told all that we lacked when it was told so.
+    HeardAll,
     /// The peer has links of its own to these sites.
     Linked(BTreeSet<SiteName>),
 }
@@ -97,6 +99,8 @@ impl Applier {
             Ok(Message::Records(records)) => self.records(records),
             Ok(Message::CaughtUp) => {
                 self.progress.heard_all(true);
+                self.grid.heard(&self.site);
+                self.signal(Signal::HeardAll);
                 None
             }
             Ok(Message::Linked(sites)) => {

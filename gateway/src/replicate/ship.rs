@@ -131,7 +131,8 @@ impl Shipper {
         self.told = self.neighbours_now();
         self.out.send(message::linked(&self.told), false).await?;
         self.tell_positions().await?;
-        let mut theirs = self.their_positions().await?;
+        let theirs = self.their_positions().await?;
+        let mut theirs = self.hear_out(theirs).await?;
         loop {
             let shipped = self.catch_up(theirs).await?;
             theirs = match self.follow(shipped).await? {
@@ -146,7 +147,7 @@ impl Shipper {
     }
 
     async fn tell_positions(&mut self) -> Result<(), SendError> {
-        let pieces = self.grid.positions().encode();
+        let pieces = self.grid.positions_for(self.link.site()).encode();
         let last = pieces.len().saturating_sub(1);
         for (index, piece) in pieces.iter().enumerate() {
             let batch = message::positions(piece, index == last);
@@ -185,6 +186,28 @@ impl Shipper {
                 Some(Signal::Theirs(theirs)) => return Ok(theirs),
                 Some(Signal::TellOurs) => self.tell_positions().await?,
                 Some(Signal::Linked(sites)) => self.linked = sites,
+                Some(Signal::HeardAll) => {}
+                None => return Err(SendError::Closed),
+            }
+        }
+    }
+
+    /// Waits until a peer that holds counters of ours which our journal lost has told them: what we
+    /// counted since would take their place there. What the peer holds then.
+    async fn hear_out(&mut self, mut theirs: Positions) -> Result<Positions, SendError> {
+        if !self.grid.lacks_own(&theirs) {
+            return Ok(theirs);
+        }
+        warn!(
+            "our journal lost counters that the peer holds: it is heard before it is told of ours"
+        );
+        // It does not wait for us likewise: it heard what we lost before it wrote what it may have lost.
+        loop {
+            match self.signals.recv().await {
+                Some(Signal::Theirs(newer)) => theirs = newer,
+                Some(Signal::TellOurs) => self.tell_positions().await?,
+                Some(Signal::Linked(sites)) => self.linked = sites,
+                Some(Signal::HeardAll) => return Ok(theirs),
                 None => return Err(SendError::Closed),
             }
         }
@@ -266,6 +289,7 @@ impl Shipper {
                     Some(Signal::Theirs(theirs)) => return Ok(Some(theirs)),
                     Some(Signal::TellOurs) => self.tell_positions().await?,
                     Some(Signal::Linked(sites)) => self.linked = sites,
+                    Some(Signal::HeardAll) => {}
                     None => return Err(SendError::Closed),
                 },
                 changed = self.known.changed() => {

@@ -117,7 +117,7 @@ fn grid_config(dir: &DataDir, config: &Config) -> GridConfig {
         flush_interval: config.grid.flush,
         loss_window: config.grid.loss_window,
         memory_bytes_max: config.grid.memory_bytes_max,
-        keep_trimmed_for_peers: !config.peers.is_empty(),
+        peers: config.peers.iter().map(|peer| peer.site.clone()).collect(),
         cold: (config.grid.on_full == OnFull::Spill).then(|| ColdConfig {
             // The rest is for counters, and for what comes in while older entries go.
             memory_bytes_max: config

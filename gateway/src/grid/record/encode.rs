@@ -179,6 +179,14 @@ impl CounterRows {
         }
     }
 
+    /// Likewise, in no record if there are none.
+    pub(in crate::grid) fn encode_some(self, origins: &Origins) -> Vec<Bytes> {
+        match self.len() {
+            0 => Vec::new(),
+            _ => self.encode(origins, &[]),
+        }
+    }
+
     /// How many of the rows fit into `room` bytes for certain; at least one.
     fn fitting(&self, rows: &[Row], room: usize) -> usize {
         let mut bytes = 0;

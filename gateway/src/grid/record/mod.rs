@@ -20,6 +20,8 @@ const KIND_LOG: u8 = 2;
 /// These on a link only; see [`packed`](super::packed).
 pub(super) const KIND_PACKED_COUNTERS: u8 = 3;
 pub(super) const KIND_PACKED_LOG: u8 = 4;
+/// This in a journal only; see [`runs`](super::runs).
+pub(super) const KIND_RUNS: u8 = 5;
 
 /// What a record holds, by its first two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,7 @@ pub(super) enum Kind {
     Log,
     PackedCounters,
     PackedLog,
+    Runs,
 }
 
 /// Reads the head of a record; the rest is what follows.
@@ -40,6 +43,7 @@ pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
         [VERSION, KIND_LOG, rest @ ..] => Ok((Kind::Log, rest)),
         [VERSION, KIND_PACKED_COUNTERS, rest @ ..] => Ok((Kind::PackedCounters, rest)),
         [VERSION, KIND_PACKED_LOG, rest @ ..] => Ok((Kind::PackedLog, rest)),
+        [VERSION, KIND_RUNS, rest @ ..] => Ok((Kind::Runs, rest)),
         [VERSION, ..] => Err(Malformed("unknown kind of record")),
         _ => Err(Malformed("unknown version of records")),
     }

@@ -413,7 +413,7 @@ fn trims_go_on_from_block_to_block() {
 fn trimmed_blocks_give_their_files_back_when_every_peer_has_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = cold_config(dir.path());
-    config.keep_trimmed_for_peers = true;
+    config.peers = BTreeSet::from([peer()]);
     let grid = Arc::new(Grid::open(config.clone()).unwrap().0);
     for round in 0..3 {
         fill(&grid, 1 + round * 20, (round + 1) * 20);

@@ -10,6 +10,7 @@ mod journal;
 mod mend;
 mod model;
 mod packed;
+mod restored;
 mod retention;
 mod sites;
 
@@ -29,7 +30,7 @@ fn config(site: &str, dir: Option<PathBuf>) -> GridConfig {
         flush_interval: Duration::from_millis(5),
         memory_bytes_max: 1 << 30,
         loss_window: Duration::from_secs(1),
-        keep_trimmed_for_peers: false,
+        peers: BTreeSet::new(),
         cold: None,
     }
 }

@@ -64,7 +64,7 @@ fn logs_stay_within_age_bytes_and_number() {
 #[test]
 fn trimmed_entries_wait_for_the_peer_unless_they_are_shed() {
     let mut config = config("east", None);
-    config.keep_trimmed_for_peers = true;
+    config.peers = BTreeSet::from([peer()]);
     let east = Arc::new(Grid::open(config).unwrap().0);
     let west = grid("west");
     fill(&east, 500);

@@ -9,6 +9,7 @@ mod room;
 mod same_as_redis;
 mod unread;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,7 @@ fn grid_config(dir: Option<std::path::PathBuf>) -> GridConfig {
         flush_interval: Duration::from_millis(5),
         memory_bytes_max: 1 << 30,
         loss_window: Duration::from_secs(1),
-        keep_trimmed_for_peers: false,
+        peers: BTreeSet::new(),
         cold: None,
     }
 }

@@ -1,0 +1,290 @@
+//! Which epochs this site has used, so that what a journal lost is told from what it holds.
+//!
+//! A journal may lose what it had fsynced: a directory that was put back from an older copy, the
+//! snapshot of a machine, a disk that lies. Then the site goes on from an older state, and peers hold
+//! epochs of it that it knows nothing of. So each start goes on with epochs that come from the clock and
+//! from chance: no two runs use the same ones, whatever they began from, and what a peer holds of an epoch
+//! that no run used was lost here.
+//!
+//! The two branches of a counter then make one: what was added in either since they were one counts.
+//! For that the component that a counter goes on from, its *base*, is kept from the first change in
+//! a run until every peer was heard: moments after most starts. Nothing else of this
+//! crosses a link, and a counter has no more components than before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use strait_transport::SiteName;
+
+use super::clock::now_ms;
+use super::counter::Component;
+use super::keyspace::CounterRef;
+use super::record::{KIND_RUNS, Malformed, VERSION, version};
+use super::varint::{Reader, put};
+use super::{Epoch, Ticket};
+
+/// Epochs for each millisecond, more than there can be flushes: so a run's are above all that were used
+/// before it began, known here or not.
+const EPOCHS_PER_MS: u64 = 1 << 12;
+/// None comes from a clock that says more.
+const EPOCH_MAX: u64 = 1 << 60;
+/// Epochs that are left out when the clock says less than the journal.
+const LEFT_OUT: std::ops::Range<u64> = 1 << 16..1 << 32;
+/// Runs that are told apart; of older ones what lies between counts as theirs.
+const RUNS_MAX: usize = 256;
+/// About what [`Runs::bases`] takes for each.
+const BASE_BYTES: usize = 72;
+
+/// What our component of a counter was when a run began that changed it, or what a peer showed since that it
+/// had become in a run that was lost.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    component: Component,
+    /// What the journal says of it.
+    written: Component,
+}
+
+/// Runs of this site in which not every peer was heard.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// Peers that were not heard in this run.
+    unheard: BTreeSet<SiteName>,
+    /// Whether bases are kept.
+    open: bool,
+    /// Up to here peers hold nothing that we lack.
+    from: Epoch,
+    /// First and last epochs of the runs since, but this one.
+    ended: Vec<(Epoch, Epoch)>,
+    /// First epoch of this one.
+    first: Epoch,
+    /// Epochs within runs that were used by none of them: first and last of each stretch.
+    skipped: Vec<(Epoch, Epoch)>,
+    /// With the last epoch before the run that changed the counter.
+    bases: BTreeMap<(CounterRef, Epoch), Base>,
+    /// The journal does not say this yet.
+    unwritten: bool,
+    /// All peers were heard; over when this is on disk.
+    closing: Option<Ticket>,
+}
+
+impl Runs {
+    /// A run begins after `last`, the last epoch that the journal holds; its first epoch. Until all of
+    /// `peers` are heard it is open.
+    pub(super) fn begin(&mut self, last: Epoch, peers: BTreeSet<SiteName>) -> Epoch {
+        let was_open = self.open;
+        self.end_run(last);
+        if !was_open {
+            self.from = last;
+            self.ended.clear();
+            self.skipped.clear();
+        }
+        let now = now_ms().min(EPOCH_MAX / EPOCHS_PER_MS) * EPOCHS_PER_MS;
+        let now = now + rand::random_range(0..EPOCHS_PER_MS);
+        self.first = match now > last.0 {
+            true => Epoch(now),
+            false => Epoch(last.0 + rand::random_range(LEFT_OUT)),
+        };
+        self.open = !peers.is_empty();
+        self.unheard = peers;
+        self.unwritten = self.open || was_open;
+        if !self.open {
+            self.bases.clear();
+        }
+        self.first
+    }
+
+    /// A peer knows of epochs up to `lost`, above all of ours: ours go on after it.
+    pub(super) fn go_beyond(&mut self, last: Epoch, lost: Epoch) {
+        if self.open && self.skipped.len() < RUNS_MAX {
+            self.skipped.push((last.next(), lost));
+            self.unwritten = true;
+        }
+    }
+
+    fn end_run(&mut self, last: Epoch) {
+        if last >= self.first && self.open {
+            self.ended.push((self.first, last));
+        }
+        if let [(first, _), (_, last), ..] = self.ended[..]
+            && self.ended.len() > RUNS_MAX
+        {
+            self.ended.splice(..2, [(first, last)]);
+        }
+    }
+
+    /// Whether there may be a peer that holds what we lost.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Up to where `peer` may be told that we hold our own: none, as far as our journal says.
+    pub(super) fn claim_to(&self, peer: &SiteName) -> Option<Epoch> {
+        (self.open && self.unheard.contains(peer)).then_some(self.from)
+    }
+
+    /// Whether a run that is still open used this epoch.
+    pub(super) fn used(&self, epoch: u64) -> bool {
+        let within = |(first, last): &(Epoch, Epoch)| (first.0..=last.0).contains(&epoch);
+        self.open
+            && (epoch >= self.first.0 || self.ended.iter().any(within))
+            && !self.skipped.iter().any(within)
+    }
+
+    /// Whether this epoch, which a peer names and which is not above ours, was lost here.
+    pub(super) fn lost(&self, epoch: u64) -> bool {
+        self.open && epoch > self.from.0 && !self.used(epoch)
+    }
+
+    /// The last epoch before the run that an epoch is of, and the first of the run; of an epoch that no
+    /// run used: of the run after it.
+    fn run_of(&self, epoch: u64) -> (Epoch, Epoch) {
+        let before = self.ended.iter().take_while(|(_, last)| last.0 < epoch);
+        let before = before.count();
+        let fork = before
+            .checked_sub(1)
+            .map_or(self.from, |place| self.ended[place].1);
+        let first = self
+            .ended
+            .get(before)
+            .map_or(self.first, |(first, _)| *first);
+        (fork, first)
+    }
+
+    /// Our component of `at`, which is this, is about to change under the `next` version.
+    fn keep_at(&mut self, at: CounterRef, component: Component, next: u64) {
+        let (fork, first) = self.run_of(next);
+        if component.version < first.0 {
+            let base = Base {
+                component,
+                written: component,
+            };
+            self.bases.entry((at, fork)).or_insert(base);
+        }
+    }
+
+    /// Our component of `at`, which is this, is about to change.
+    pub(super) fn keep(&mut self, at: CounterRef, component: Component) {
+        if self.open {
+            self.keep_at(at, component, self.first.0);
+        }
+    }
+
+    /// The journal shows what became of our component of `at`, which is this so far.
+    pub(super) fn replay(&mut self, at: CounterRef, component: Component, next: u64) {
+        if self.used(next) {
+            self.keep_at(at, component, next);
+        }
+    }
+
+    /// What is to be added to our component of `at` when a peer, or the journal, shows it as it was in
+    /// a run that was lost; none if no run since has changed it.
+    pub(super) fn take_back(&mut self, at: CounterRef, lost: Component) -> Option<i64> {
+        if self.bases.is_empty() || self.used(lost.version) {
+            return None;
+        }
+        let (fork, _) = self.run_of(lost.version);
+        let mut since = self.bases.range_mut((at, fork)..=(at, Epoch(u64::MAX)));
+        let (_, base) = since.next()?;
+        if lost.version <= base.component.version {
+            return Some(0);
+        }
+        let more = lost.sum.wrapping_sub(base.component.sum);
+        base.component = lost;
+        Some(more)
+    }
+
+    /// What the journal must hold before our component of `at`, if it does not yet.
+    pub(super) fn take_unwritten(&mut self, at: CounterRef) -> Vec<Component> {
+        if self.bases.is_empty() {
+            return Vec::new();
+        }
+        let bases = self.bases.range_mut((at, Epoch(0))..=(at, Epoch(u64::MAX)));
+        let news = bases.filter(|(_, base)| base.component != base.written);
+        news.map(|(_, base)| {
+            base.written = base.component;
+            base.component
+        })
+        .collect()
+    }
+
+    /// Bases of all counters as the journal knows them, the older ones of each first.
+    pub(super) fn bases(&self) -> impl Iterator<Item = (CounterRef, Component)> {
+        let bases = self.bases.iter();
+        bases.map(|((at, _), base)| (*at, base.written))
+    }
+
+    /// `peer` told all that it holds of ours; `ticket` stands for the flush that has it.
+    pub(super) fn heard(&mut self, peer: &SiteName, ticket: Ticket) {
+        if self.unheard.remove(peer) && self.unheard.is_empty() && self.open {
+            self.closing = Some(ticket);
+        }
+    }
+
+    /// What `ticket` stands for is on disk.
+    pub(super) fn settle(&mut self, ticket: Ticket) {
+        if self.closing.is_some_and(|closing| ticket >= closing) {
+            *self = Self {
+                unwritten: true,
+                first: self.first,
+                ..Self::default()
+            };
+        }
+    }
+
+    /// Memory taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.bases.len() * BASE_BYTES
+    }
+
+    /// The record for the journal, if that does not say so yet.
+    pub(super) fn news(&mut self, incarnation: u64) -> Option<Bytes> {
+        std::mem::take(&mut self.unwritten).then(|| self.record(incarnation))
+    }
+
+    /// The record for the journal, in front of all that it is about.
+    pub(super) fn record(&self, incarnation: u64) -> Bytes {
+        let mut out = vec![VERSION, KIND_RUNS];
+        out.extend(incarnation.to_le_bytes());
+        put(&mut out, u64::from(self.open));
+        put(&mut out, self.from.0);
+        put(&mut out, self.first.0);
+        for stretches in [&self.ended, &self.skipped] {
+            put(&mut out, stretches.len() as u64);
+            for (first, last) in stretches {
+                put(&mut out, first.0);
+                put(&mut out, last.0);
+            }
+        }
+        out.into()
+    }
+
+    /// Takes what [`Self::record`] wrote; one of another incarnation says nothing.
+    pub(super) fn read(&mut self, body: &[u8], incarnation: u64) -> Result<(), Malformed> {
+        let mut reader = Reader::new(body);
+        if reader.u64_le()? != incarnation {
+            return Ok(());
+        }
+        let open = reader.varint()? != 0;
+        let epoch = |reader: &mut Reader<'_>| Ok(Epoch(version(reader.varint()?)?));
+        let (from, first) = (epoch(&mut reader)?, epoch(&mut reader)?);
+        let [mut ended, mut skipped] = [Vec::new(), Vec::new()];
+        for stretches in [&mut ended, &mut skipped] {
+            for _ in 0..reader.bounded(RUNS_MAX)? {
+                stretches.push((epoch(&mut reader)?, epoch(&mut reader)?));
+            }
+        }
+        if !open || from != self.from {
+            self.bases.clear();
+        }
+        *self = Self {
+            open,
+            from,
+            first,
+            ended,
+            skipped,
+            bases: std::mem::take(&mut self.bases),
+            ..Self::default()
+        };
+        Ok(())
+    }
+}
