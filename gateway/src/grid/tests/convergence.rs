@@ -230,3 +230,25 @@ fn what_was_cleared_before_a_restart_is_told_though_the_counter_changes_while_a_
     assert_eq!(west.lock().get(b"hits"), Ok(Some(8)));
     assert_eq!(east.digest(), west.digest());
 }
+
+#[test]
+fn what_is_known_is_neither_written_nor_passed_on_again() {
+    let (east, west) = (grid("east"), grid("west"));
+    let mut records = Vec::new();
+    for _ in 0..2 {
+        east.lock().add(b"hits", 1).unwrap();
+        append(&east, "clicks", 1);
+        records.push(flush(&east));
+    }
+    let told = |record: &Bytes| {
+        let applied = west.apply(&peer(), record.clone());
+        applied.unwrap();
+        !flush(&west).is_empty() || *west.subscribe_flushes().borrow() != FlushNumber(0)
+    };
+    assert!(records.iter().flatten().all(told));
+    let before = *west.subscribe_flushes().borrow();
+    for record in records.iter().flatten() {
+        told(record);
+    }
+    assert_eq!(*west.subscribe_flushes().borrow(), before);
+}

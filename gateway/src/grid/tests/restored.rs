@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use super::*;
+use crate::grid::journal::frame::JOURNAL_MAGIC;
+use crate::grid::journal::{Generation, JournalReader};
 
 fn open(site: &str, dir: &Path, peers: &[&str]) -> Arc<Grid> {
     // No two starts are in the same moment.
@@ -125,6 +127,33 @@ fn lost_epochs_above_all_that_a_site_has_used_since_are_no_obstacle() {
         assert_eq!(site.lock().deadline(b"since"), Some(1 << 42));
     }
     assert_eq!(east.digest(), west.digest());
+}
+
+#[test]
+fn epochs_of_a_flush_whose_end_is_missing_are_not_used_again() {
+    let home = tempfile::tempdir().unwrap();
+    let east = open("east", home.path(), &["west"]);
+    // The clock is behind: it does not give the next run its epochs.
+    east.lock().epoch.0 += 1 << 45;
+    for key in 0..30_000 {
+        let key = format!("banner:{key:020}:impressions");
+        east.lock().add(key.as_bytes(), 1).unwrap();
+    }
+    let used = east.flush().unwrap();
+    drop(east);
+    let path = home.path().join(Generation(1).file_name());
+    let magic = JOURNAL_MAGIC;
+    let mut reader = JournalReader::open(&path, magic, Generation(1)).unwrap();
+    let mut records = 0;
+    while reader.next().unwrap().is_some() {
+        records += 1;
+    }
+    assert!(records > 2, "which runs there were, and counters");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(reader.record_offset()).unwrap();
+    let east = open("east", home.path(), &["west"]);
+    east.lock().add(b"hits", 1).unwrap();
+    assert!(east.flush().unwrap() > used);
 }
 
 /// What happens to a site after its directory was put back, until its peer is there again.
