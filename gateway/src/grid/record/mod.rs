@@ -18,8 +18,8 @@ pub(super) const VERSION: u8 = 2;
 const KIND_COUNTERS: u8 = 1;
 const KIND_LOG: u8 = 2;
 /// These on a link only; see [`packed`](super::packed).
-pub(super) const KIND_PACKED_COUNTERS: u8 = 3;
 pub(super) const KIND_PACKED_LOG: u8 = 4;
+pub(super) const KIND_PACKED_COUNTERS: u8 = 6;
 /// This in a journal only; see [`runs`](super::runs).
 pub(super) const KIND_RUNS: u8 = 5;
 

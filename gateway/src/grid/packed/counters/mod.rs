@@ -8,7 +8,7 @@ mod pack;
 mod read;
 mod unpack;
 
-use strait_dedup::range::Model;
+use strait_dedup::range::{Model, Symbols};
 
 use super::Signed;
 
@@ -18,6 +18,19 @@ pub(super) use unpack::HeardKeys;
 /// Keys that one session numbers, each way: 12 bytes each at the sender, 16 at the receiver.
 /// Those that come later go by name each time.
 const NUMBERED_MAX: usize = 16 << 20;
+
+/// What a row's only component nearly always has in common with the row before: all that one flush
+/// wrote has. Then one bit says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Common {
+    /// Place of a site · 2 + (1: clients see the counter).
+    presence: u64,
+    hlc: u64,
+    /// Place of the last component's origin.
+    origin: u64,
+    version: u64,
+}
+
 /// The statistics of each kind of number in one record.
 #[derive(Debug, Default)]
 struct Models {
@@ -26,6 +39,7 @@ struct Models {
     tail: Model,
     middle: Model,
     field: Model,
+    alike: Symbols<2>,
     presence: Model,
     clock: Signed,
     count: Model,

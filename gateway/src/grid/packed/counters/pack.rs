@@ -12,7 +12,7 @@ use super::super::super::state::State;
 use super::super::super::varint::{put, put_bytes};
 use super::super::super::{Grid, LOOK_AHEAD_MAX, MERGE_SLICE};
 use super::super::STARTS_OVER;
-use super::{Models, NUMBERED_MAX};
+use super::{Common, Models, NUMBERED_MAX};
 
 /// What the peer was told in this session, by number.
 #[derive(Debug, Default)]
@@ -136,8 +136,7 @@ struct RowWriter<'a> {
     models: Models,
     last_number: u32,
     last_key: &'a [u8],
-    last_hlc: u64,
-    last_version: u64,
+    last: Common,
 }
 
 impl<'a> RowWriter<'a> {
@@ -149,8 +148,7 @@ impl<'a> RowWriter<'a> {
             models: Models::default(),
             last_number: 0,
             last_key: &[],
-            last_hlc: 0,
-            last_version: 0,
+            last: Common::default(),
         }
     }
 
@@ -185,21 +183,40 @@ impl<'a> RowWriter<'a> {
 
     /// Presence and components. `sum` is the one said last for this key, and then this one.
     fn values(&mut self, row: &CounterUpdate, sum: &mut i64) {
-        let (out, models) = (&mut self.numbers, &mut self.models);
+        let (out, models, last) = (&mut self.numbers, &mut self.models, &mut self.last);
         let presence = (row.site as u64) << 1 | u64::from(row.present);
-        out.number(&mut models.presence, presence);
-        let clock = row.hlc.wrapping_sub(self.last_hlc) as i64;
-        models.clock.put(out, clock);
-        self.last_hlc = row.hlc;
         let parts = self.updates.parts(row);
         let more = self.updates.more(row);
-        let count = (parts.len() as u64) << 1 | u64::from(more.is_some());
-        out.number(&mut models.count, count);
+        let alike = match (parts, more) {
+            ([(origin, component)], None) => {
+                *last
+                    == Common {
+                        presence,
+                        hlc: row.hlc,
+                        origin: *origin as u64,
+                        version: component.version,
+                    }
+            }
+            _ => false,
+        };
+        out.symbol(&mut models.alike, u8::from(alike));
+        if !alike {
+            out.number(&mut models.presence, presence);
+            last.presence = presence;
+            let clock = row.hlc.wrapping_sub(last.hlc) as i64;
+            models.clock.put(out, clock);
+            last.hlc = row.hlc;
+            let count = (parts.len() as u64) << 1 | u64::from(more.is_some());
+            out.number(&mut models.count, count);
+        }
         for (origin, component) in parts {
-            out.number(&mut models.origin, *origin as u64);
-            let version = component.version.wrapping_sub(self.last_version) as i64;
-            models.version.put(out, version);
-            self.last_version = component.version;
+            if !alike {
+                out.number(&mut models.origin, *origin as u64);
+                last.origin = *origin as u64;
+                let version = component.version.wrapping_sub(last.version) as i64;
+                models.version.put(out, version);
+                last.version = component.version;
+            }
             models.sum.put(out, component.sum.wrapping_sub(*sum));
             *sum = component.sum;
         }
@@ -213,7 +230,7 @@ impl<'a> RowWriter<'a> {
         out.number(&mut models.clearings, more.cleared.len() as u64);
         for (origin, cleared) in &more.cleared {
             out.number(&mut models.origin, *origin as u64);
-            let newest = self.last_version.wrapping_mul(2);
+            let newest = self.last.version.wrapping_mul(2);
             let half_epoch = cleared.half_epoch.wrapping_sub(newest) as i64;
             models.half_epoch.put(out, half_epoch);
             models.cleared.put(out, cleared.sum);
@@ -225,7 +242,7 @@ impl<'a> RowWriter<'a> {
         for number in [1, more.deadline_ms] {
             out.number(&mut models.deadline, number);
         }
-        let clock = more.deadline_hlc.wrapping_sub(self.last_hlc) as i64;
+        let clock = more.deadline_hlc.wrapping_sub(self.last.hlc) as i64;
         models.clock.put(out, clock);
         out.number(&mut models.presence, more.deadline_site as u64);
     }

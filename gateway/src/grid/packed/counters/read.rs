@@ -13,7 +13,7 @@ use super::super::super::record::{
 };
 use super::super::super::varint::Reader;
 use super::super::UnpackError;
-use super::Models;
+use super::{Common, Models};
 
 /// Rows and components of one record: it has room for no more when it stands alone.
 pub(super) const ROWS_MAX: usize = RECORD_BYTES_MAX / ROW_BYTES_MIN;
@@ -65,8 +65,7 @@ pub(super) struct RowReader<'a> {
     name_bytes: usize,
     last_number: u64,
     last_key: Vec<u8>,
-    last_hlc: u64,
-    last_version: u64,
+    last: Common,
 }
 
 impl<'a> RowReader<'a> {
@@ -81,8 +80,7 @@ impl<'a> RowReader<'a> {
             name_bytes: 0,
             last_number: 0,
             last_key: Vec::new(),
-            last_hlc: 0,
-            last_version: 0,
+            last: Common::default(),
         }
     }
 
@@ -132,17 +130,22 @@ impl<'a> RowReader<'a> {
     /// What the row says besides its key.
     pub(super) fn row(&mut self, key: Key) -> Result<(), UnpackError> {
         let (numbers, models) = (&mut self.numbers, &mut self.models);
-        let presence = numbers.number(&mut models.presence)?;
-        let site = usize::try_from(presence >> 1).unwrap_or(usize::MAX);
+        let last = &mut self.last;
+        let alike = numbers.symbol(&mut models.alike)? == 1;
+        let mut count = 1 << 1;
+        if !alike {
+            last.presence = numbers.number(&mut models.presence)?;
+            let clock = models.clock.read(numbers)? as u64;
+            last.hlc = last.hlc.wrapping_add(clock);
+            count = numbers.number(&mut models.count)?;
+        }
+        let site = usize::try_from(last.presence >> 1).unwrap_or(usize::MAX);
         if site >= self.head.sites.len() {
             return Err(UnpackError::Malformed("a site that is not in the list"));
         }
-        let clock = models.clock.read(numbers)? as u64;
-        self.last_hlc = self.last_hlc.wrapping_add(clock);
-        if self.last_hlc > HLC_MAX {
+        if last.hlc > HLC_MAX {
             return Err(UnpackError::Malformed("a clock reading out of range"));
         }
-        let count = numbers.number(&mut models.count)?;
         let has_more = count & 1 == 1;
         let count = bounded(count >> 1, PARTS_MAX)?;
         let first = self.read.parts.len();
@@ -150,19 +153,23 @@ impl<'a> RowReader<'a> {
             return Err(UnpackError::Malformed("too many components"));
         }
         for _ in 0..count {
-            let origin = place(numbers.number(&mut models.origin)?, self.head.origins.len())?;
-            let step = models.version.read(numbers)? as u64;
-            self.last_version = version(self.last_version.wrapping_add(step))?;
+            if !alike {
+                last.origin = numbers.number(&mut models.origin)?;
+                let step = models.version.read(numbers)? as u64;
+                last.version = version(last.version.wrapping_add(step))?;
+            }
+            let origin = place(last.origin, self.head.origins.len())?;
             let component = Component {
-                version: self.last_version,
+                version: last.version,
                 sum: models.sum.read(numbers)?,
             };
             self.read.parts.push((origin, component));
         }
+        let (hlc, presence) = (last.hlc, last.presence);
         let more = if has_more { Some(self.more()?) } else { None };
         self.read.rows.push(Row {
             key,
-            hlc: self.last_hlc,
+            hlc,
             site,
             present: presence & 1 == 1,
             parts: first..self.read.parts.len(),
@@ -182,7 +189,7 @@ impl<'a> RowReader<'a> {
         for _ in 0..count {
             let origin = numbers.number(&mut models.origin)?;
             let step = models.half_epoch.read(numbers)? as u64;
-            let newest = self.last_version.wrapping_mul(2);
+            let newest = self.last.version.wrapping_mul(2);
             let cleared = Cleared {
                 half_epoch: half_epoch(newest.wrapping_add(step))?,
                 sum: models.cleared.read(numbers)?,
@@ -193,7 +200,7 @@ impl<'a> RowReader<'a> {
         if numbers.number(&mut models.deadline)? != 0 {
             more.deadline_ms = numbers.number(&mut models.deadline)?;
             let clock = models.clock.read(numbers)? as u64;
-            more.deadline_hlc = self.last_hlc.wrapping_add(clock);
+            more.deadline_hlc = self.last.hlc.wrapping_add(clock);
             let site = numbers.number(&mut models.presence)?;
             more.deadline_site = place(site, self.head.sites.len())?;
             if more.deadline_hlc > HLC_MAX {
