@@ -92,13 +92,23 @@ impl CounterScan {
         let (wanted, mut rows) = ((&self.have, Show::Durable), CounterRows::default());
         let mut more = true;
         while more && rows.bytes_max() < bytes_max {
-            let state = self.grid.state.lock();
+            // No flush is under way: one would have said what it says, and not be on disk.
+            let _quiet = self.grid.writer.lock();
+            let mut state = self.grid.state.lock();
             more = state.scan_slice(&mut self.cursor, wanted, &mut rows, bytes_max);
+            state.say_whole(&mut self.cursor);
         }
         if !more {
             // What was left out because it was not durable gets a version above our epoch.
             self.grid.flush()?;
             self.ended = true;
+            let own = self
+                .complete
+                .iter_mut()
+                .find(|(of, _)| *of == OriginId::OWN);
+            if let Some((_, epoch)) = own {
+                *epoch = self.cursor.complete_to(*epoch);
+            }
         }
         let complete = if more { &[][..] } else { &self.complete };
         let origins = self.grid.state.lock().origins.clone();

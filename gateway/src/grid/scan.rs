@@ -39,10 +39,24 @@ pub(super) enum Show {
 }
 
 /// Where a scan over the counters stands.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CounterCursor {
     at: Option<CounterRef>,
     ended: bool,
+    /// Counters whose component of ours was left out though something else of them was told.
+    halved: Vec<CounterRef>,
+    /// Of our own components that were left out, the oldest version that the reader lacks.
+    left_out: Option<u64>,
+}
+
+impl CounterCursor {
+    /// Up to where the scan holds everything of ours; what it left out comes with the flush after.
+    pub(super) fn complete_to(&self, epoch: Epoch) -> Epoch {
+        Epoch(
+            self.left_out
+                .map_or(epoch.0, |left_out| epoch.0.min(left_out - 1)),
+        )
+    }
 }
 
 /// Where a scan over the logs stands.
@@ -83,7 +97,7 @@ impl State {
                 Some(at) => {
                     cursor.at = Some(at);
                     if wanted(self.keys.key_of(at)) {
-                        self.collect(at, (have, show), rows);
+                        self.collect(at, (have, show), rows, cursor);
                     }
                 }
             }
@@ -91,7 +105,13 @@ impl State {
         !cursor.ended
     }
 
-    fn collect(&self, at: CounterRef, (have, show): (&Have, Show), rows: &mut CounterRows) {
+    fn collect(
+        &self,
+        at: CounterRef,
+        (have, show): (&Have, Show),
+        rows: &mut CounterRows,
+        cursor: &mut CounterCursor,
+    ) {
         let counter = self.keys.counter(at);
         let dirty = counter.has(flag::DIRTY) && show != Show::Present;
         let settled = match show {
@@ -124,11 +144,19 @@ impl State {
         // there at the start may be older or newer than what the reader has.
         let extra = self.keys.extra(at);
         let extra = extra.filter(|extra| extra.speaks() && extra.changed <= settled_to.0);
-        let alone = |extra: &Extra| {
-            let old = written && extra.changed == 0;
-            own.is_none() && (old || have.lacks(OriginId::OWN, extra.changed.max(1)))
-        };
-        if parts.is_empty() && !extra.is_some_and(alone) {
+        let is_halved = own.is_none()
+            && extra.is_some_and(|extra| {
+                let old = written && extra.changed == 0;
+                old || have.lacks(OriginId::OWN, extra.changed.max(1))
+            });
+        if is_halved && dirty {
+            cursor.halved.push(at);
+        }
+        let version = counter.own.version;
+        if own.is_none() && version > 0 && have.lacks(OriginId::OWN, version) {
+            cursor.left_out = Some(cursor.left_out.map_or(version, |known| known.min(version)));
+        }
+        if parts.is_empty() && !is_halved {
             return;
         }
         // Likewise for presence: while it is ours and not on disk, nothing is said about it.
@@ -141,6 +169,14 @@ impl State {
         };
         let presence = (hlc, counter.site, counter.has(flag::PRESENT));
         rows.push(self.keys.key_of(at), presence, parts, extra);
+    }
+
+    /// Has the next flush say all of the counters of which a scan told a part: whoever has the
+    /// component that it gives them must have the rest too.
+    pub(super) fn say_whole(&mut self, cursor: &mut CounterCursor) {
+        for at in cursor.halved.drain(..) {
+            self.keys.extra_mut(at).changed = Extra::UNSEALED;
+        }
     }
 
     /// The next stretch of the next log, none at the end.

@@ -252,3 +252,34 @@ fn what_is_known_is_neither_written_nor_passed_on_again() {
     }
     assert_eq!(*west.subscribe_flushes().borrow(), before);
 }
+
+#[test]
+fn a_scan_that_leaves_a_counter_out_promises_nothing_of_it_and_the_flush_after_says_all_of_it() {
+    let (north, east, west) = (grid("north"), grid("east"), grid("west"));
+    north.lock().add(b"hits", 5).unwrap();
+    north.flush().unwrap();
+    catch_up(&north, &east);
+    catch_up(&north, &west);
+    let set = north.lock().set(b"hits", 7, SetIf::Always, false);
+    assert!(set.unwrap().done);
+    let set = north.flush().unwrap();
+    // Not on disk yet when the scan comes by.
+    north.lock().add(b"hits", 1).unwrap();
+    let mut scan = north.scan_counters(&east.positions());
+    while let Some(record) = scan.next(usize::MAX).unwrap() {
+        east.apply(&peer(), record).unwrap();
+    }
+    east.flush().unwrap();
+    assert!(east.positions().watermark(&north.origin()) < set);
+    // West hears of it through east alone: first all that east holds, then what it passes on.
+    catch_up(&east, &west);
+    let after = north.flushed(scan.complete_to().0.next()).unwrap();
+    for record in &after.counters {
+        east.apply(&peer(), record.clone()).unwrap();
+        west.apply(&peer(), record.clone()).unwrap();
+    }
+    for site in [&east, &west] {
+        assert_eq!(site.lock().get(b"hits"), Ok(Some(8)));
+        assert_eq!(site.digest(), north.digest());
+    }
+}
