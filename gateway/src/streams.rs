@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::forward::FlowRequest;
+use crate::grid::Feed;
 
 /// One transfer of a file, named by the site that started it. Random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,8 +16,8 @@ pub struct FlowId(pub u64);
 /// The descriptor of a stream, sent with its first batch (postcard encoding).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamOpen {
-    /// Records of the grid, both counters and logs, and the positions they start from.
-    Grid,
+    /// Records of the grid, of counters or of logs, and the positions they start from.
+    Grid { feed: Feed },
     /// Requests and answers about files.
     BulkMessages,
     /// The bytes of one file; the last batch is a trailer.
@@ -62,7 +63,10 @@ mod tests {
     #[test]
     fn descriptors_survive_and_garbage_is_refused() {
         let opens = [
-            StreamOpen::Grid,
+            StreamOpen::Grid {
+                feed: Feed::Counters,
+            },
+            StreamOpen::Grid { feed: Feed::Logs },
             StreamOpen::BulkMessages,
             StreamOpen::CompareAsk,
             StreamOpen::CompareAnswer,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strait::codec::{LinkDecoder, LinkEncoder};
+use strait::grid::Feed;
 use strait::streams::StreamOpen;
 use strait_dedup::{Store, StoreConfig};
 use strait_tests::{Site, eventually, eventually_equal_digests, join};
@@ -67,7 +68,8 @@ impl Mute {
             let mut grid = None;
             while let Some(event) = events.next().await {
                 if let LinkEvent::Up { fresh: true, .. } = event {
-                    let open = StreamOpen::Grid.encode();
+                    let feed = Feed::Counters;
+                    let open = StreamOpen::Grid { feed }.encode();
                     let mut stream = link.open(Class::Interactive, open).unwrap();
                     let nothing = Bytes::from_static(HOLDS_NOTHING);
                     stream.send(nothing, false).await.unwrap();

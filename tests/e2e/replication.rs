@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use redis::Commands;
-use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
+use strait_tests::{Site, eventually, eventually_equal_digests, join, pair_of_sites};
 
 const INCREMENTS: usize = 100_000;
 const LINES: usize = 20_000;
@@ -148,4 +148,48 @@ fn a_log_of_a_peer_is_read_only() {
     let refused: redis::RedisResult<String> = west.redis().xadd("east.clicks", "*", &[("n", "2")]);
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("east"), "names the origin: {error}");
+}
+
+/// 400 bytes that compress to half.
+fn noise(seed: usize) -> String {
+    let mut random = seed as u64 * 2 + 1;
+    let mut word = || {
+        random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        format!("{random:016x}")
+    };
+    (0..25).map(|_| word()).collect()
+}
+
+#[test]
+fn a_counter_does_not_wait_behind_a_backlog_of_logs() {
+    const BACKLOG: usize = 30_000;
+    let (mut east, mut west) = (Site::new("east"), Site::new("west"));
+    let cable = join(&east, &west);
+    // Of the peer, the last section.
+    east.configure("rate = \"8Mbit/s\"\n");
+    east.start();
+    west.start();
+    let (mut at_east, mut at_west) = (east.redis(), west.redis());
+    cable.cut();
+    for start in (0..BACKLOG).step_by(500) {
+        let mut pipe = redis::pipe();
+        for n in start..start + 500 {
+            pipe.xadd("clicks", "*", &[("text", noise(n))]).ignore();
+        }
+        pipe.exec(&mut at_east).unwrap();
+    }
+    cable.heal();
+    let mut there = || -> usize { at_west.xlen("east.clicks").unwrap() };
+    eventually("the backlog begins to arrive", 60, || {
+        (there() > 0).then_some(())
+    });
+    let () = at_east.incr("urgent", 1).unwrap();
+    let mut redis = west.redis();
+    eventually("the counter arrives", 60, || {
+        let urgent: Option<i64> = redis.get("urgent").unwrap();
+        urgent
+    });
+    let there = there();
+    assert!(there < BACKLOG / 2, "{there} entries went before it");
+    eventually_equal_digests(&east, &west, 60);
 }

@@ -113,7 +113,7 @@ impl Bulk {
             .and_then(|site| site.session.lock().clone());
         if let Some(session) = session {
             match open {
-                StreamOpen::Grid
+                StreamOpen::Grid { .. }
                 | StreamOpen::CompareAsk
                 | StreamOpen::CompareAnswer
                 | StreamOpen::FlowMessages

@@ -162,7 +162,7 @@ impl Forwards {
         let peer = self.peers.get(site);
         if let Some((peer, session)) = peer.and_then(|peer| Some((peer, peer.session()?))) {
             match open {
-                StreamOpen::Grid
+                StreamOpen::Grid { .. }
                 | StreamOpen::CompareAsk
                 | StreamOpen::CompareAnswer
                 | StreamOpen::BulkMessages

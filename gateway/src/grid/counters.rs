@@ -2,6 +2,7 @@
 
 use super::counter::flag;
 use super::keyspace::CounterRef;
+use super::recent::Feed;
 use super::state::{Kind, OpError, State};
 
 /// When `SET` is to do something.
@@ -93,7 +94,7 @@ impl State {
         if !present {
             self.set_present(at, true);
         }
-        self.tally.writes += 1;
+        self.tally.writes[Feed::Counters as usize] += 1;
         Ok(new)
     }
 
@@ -193,7 +194,7 @@ impl State {
     pub(super) fn clear_fields(&mut self, place: u32) -> u64 {
         let hidden = self.keys.hide_fields(place, &mut self.dirty);
         if hidden > 0 {
-            self.tally.writes += hidden;
+            self.tally.writes[Feed::Counters as usize] += hidden;
             self.unwritten.note_change();
             self.touched(place);
             self.recount(place);
@@ -208,7 +209,7 @@ impl State {
         let counter = self.keys.counter_mut(at);
         counter.own.sum = counter.own.sum.wrapping_add(value);
         self.set_present(at, present);
-        self.tally.writes += 1;
+        self.tally.writes[Feed::Counters as usize] += 1;
     }
 
     /// Shows or hides a counter.

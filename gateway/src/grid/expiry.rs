@@ -4,6 +4,7 @@
 
 use super::counter::{Deadline, Extra, SiteId};
 use super::keyspace::CounterRef;
+use super::recent::Feed;
 use super::state::{Kind, OpError, State};
 
 /// Keys deleted under one hold of the lock.
@@ -42,7 +43,8 @@ impl State {
             Some(Kind::Log(_)) => return Err(OpError::LogDeadline),
             Some(Kind::Counter | Kind::Hash) => {}
         }
-        self.tally.writes += u64::from(self.deadline_at(place) != at_ms);
+        let moves = self.deadline_at(place) != at_ms;
+        self.tally.writes[Feed::Counters as usize] += u64::from(moves);
         self.put_deadline(place, at_ms);
         self.expire_if_due(key);
         Ok(())

@@ -15,10 +15,11 @@ use super::{Flushed, Grid};
 const ROWS_PER_RECORD_MIN: usize = 16;
 
 impl Grid {
-    /// Records of counters that say what those of `flushes`, one after the other, say together.
+    /// Records of counters that say what `flushes` of [`Feed::Counters`], one after the other, say
+    /// together.
     /// Not for tokio's threads.
     pub fn fold(&self, flushes: &[Arc<Flushed>]) -> Vec<Bytes> {
-        let records = || flushes.iter().flat_map(|flushed| &flushed.counters);
+        let records = || flushes.iter().flat_map(|flushed| &flushed.records);
         if records().count() > 1
             && let Ok(folded) = self.folded(records())
         {

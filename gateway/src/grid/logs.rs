@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use super::cold::Absent;
 use super::counter::SiteId;
 use super::log::{Log, Trim};
+use super::recent::Feed;
 use super::state::{Kind, LogId, OpError, State};
 use super::{EntryId, Grid, LogName};
 
@@ -88,7 +89,7 @@ impl State {
             // What it would have to look into is in memory: that was checked.
             trim.map(|trim| log.trim(trim));
         });
-        self.tally.writes += 1;
+        self.tally.writes[Feed::Logs as usize] += 1;
         Ok(Some(id))
     }
 
@@ -107,7 +108,7 @@ impl State {
         self.check_own_log(log)?;
         let trimmed = self.with_log(log, |log| log.trim(trim));
         let trimmed = trimmed.map_err(|absent| self.want(log, absent))?;
-        self.tally.writes += 1;
+        self.tally.writes[Feed::Logs as usize] += 1;
         Ok(trimmed)
     }
 

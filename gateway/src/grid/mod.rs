@@ -9,6 +9,7 @@
 //! that changed since the last one a version, the [`Epoch`], writes it to the journal, and only
 //! then shows it to peers: a peer never knows more of us than our own disk does.
 
+mod acked;
 mod arena;
 mod blocks;
 mod clock;
@@ -59,6 +60,7 @@ use parking_lot::{Mutex, MutexGuard};
 use strait_transport::SiteName;
 use tokio::sync::watch;
 
+pub(crate) use acked::Acked;
 pub use arena::NAME_BYTES_MAX;
 pub use blocks::Span;
 pub use cold::{ColdConfig, MendError, Mended, Spiller, Told};
@@ -72,9 +74,10 @@ pub use image::Image;
 pub use marks::{LOG_MARKS_MAX, LogDepth, LogMark, LogMarks};
 pub use packed::{Heard, Sent, UnpackError, Unpacked};
 pub use positions::{Positions, PositionsError};
+pub use recent::{Feed, Flushed};
 pub use recovery::Recovery;
 pub use relay::Relayed;
-pub use replication::{Applied, ApplyError, CounterScan, Flushed};
+pub use replication::{Applied, ApplyError, CounterScan};
 pub use retention::LogLimits;
 pub use snapshot::{SnapshotError, SnapshotFile, SnapshotHead, SnapshotRules, list_snapshots};
 pub use stats::GridStats;
@@ -160,8 +163,7 @@ pub struct Grid {
     progress: watch::Sender<flush::Progress>,
     /// How often something was found to be lost of a log.
     holes_found: watch::Sender<u64>,
-    /// Up to which of our epochs each site holds everything.
-    acked: watch::Sender<BTreeMap<SiteName, Epoch>>,
+    acked: watch::Sender<BTreeMap<SiteName, Acked>>,
 }
 
 impl Grid {
@@ -205,11 +207,6 @@ impl Grid {
     /// The lock under which clients' commands run; hold it for bounded work only.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
-    }
-
-    /// What every site has acknowledged, as it moves.
-    pub(crate) fn acked(&self) -> watch::Receiver<BTreeMap<SiteName, Epoch>> {
-        self.acked.subscribe()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the replication of a link needs: positions, recent flushes, catching up, applying.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use super::flush::Progress;
 use super::keyspace::CounterRef;
 use super::merge::NotMerged;
 use super::packed::Unpacked;
+use super::recent::{Feed, Flushed};
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
@@ -22,21 +23,6 @@ use super::{
 
 /// The flush need not wait for its tick when so many bytes of records wait for it.
 const QUEUE_BYTES_HURRY: usize = 8 << 20;
-
-/// All that one flush made durable, as records for peers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flushed {
-    /// Its number.
-    pub number: FlushNumber,
-    /// Everything of ours up to here is durable with it.
-    pub epoch: Epoch,
-    /// Records of counters. The last one says that everything of ours up to `epoch` is held.
-    pub counters: Vec<Bytes>,
-    /// Records of new entries and trims of our own logs.
-    pub logs: Vec<Bytes>,
-    /// What came from peers, in the order of its arrival. See [`Grid::relay`].
-    pub relayed: Vec<Relayed>,
-}
 
 /// What a record changed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,26 +124,34 @@ impl Grid {
     }
 
     /// What we hold durably, of our own and of others: what a peer needs to know to go on.
-    pub fn positions(&self) -> Positions {
-        let watermarks = {
-            let state = self.state.lock();
-            let watermarks = state.completeness(Show::Durable).into_iter();
-            let trusted =
-                |(origin, _): &(OriginId, Epoch)| *origin != OriginId::OWN || !state.doubtful;
-            let watermarks = watermarks.filter(trusted);
-            let named = |(origin, epoch)| (state.origins.origin(origin).clone(), epoch);
-            watermarks.map(named).collect()
-        };
-        let logs = self.logs().into_iter().collect();
-        Positions { watermarks, logs }
+    pub fn positions(&self, feed: Feed) -> Positions {
+        match feed {
+            Feed::Counters => Positions {
+                watermarks: self.watermarks(),
+                ..Positions::default()
+            },
+            Feed::Logs => Positions {
+                logs: self.logs().into_iter().collect(),
+                ..Positions::default()
+            },
+        }
+    }
+
+    fn watermarks(&self) -> BTreeMap<Origin, Epoch> {
+        let state = self.state.lock();
+        let watermarks = state.completeness(Show::Durable).into_iter();
+        let trusted = |(origin, _): &(OriginId, Epoch)| *origin != OriginId::OWN || !state.doubtful;
+        let named = |(origin, epoch)| (state.origins.origin(origin).clone(), epoch);
+        watermarks.filter(trusted).map(named).collect()
     }
 
     /// What `peer` is told of that. Until it was heard once after a start it is to tell all that it holds of
     /// ours since the last time: our journal may have lost some of it.
-    pub fn positions_for(&self, peer: &SiteName) -> Positions {
-        let mut positions = self.positions();
+    pub fn positions_for(&self, peer: &SiteName, feed: Feed) -> Positions {
+        let mut positions = self.positions(feed);
         let state = self.state.lock();
-        if let Some(epoch) = state.runs.claim_to(peer) {
+        let claim = state.runs.claim_to(peer);
+        if let Some(epoch) = claim.filter(|_| feed == Feed::Counters) {
             let own = state.origins.origin(OriginId::OWN).clone();
             positions.watermarks.insert(own, epoch);
         }
@@ -195,8 +189,14 @@ impl Grid {
     }
 
     /// One of the recent flushes; none when it is too old (then scan) or has not happened yet.
-    pub fn flushed(&self, number: FlushNumber) -> Option<Arc<Flushed>> {
-        self.state.lock().recall(number)
+    pub fn flushed(&self, feed: Feed, number: FlushNumber) -> Option<Arc<Flushed>> {
+        self.state.lock().recall(feed, number)
+    }
+
+    /// The last flush, and up to where everything of ours is durable with it.
+    pub fn flushed_to(&self) -> (FlushNumber, Epoch) {
+        let state = self.state.lock();
+        (state.flush_number, state.durable_epoch)
     }
 
     /// Starts a scan of all that somebody who holds `have` lacks of the counters.
@@ -271,31 +271,6 @@ impl Grid {
         if let Some(id_here) = state.log_ids.get(log).copied() {
             state.rehouse_log(id_here, |log| log.set_floor(id));
         }
-    }
-
-    /// `site` has told us that it durably holds all our flushes up to `epoch`, counters and logs.
-    /// `WAIT` counts these.
-    pub fn set_peer_acked(&self, site: &SiteName, epoch: Epoch) {
-        self.acked.send_if_modified(|acked| {
-            let known = acked.entry(site.clone()).or_default();
-            let rises = epoch > *known;
-            *known = epoch.max(*known);
-            rises
-        });
-    }
-
-    /// A session with `site` begins, which holds `theirs`. What it acknowledged in an earlier life and
-    /// lacks now, because its disk is another, counts no longer.
-    pub fn set_peer_holds(&self, site: &SiteName, theirs: &Positions) {
-        let held = theirs.watermark(&self.origin());
-        self.acked
-            .send_if_modified(|acked| match acked.get_mut(site) {
-                Some(known) if *known > held => {
-                    *known = held;
-                    true
-                }
-                Some(_) | None => false,
-            });
     }
 
     /// Merges a record that the peer `from` sent into memory. If it was news it is queued for

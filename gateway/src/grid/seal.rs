@@ -34,6 +34,8 @@ pub(super) struct Sealed {
     /// Records of peers.
     pub(super) queue: Vec<Relayed>,
     pub(super) counters: Vec<Bytes>,
+    /// Some of our counters changed. Otherwise `counters` only notes the epoch.
+    pub(super) has_counters: bool,
     pub(super) logs: Vec<Bytes>,
     pub(super) positions: Vec<(LogId, LogPosition)>,
     pub(super) watermarks: HashMap<OriginId, Epoch>,
@@ -153,6 +155,7 @@ impl State {
                 true => self.runs.news(self.incarnation()).into_iter().collect(),
                 false => Vec::new(),
             },
+            has_counters: !changes.counters.is_empty(),
             ..Sealed::default()
         };
         self.ticket = Ticket(self.ticket.0 + 1);
@@ -217,13 +220,12 @@ impl State {
         }
         self.runs.settle(sealed.ticket);
         if sealed.epoch.is_some() || !sealed.queue.is_empty() {
-            self.remember(super::Flushed {
-                number: self.flush_number.next(),
-                epoch: self.durable_epoch,
-                counters: sealed.counters,
-                logs: sealed.logs,
-                relayed: sealed.queue,
-            });
+            let counters = match sealed.has_counters {
+                true => sealed.counters,
+                false => Vec::new(),
+            };
+            let records = (counters, sealed.logs);
+            self.remember(self.durable_epoch, records, sealed.queue);
         }
         self.durable_epoch
     }

@@ -1,6 +1,6 @@
 //! Everything that the grid's lock protects.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use super::counter::{OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
+use super::recent::Recent;
 use super::runs::Runs;
 use super::unwritten::Unwritten;
 use super::watches::Watches;
-use super::{EntryId, Epoch, FlushNumber, Flushed, LogName, LogPosition, Origin, Relayed, Ticket};
+use super::{EntryId, Epoch, FlushNumber, LogName, LogPosition, Origin, Relayed, Ticket};
 
 /// Place of a log in [`State::logs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +64,8 @@ pub(crate) enum OpError {
 /// Figures that the lock protects.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) writes: u64,
+    /// By [`Feed`](super::Feed).
+    pub(super) writes: [u64; 2],
     pub(super) applied: u64,
     pub(super) gaps: u64,
     /// Keys whose deadline had passed.
@@ -111,8 +113,8 @@ pub(crate) struct State {
     pub(super) runs: Runs,
     /// The last epoch on disk.
     pub(super) durable_epoch: Epoch,
-    pub(super) recent: VecDeque<Arc<Flushed>>,
-    pub(super) recent_bytes: usize,
+    /// By [`Feed`](super::Feed).
+    pub(super) recent: [Recent; 2],
     /// The last flush that had something for peers.
     pub(super) flush_number: FlushNumber,
     /// Stands for the next flush to begin.
@@ -156,8 +158,7 @@ impl State {
             epoch: Epoch(0),
             runs: Runs::default(),
             durable_epoch: Epoch(0),
-            recent: VecDeque::new(),
-            recent_bytes: 0,
+            recent: Default::default(),
             flush_number: FlushNumber(0),
             ticket: Ticket(1),
             clock: HybridClock::default(),
@@ -190,7 +191,7 @@ impl State {
         self.keys.bytes()
             + self.log_bytes
             + self.queue_bytes
-            + self.recent_bytes
+            + self.recent_bytes()
             + deadlines
             + self.runs.bytes()
     }
@@ -200,8 +201,8 @@ impl State {
         self.ticket
     }
 
-    /// Writes by clients since the start.
-    pub(crate) fn writes(&self) -> u64 {
+    /// Writes by clients since the start, by [`Feed`](super::Feed).
+    pub(crate) fn writes(&self) -> [u64; 2] {
         self.tally.writes
     }
 

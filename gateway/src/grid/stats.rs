@@ -138,7 +138,7 @@ impl Grid {
             journal_written_bytes_total: figures.journal_written,
             compactions_total: figures.rewrites,
             journal_failed: state.refused.is_some(),
-            writes_total: state.tally.writes,
+            writes_total: state.tally.writes.iter().sum(),
             expiring: state.expiring(),
             expired_total: state.tally.expired,
             applied_records_total: state.tally.applied,

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::progress::Kind;
-use crate::grid::{FlushNumber, Flushed, Grid};
+use crate::grid::{Feed, FlushNumber, Flushed, Grid};
 
 /// Flushes whose times are kept. When they are full every second one goes, so a
 /// long outage is still measured, only less finely.
@@ -22,7 +21,7 @@ pub struct FlushClock {
     marks: Mutex<VecDeque<Mark>>,
 }
 
-/// What somebody lacks of one kind of records.
+/// What somebody lacks of one feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
     /// Age of the oldest change that they lack.
@@ -36,6 +35,7 @@ pub struct Lag {
 struct Mark {
     number: FlushNumber,
     at: Instant,
+    /// By [`Feed`].
     sums: [Sum; 2],
 }
 
@@ -53,24 +53,21 @@ impl FlushClock {
             let durable = *flushes.borrow_and_update();
             while noted < durable {
                 noted = noted.next();
-                // One that is not kept any more counts with the next.
-                if let Some(flushed) = grid.flushed(noted) {
-                    self.note(&flushed, Instant::now());
-                }
+                // What is not kept any more is not counted.
+                let flushed = Feed::ALL.map(|feed| grid.flushed(feed, noted));
+                self.note(noted, flushed, Instant::now());
             }
         }
     }
 
-    fn note(&self, flushed: &Flushed, at: Instant) {
+    fn note(&self, number: FlushNumber, flushed: [Option<Arc<Flushed>>; 2], at: Instant) {
         let mut marks = self.marks.lock();
         let mut sums = marks.back().map_or([Sum::default(); 2], |last| last.sums);
-        let mut add = |kind: Kind, record: &Bytes| {
-            let sum = &mut sums[kind as usize];
-            sum.records += 1;
-            sum.bytes += record.len() as u64;
-        };
-        for (kind, record) in flushed_records(flushed) {
-            add(kind, record);
+        for (sum, flushed) in sums.iter_mut().zip(&flushed) {
+            for record in flushed.iter().flat_map(|flushed| records(flushed)) {
+                sum.records += 1;
+                sum.bytes += record.len() as u64;
+            }
         }
         if marks.len() == MARKS_MAX {
             let mut keep = false;
@@ -79,17 +76,13 @@ impl FlushClock {
                 keep
             });
         }
-        marks.push_back(Mark {
-            number: flushed.number,
-            at,
-            sums,
-        });
+        marks.push_back(Mark { number, at, sums });
     }
 
     /// What somebody lacks who holds everything up to `acked`, of what was flushed since
     /// the gateway started.
-    pub fn lag(&self, acked: FlushNumber, kind: Kind, now: Instant) -> Lag {
-        let sum = |mark: &Mark| mark.sums[kind as usize];
+    pub fn lag(&self, feed: Feed, acked: FlushNumber, now: Instant) -> Lag {
+        let sum = |mark: &Mark| mark.sums[feed as usize];
         let marks = self.marks.lock();
         let lacking = marks.partition_point(|mark| mark.number <= acked);
         let before = lacking.checked_sub(1).and_then(|index| marks.get(index));
@@ -109,12 +102,9 @@ impl FlushClock {
 }
 
 /// All records of a flush, others' too.
-fn flushed_records(flushed: &Flushed) -> impl Iterator<Item = (Kind, &Bytes)> {
-    let counters = flushed.counters.iter().map(|r| (Kind::Counters, r));
-    let logs = flushed.logs.iter().map(|r| (Kind::Logs, r));
-    let relayed = flushed.relayed.iter();
-    let relayed = relayed.map(|relayed| (Kind::of(relayed), &relayed.record));
-    counters.chain(logs).chain(relayed)
+fn records(flushed: &Flushed) -> impl Iterator<Item = &Bytes> {
+    let relayed = flushed.relayed.iter().map(|relayed| &relayed.record);
+    flushed.records.iter().chain(relayed)
 }
 
 #[cfg(test)]
@@ -122,14 +112,16 @@ mod tests {
     use super::*;
     use crate::grid::Epoch;
 
-    fn flush(number: u64, counters: usize, logs: usize) -> Flushed {
-        Flushed {
-            number: FlushNumber(number),
-            epoch: Epoch(number),
-            relayed: Vec::new(),
-            counters: vec![Bytes::from_static(b"0123456789"); counters],
-            logs: vec![Bytes::from_static(b"01234"); logs],
-        }
+    fn note(clock: &FlushClock, number: u64, records: [&[&'static [u8]]; 2], at: Instant) {
+        let flushed = records.map(|records| {
+            Some(Arc::new(Flushed {
+                number: FlushNumber(number),
+                epoch: Epoch(number),
+                relayed: Vec::new(),
+                records: records.iter().map(|r| Bytes::from_static(r)).collect(),
+            }))
+        });
+        clock.note(FlushNumber(number), flushed, at);
     }
 
     #[test]
@@ -138,27 +130,28 @@ mod tests {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         for n in 1..=10 {
-            clock.note(&flush(n, 1, usize::from(n == 9)), at(n));
+            let log: &[&[u8]] = if n == 9 { &[b"01234"] } else { &[] };
+            note(&clock, n, [&[b"0123456789"], log], at(n));
         }
-        let lag = |acked, kind| clock.lag(FlushNumber(acked), kind, at(20));
-        assert_eq!(lag(10, Kind::Counters), Lag::default());
+        let lag = |acked, feed| clock.lag(feed, FlushNumber(acked), at(20));
+        assert_eq!(lag(10, Feed::Counters), Lag::default());
         let expected = Lag {
             age: Duration::from_secs(12),
             records: 3,
             bytes: 30,
         };
-        assert_eq!(lag(7, Kind::Counters), expected);
+        assert_eq!(lag(7, Feed::Counters), expected);
         let expected = Lag {
             age: Duration::from_secs(11),
             records: 1,
             bytes: 5,
         };
         assert_eq!(
-            lag(7, Kind::Logs),
+            lag(7, Feed::Logs),
             expected,
             "only the ninth had a log record"
         );
-        assert_eq!(lag(9, Kind::Logs), Lag::default());
+        assert_eq!(lag(9, Feed::Logs), Lag::default());
     }
 
     #[test]
@@ -166,11 +159,16 @@ mod tests {
         let clock = FlushClock::default();
         let start = Instant::now();
         for n in 1..=100_000 {
-            clock.note(&flush(n, 1, 0), start + Duration::from_millis(n));
+            note(
+                &clock,
+                n,
+                [&[b"0123456789"], &[]],
+                start + Duration::from_millis(n),
+            );
         }
         assert!(clock.marks.lock().len() <= MARKS_MAX);
         let now = start + Duration::from_secs(100);
-        let lag = clock.lag(FlushNumber(0), Kind::Counters, now);
+        let lag = clock.lag(Feed::Counters, FlushNumber(0), now);
         assert_eq!(lag.records, 100_000);
         assert!(lag.age >= Duration::from_secs(90), "{:?}", lag.age);
     }

@@ -28,14 +28,14 @@ use tracing::{info, warn};
 
 use crate::bulk::Bulk;
 use crate::forward::Forwards;
-use crate::grid::Grid;
+use crate::grid::{Feed, Grid};
 use crate::streams::StreamOpen;
 
 use compare::Comparer;
 pub use floors::Floors;
 pub use lag::{FlushClock, Lag};
 pub use neighbours::Neighbours;
-pub use progress::{Kind, Progress, ProgressFigures};
+pub use progress::{Progress, ProgressFigures};
 
 /// What the links of a gateway share.
 #[derive(Clone, Debug)]
@@ -57,9 +57,15 @@ impl Rooms {
 
 /// The replication of one session: ends when it is dropped.
 struct Session {
+    /// By [`Feed`].
+    feeds: [FeedSession; 2],
+    comparing: compare::Roles,
+}
+
+/// One feed of a session, both ways.
+struct FeedSession {
     incoming: mpsc::UnboundedSender<Received>,
     shipper: JoinHandle<()>,
-    comparing: compare::Roles,
 }
 
 impl Session {
@@ -68,20 +74,24 @@ impl Session {
         link: &LinkHandle,
         (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
     ) -> Self {
-        progress.heard_all(false);
-        let (signals, signalled) = mpsc::unbounded_channel();
-        let incoming = receive::start(rooms.grid.clone(), link.site(), progress.clone(), signals);
-        let shipper = ship::start(rooms, link.clone(), progress.clone(), signalled);
+        progress.begin();
+        let feeds = Feed::ALL.map(|feed| FeedSession::start(rooms, link, (feed, progress)));
         let comparing = compare::Roles::start(&rooms.grid, link, comparer);
-        Self {
-            incoming,
-            shipper,
-            comparing,
-        }
+        Self { feeds, comparing }
     }
 }
 
-impl Drop for Session {
+impl FeedSession {
+    fn start(rooms: &Rooms, link: &LinkHandle, (feed, progress): (Feed, &Arc<Progress>)) -> Self {
+        let (signals, signalled) = mpsc::unbounded_channel();
+        let of_feed = || (feed, progress.clone());
+        let incoming = receive::start(rooms.grid.clone(), link.site(), of_feed(), signals);
+        let shipper = ship::start(rooms, link.clone(), of_feed(), signalled);
+        Self { incoming, shipper }
+    }
+}
+
+impl Drop for FeedSession {
     fn drop(&mut self) {
         self.shipper.abort();
     }
@@ -125,10 +135,10 @@ pub async fn run(
 /// Hands a batch to the room that its stream belongs to.
 fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, received: Received) {
     match StreamOpen::decode(&received.open) {
-        Ok(StreamOpen::Grid) => {
+        Ok(StreamOpen::Grid { feed }) => {
             if let Some(session) = session {
                 // Its thread is gone only when the session is about to be.
-                drop(session.incoming.send(received));
+                drop(session.feeds[feed as usize].incoming.send(received));
             }
         }
         Ok(open @ (StreamOpen::CompareAsk | StreamOpen::CompareAnswer)) => {

@@ -2,76 +2,78 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::grid::{FlushNumber, Relayed};
-
-/// What a record holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counters,
-    Logs,
-}
-
-impl Kind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Counters, Self::Logs];
-
-    /// What a record of another site holds.
-    pub(super) fn of(relayed: &Relayed) -> Self {
-        if relayed.is_log() {
-            Self::Logs
-        } else {
-            Self::Counters
-        }
-    }
-
-    /// As status and metrics call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Counters => "counters",
-            Self::Logs => "logs",
-        }
-    }
-}
+use crate::grid::{Feed, FlushNumber};
 
 /// Figures of one link, kept across its sessions.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Progress([FeedProgress; 2]);
+
+/// Figures of one feed.
+#[derive(Debug, Default)]
+pub(super) struct FeedProgress {
     shipped: AtomicU64,
     acked: AtomicU64,
     catching_up: AtomicBool,
     heard_all: AtomicBool,
     catch_ups: AtomicU64,
     gaps: AtomicU64,
-    sent: [AtomicU64; 2],
-    applied: [AtomicU64; 2],
+    sent: AtomicU64,
+    applied: AtomicU64,
     refused: AtomicU64,
 }
 
-/// [`Progress`] at one moment.
+/// [`Progress`] of one feed at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgressFigures {
     /// Our last flush that was sent.
     pub shipped: FlushNumber,
     /// Our last flush that the peer holds durably.
     pub acked: FlushNumber,
-    /// A scan of what the peer lacks is going on.
+    /// The peer is being sent what it lacks.
     pub catching_up: bool,
     /// Everything that the peer held when the session began is here.
     pub heard_all: bool,
-    /// Scans since the gateway started.
+    /// Times that catching up began since the gateway started.
     pub catch_ups: u64,
     /// Times that entries of the peer's logs were missing and were asked for again.
     pub gaps: u64,
-    /// Records sent, by [`Kind`].
-    pub sent: [u64; 2],
-    /// The peer's records that were applied, by [`Kind`].
-    pub applied: [u64; 2],
+    /// Records sent.
+    pub sent: u64,
+    /// The peer's records that were applied.
+    pub applied: u64,
     /// The peer's records that could not be read: must stay 0.
     pub refused: u64,
 }
 
 impl Progress {
-    pub fn figures(&self) -> ProgressFigures {
+    pub(super) fn of(&self, feed: Feed) -> &FeedProgress {
+        &self.0[feed as usize]
+    }
+
+    pub fn figures(&self, feed: Feed) -> ProgressFigures {
+        self.of(feed).figures()
+    }
+
+    /// Whether the peer durably holds all of our flushes up to this one.
+    pub fn is_acked(&self, flush: FlushNumber) -> bool {
+        self.0.iter().all(|feed| feed.figures().acked >= flush)
+    }
+
+    /// Whether everything that the peer held when the session began is here.
+    pub fn heard_all(&self) -> bool {
+        self.0.iter().all(|feed| feed.figures().heard_all)
+    }
+
+    /// A session begins.
+    pub(super) fn begin(&self) {
+        for feed in &self.0 {
+            feed.heard_all(false);
+        }
+    }
+}
+
+impl FeedProgress {
+    fn figures(&self) -> ProgressFigures {
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         ProgressFigures {
             shipped: FlushNumber(read(&self.shipped)),
@@ -80,8 +82,8 @@ impl Progress {
             heard_all: self.heard_all.load(Ordering::Relaxed),
             catch_ups: read(&self.catch_ups),
             gaps: read(&self.gaps),
-            sent: self.sent.each_ref().map(read),
-            applied: self.applied.each_ref().map(read),
+            sent: read(&self.sent),
+            applied: read(&self.applied),
             refused: read(&self.refused),
         }
     }
@@ -103,12 +105,12 @@ impl Progress {
         self.heard_all.store(all, Ordering::Relaxed);
     }
 
-    pub(super) fn record_sent(&self, kind: Kind) {
-        self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn record_sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn record_applied(&self, kind: Kind) {
-        self.applied[kind as usize].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn record_applied(&self) {
+        self.applied.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn record_refused(&self) {

@@ -1,4 +1,4 @@
-//! Applies what a peer sends, on a thread of its own, and acknowledges each batch
+//! Applies what a peer sends of one feed, on a thread of its own, and acknowledges each batch
 //! once it is durable here.
 
 use std::collections::BTreeSet;
@@ -12,8 +12,10 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
 use super::message::Message;
-use super::progress::{Kind, Progress};
-use crate::grid::{Applied, ApplyError, Grid, Heard, Positions, Ticket, UnpackError, Unpacked};
+use super::progress::{FeedProgress, Progress};
+use crate::grid::{
+    Applied, ApplyError, Feed, Grid, Heard, Positions, Ticket, UnpackError, Unpacked,
+};
 
 /// How long to wait before a record is tried again that our own disk or memory refused.
 const RETRY: Duration = Duration::from_millis(500);
@@ -42,7 +44,7 @@ struct Pending {
 pub(super) fn start(
     grid: Arc<Grid>,
     site: &SiteName,
-    progress: Arc<Progress>,
+    (feed, progress): (Feed, Arc<Progress>),
     signals: mpsc::UnboundedSender<Signal>,
 ) -> mpsc::UnboundedSender<Received> {
     let (incoming, mut batches) = mpsc::unbounded_channel();
@@ -51,6 +53,7 @@ pub(super) fn start(
     let mut applier = Applier {
         grid,
         site: site.clone(),
+        feed,
         progress,
         signals,
         pending,
@@ -59,7 +62,7 @@ pub(super) fn start(
     };
     let span = tracing::Span::current();
     let spawned = thread::Builder::new()
-        .name(format!("apply-{site}"))
+        .name(format!("{}-{site}", feed.name()))
         .spawn(move || {
             let _span = span.entered();
             while let Some(received) = batches.blocking_recv() {
@@ -76,6 +79,7 @@ struct Applier {
     grid: Arc<Grid>,
     /// The peer.
     site: SiteName,
+    feed: Feed,
     progress: Arc<Progress>,
     signals: mpsc::UnboundedSender<Signal>,
     pending: mpsc::UnboundedSender<Pending>,
@@ -86,6 +90,10 @@ struct Applier {
 }
 
 impl Applier {
+    fn progress(&self) -> &FeedProgress {
+        self.progress.of(self.feed)
+    }
+
     fn handle(&mut self, received: Received) {
         let ticket = match Message::decode(received.bytes.clone()) {
             Ok(Message::Positions { piece, end }) => {
@@ -98,8 +106,10 @@ impl Applier {
             }
             Ok(Message::Records(records)) => self.records(records),
             Ok(Message::CaughtUp) => {
-                self.progress.heard_all(true);
-                self.grid.heard(&self.site);
+                self.progress().heard_all(true);
+                if self.feed == Feed::Counters {
+                    self.grid.heard(&self.site);
+                }
                 self.signal(Signal::HeardAll);
                 None
             }
@@ -108,7 +118,7 @@ impl Applier {
                 None
             }
             Err(error) => {
-                self.progress.record_refused();
+                self.progress().record_refused();
                 error!(%error, "batch put aside: are both gateways of the same version?");
                 None
             }
@@ -136,18 +146,16 @@ impl Applier {
         for record in unpacked.collect::<Vec<_>>() {
             match self.apply(record) {
                 Ok(applied) => {
-                    let counters = applied.counters > 0;
-                    let kind = if counters { Kind::Counters } else { Kind::Logs };
-                    self.progress.record_applied(kind);
+                    self.progress().record_applied();
                     last = Some(applied.ticket);
                 }
                 Err(ApplyError::Gap { log, have }) => {
-                    self.progress.gap();
+                    self.progress().gap();
                     warn!(%log, have = %have.last, "entries are missing; asking for them again");
                     self.signal(Signal::TellOurs);
                 }
                 Err(error @ (ApplyError::Malformed(_) | ApplyError::Refused(_))) => {
-                    self.progress.record_refused();
+                    self.progress().record_refused();
                     error!(%error, "record put aside: are both gateways of the same version?");
                 }
             }
@@ -166,7 +174,7 @@ impl Applier {
                     thread::sleep(RETRY);
                 }
                 Err(error) => {
-                    self.progress.record_refused();
+                    self.progress().record_refused();
                     error!(%error, "record put aside: are both gateways of the same version?");
                     if let UnpackError::Malformed(_) = error {
                         // Not in a tight circle, should the next one be no better.

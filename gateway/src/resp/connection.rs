@@ -18,7 +18,7 @@ use super::info;
 use super::parse::{Parsed, Parser, keys_ahead};
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Absent, Epoch, LOOK_AHEAD_MAX, LogId, Ticket, now_ms};
+use crate::grid::{Absent, Epoch, Feed, LOOK_AHEAD_MAX, LogId, Ticket, now_ms};
 
 /// Room made in the buffer for each read.
 const READ_BYTES: usize = 32 << 10;
@@ -177,11 +177,13 @@ impl Connection {
             }
         };
         let ticket = state.ticket();
-        if state.writes() != written && state.is_disk_late() {
+        let wrote = Feed::ALL.map(|feed| state.writes()[feed as usize] != written[feed as usize]);
+        if wrote != [false; 2] && state.is_disk_late() {
             // So what is confirmed from memory and may yet be lost is never more than the window.
             self.session.promised = self.session.promised.max(Durability::Disk);
         }
         drop(state);
+        self.session.promised_of = feeds_of(wrote);
         self.shared.clients.count_commands(commands);
         let entered = &self.session.entered;
         entered.saw(now_ms, self.session.last_command());
@@ -317,7 +319,8 @@ impl Connection {
         if promised == Durability::Disk {
             return Ok(true);
         }
-        Ok(self.sites_at(epoch, 1, None).await?.is_some())
+        let feeds = self.session.promised_of;
+        Ok(self.sites_at((feeds, epoch), 1, None).await?.is_some())
     }
 
     /// `WAIT` and `WAITAOF`: until everything written so far is on disk here and at so many
@@ -337,7 +340,7 @@ impl Connection {
         };
         let epoch = committed.unwrap_or(Epoch(u64::MAX));
         let sites = if committed.is_some() { sites } else { 0 };
-        let Some(held) = self.sites_at(epoch, sites, deadline).await? else {
+        let Some(held) = self.sites_at((&Feed::ALL, epoch), sites, deadline).await? else {
             return Ok(false);
         };
         if local {
@@ -348,18 +351,19 @@ impl Connection {
         Ok(true)
     }
 
-    /// How many sites hold everything of ours up to `epoch`, as soon as that are `wanted` or time
+    /// How many sites hold everything of ours in these feeds up to `epoch`, as soon as that are `wanted` or time
     /// is up; none when the client left.
     async fn sites_at(
         &mut self,
-        epoch: Epoch,
+        (feeds, epoch): (&[Feed], Epoch),
         wanted: usize,
         deadline: Option<Instant>,
     ) -> io::Result<Option<usize>> {
         let mut acked = self.shared.grid.acked();
         loop {
             let acks = acked.borrow_and_update().clone();
-            let held = acks.values().filter(|acked| **acked >= epoch).count();
+            let held = acks.values().filter(|acked| acked.covers(feeds, epoch));
+            let held = held.count();
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if held >= wanted || over {
                 return Ok(Some(held));
@@ -410,6 +414,16 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+/// What a promise about these writes is about. Where nothing changed, what the client was shown may
+/// be another's write, of either feed.
+fn feeds_of(wrote: [bool; 2]) -> &'static [Feed] {
+    match wrote {
+        [true, false] => &[Feed::Counters],
+        [false, true] => &[Feed::Logs],
+        _ => &Feed::ALL,
     }
 }
 

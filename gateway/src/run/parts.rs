@@ -14,10 +14,10 @@ use crate::bulk::{Bulk, SyncFigures};
 use crate::config::Config;
 use crate::datadir::Incarnation;
 use crate::forward::Forwards;
-use crate::grid::Grid;
+use crate::grid::{Feed, Grid};
 use crate::observe::process;
 use crate::replicate::compare::Comparer;
-use crate::replicate::{FlushClock, Kind, Progress};
+use crate::replicate::{FlushClock, Progress};
 use crate::resp::{Clients, InfoSource};
 
 /// One peer's link and how far its replication has come.
@@ -99,8 +99,11 @@ impl Peers {
         let now = Instant::now();
         let line = |(index, link): (usize, &Link)| {
             let status = link.handle.status();
-            let acked = link.progress.figures().acked;
-            let lags = Kind::ALL.map(|kind| self.clock.lag(acked, kind, now).age);
+            let lag_of = |feed| {
+                let acked = link.progress.figures(feed).acked;
+                self.clock.lag(feed, acked, now).age
+            };
+            let lags = Feed::ALL.map(lag_of);
             let lag = lags.into_iter().max().unwrap_or_default().as_secs_f64();
             let site = link.handle.site();
             let state = status.phase.name();
@@ -136,7 +139,7 @@ impl Parts {
     pub(super) async fn peers_hold_all(&self) {
         let durable = *self.grid.subscribe_flushes().borrow();
         let behind = |link: &&Link| {
-            link.handle.status().phase == Phase::Up && link.progress.figures().acked < durable
+            link.handle.status().phase == Phase::Up && !link.progress.is_acked(durable)
         };
         while self.peers.links.iter().any(|link| behind(&link)) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -8,12 +8,13 @@ use strait_transport::Refusal;
 use strait_transport::Phase;
 
 use super::parts::{Link, Parts};
+use crate::grid::Feed;
 use crate::observe::{
     CompareReport, GatewayReport, HistoryReport, LinkReport, RefusalReport, Status, StatusSource,
     StreamReport,
 };
+use crate::replicate::ProgressFigures;
 use crate::replicate::compare::{CompareError, Comparison};
-use crate::replicate::{Kind, ProgressFigures};
 
 impl StatusSource for Parts {
     fn status(&self) -> Status {
@@ -93,10 +94,12 @@ impl Parts {
         let status = link.handle.status();
         let now = SystemTime::now();
         let mut report = LinkReport::new(link.handle.site(), link.handle.key(), &status, now);
-        let figures = link.progress.figures();
-        let streams = Kind::ALL.map(|kind| self.stream_report(kind, &figures, stuck_s));
+        let streams = Feed::ALL.map(|feed| {
+            let figures = link.progress.figures(feed);
+            self.stream_report(feed, &figures, stuck_s)
+        });
         report.streams = streams.into();
-        report.heard_all = figures.heard_all;
+        report.heard_all = link.progress.heard_all();
         let (rounds, failed, last) = link.comparer.figures();
         report.compared = CompareReport {
             rounds,
@@ -113,16 +116,16 @@ impl Parts {
         }
     }
 
-    fn stream_report(&self, kind: Kind, figures: &ProgressFigures, stuck_s: f64) -> StreamReport {
-        let lag = self.peers.clock.lag(figures.acked, kind, Instant::now());
+    fn stream_report(&self, feed: Feed, figures: &ProgressFigures, stuck_s: f64) -> StreamReport {
+        let lag = self.peers.clock.lag(feed, figures.acked, Instant::now());
         StreamReport {
-            stream: kind.name().to_owned(),
+            stream: feed.name().to_owned(),
             lag_s: lag.age.as_secs_f64().max(stuck_s),
             lag_records: lag.records,
             lag_bytes: lag.bytes,
             catching_up: figures.catching_up,
-            sent_records: figures.sent[kind as usize],
-            applied_records: figures.applied[kind as usize],
+            sent_records: figures.sent,
+            applied_records: figures.applied,
             refused_records: figures.refused,
             gaps: figures.gaps,
             catch_ups: figures.catch_ups,

@@ -169,11 +169,16 @@ impl OutStream {
             let notified = self.link.acked.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            if self.link.lock().is_acked(self.stream, seq)? {
+            if self.is_acked(seq)? {
                 return Ok(());
             }
             notified.await;
         }
+    }
+
+    /// Whether the peer has acknowledged this batch and all before it.
+    pub fn is_acked(&self, seq: Seq) -> Result<bool, SendError> {
+        self.link.lock().is_acked(self.stream, seq)
     }
 
     /// Waits until everything that was sent is acknowledged.

@@ -9,7 +9,7 @@ use crate::ids::{Number, SiteName};
 use crate::session::{ClassMarks, Instance, NumberSet, SessionHello, UNACKED_SPAN_MAX};
 
 /// Version of everything that follows the prefix, frames included.
-pub(crate) const WIRE_VERSION: u16 = 3;
+pub(crate) const WIRE_VERSION: u16 = 4;
 /// What a decoder may say of itself.
 pub(crate) const CODEC_HELLO_BYTES_MAX: usize = 4 << 10;
 

@@ -83,7 +83,7 @@ fn of_a_peers_positions_only_what_is_known_here_is_kept() {
     }
     west.lock().add(b"hits", 1).unwrap();
     west.flush().unwrap();
-    let theirs = west.positions();
+    let theirs = positions(&west);
     assert_eq!((theirs.watermarks.len(), theirs.logs.len()), (2, 2));
     let kept = east.known_of(theirs.clone());
     assert_eq!((kept.watermarks.len(), kept.logs.len()), (1, 1));
@@ -99,21 +99,20 @@ fn what_a_peer_acknowledged_before_its_disk_was_lost_counts_no_longer() {
     east.lock().add(b"hits", 1).unwrap();
     let records = flush(&east);
     let epoch = *east.subscribe().borrow();
-    east.set_peer_acked(&site, epoch);
+    east.set_peer_acked(&site, Feed::Counters, epoch);
     let acked = || {
         east.acked()
             .borrow()
             .get(&site)
-            .copied()
-            .unwrap_or_default()
+            .map_or(Epoch(0), |acked| acked.epoch(Feed::Counters))
     };
     for record in records {
         west.apply(&peer(), record).unwrap();
     }
     west.flush().unwrap();
-    east.set_peer_holds(&site, &west.positions());
+    east.set_peer_holds(&site, Feed::Counters, &positions(&west));
     assert_eq!(acked(), epoch, "a new session alone changes nothing");
-    east.set_peer_holds(&site, &grid("west").positions());
+    east.set_peer_holds(&site, Feed::Counters, &positions(&grid("west")));
     assert_eq!(acked(), Epoch::default());
 }
 

@@ -89,7 +89,7 @@ fn a_gap_in_a_log_is_refused_and_says_where_to_go_on() {
     assert_eq!(have, LogPosition::default());
     while let Some((record, reached)) = east.log_after(&log, have, usize::MAX) {
         west.apply(&peer(), record).unwrap();
-        if reached == east.positions().log(&log) {
+        if reached == positions(&east).log(&log) {
             break;
         }
     }
@@ -183,13 +183,12 @@ fn what_was_cleared_is_told_though_the_counter_changes_while_a_peer_catches_up()
     east.flush().unwrap();
     // Not on disk yet when the scan comes by, and in the flush after it.
     east.lock().add(b"hits", 1).unwrap();
-    let mut scan = east.scan_counters(&west.positions());
+    let mut scan = east.scan_counters(&positions(&west));
     while let Some(record) = scan.next(usize::MAX).unwrap() {
         west.apply(&peer(), record).unwrap();
     }
-    let after = east.flushed(scan.complete_to().0.next()).unwrap();
-    for record in &after.counters {
-        west.apply(&peer(), record.clone()).unwrap();
+    for record in flushed(&east, scan.complete_to().0.next()) {
+        west.apply(&peer(), record).unwrap();
     }
     assert_eq!(west.lock().get(b"hits"), Ok(Some(8)));
     assert_eq!(east.digest(), west.digest());
@@ -219,13 +218,12 @@ fn what_was_cleared_before_a_restart_is_told_though_the_counter_changes_while_a_
     let east = Arc::new(Grid::open(config).unwrap().0);
     // Not on disk yet when the scan comes by, and in the flush after it.
     east.lock().add(b"hits", 1).unwrap();
-    let mut scan = east.scan_counters(&west.positions());
+    let mut scan = east.scan_counters(&positions(&west));
     while let Some(record) = scan.next(usize::MAX).unwrap() {
         west.apply(&peer(), record).unwrap();
     }
-    let after = east.flushed(scan.complete_to().0.next()).unwrap();
-    for record in &after.counters {
-        west.apply(&peer(), record.clone()).unwrap();
+    for record in flushed(&east, scan.complete_to().0.next()) {
+        west.apply(&peer(), record).unwrap();
     }
     assert_eq!(west.lock().get(b"hits"), Ok(Some(8)));
     assert_eq!(east.digest(), west.digest());

@@ -2,10 +2,14 @@
 
 use super::*;
 
-fn flushes(grid: &Grid) -> Vec<Arc<Flushed>> {
+fn flushes(grid: &Grid, feed: Feed) -> Vec<Arc<Flushed>> {
     let last = grid.subscribe_flushes().borrow().0;
-    let kept = (1..=last).map(|number| grid.flushed(FlushNumber(number)).unwrap());
+    let kept = (1..=last).map(|number| grid.flushed(feed, FlushNumber(number)).unwrap());
     kept.collect()
+}
+
+fn records(flushes: &[Arc<Flushed>]) -> impl Iterator<Item = Bytes> {
+    flushes.iter().flat_map(|flushed| flushed.records.clone())
 }
 
 proptest! {
@@ -23,29 +27,29 @@ proptest! {
             if place == before {
                 // Somewhere in between the peer was up to date.
                 east.flush().unwrap();
-                for flushed in flushes(&east) {
-                    for record in flushed.counters.iter().chain(&flushed.logs) {
-                        folded.apply(&peer(), record.clone()).unwrap();
+                for feed in Feed::ALL {
+                    for record in records(&flushes(&east, feed)) {
+                        folded.apply(&peer(), record).unwrap();
                     }
                 }
             }
         }
         east.flush().unwrap();
-        let all = flushes(&east);
-        for record in all.iter().flat_map(|flushed| &flushed.counters) {
-            whole.apply(&peer(), record.clone()).unwrap();
+        let all = flushes(&east, Feed::Counters);
+        for record in records(&all) {
+            whole.apply(&peer(), record).unwrap();
         }
         for record in east.fold(&all) {
             folded.apply(&peer(), record).unwrap();
         }
-        for record in all.iter().flat_map(|flushed| &flushed.logs) {
+        for record in records(&flushes(&east, Feed::Logs)) {
             whole.apply(&peer(), record.clone()).unwrap();
             folded.apply(&peer(), record.clone()).unwrap();
         }
         whole.flush().unwrap();
         folded.flush().unwrap();
         prop_assert_eq!(whole.digest(), folded.digest());
-        prop_assert_eq!(whole.positions(), folded.positions());
+        prop_assert_eq!(positions(&whole), positions(&folded));
     }
 }
 
@@ -65,7 +69,7 @@ fn flushes_that_waited_cost_no_more_than_one_by_one() {
         std::thread::sleep(Duration::from_millis(2));
         east.flush().unwrap();
     }
-    let all = flushes(&east);
+    let all = flushes(&east, Feed::Counters);
     let packed = |records: Vec<Bytes>| -> usize {
         let mut sent = Sent::default();
         records
@@ -73,8 +77,8 @@ fn flushes_that_waited_cost_no_more_than_one_by_one() {
             .map(|record| east.pack(&mut sent, record).len())
             .sum()
     };
-    let one_by_one = all.iter().flat_map(|flushed| flushed.counters.clone());
-    let (alone, together) = (packed(one_by_one.collect()), packed(east.fold(&all)));
+    let one_by_one = records(&all).collect();
+    let (alone, together) = (packed(one_by_one), packed(east.fold(&all)));
     assert!(together < alone, "{together} bytes together, {alone} alone");
 }
 
@@ -85,9 +89,9 @@ fn a_hot_counter_costs_one_row_however_many_flushes_ship_together() {
         east.lock().add(b"hot", 1).unwrap();
         east.flush().unwrap();
     }
-    let all = flushes(&east);
+    let all = flushes(&east, Feed::Counters);
     let bytes: usize = east.fold(&all).iter().map(Bytes::len).sum();
-    let alone = all[0].counters[0].len();
+    let alone = all[0].records[0].len();
     assert!(
         bytes < alone + 8,
         "{bytes} bytes for 100 flushes, {alone} for one"

@@ -208,7 +208,7 @@ fn write_corpora() {
         "whole.bin",
         &east.pack(&mut Sent::default(), &whole),
     );
-    for (place, piece) in east.positions().encode().iter().enumerate() {
+    for (place, piece) in super::positions(&east).encode().iter().enumerate() {
         write("positions", &format!("{place}.bin"), piece);
     }
 }

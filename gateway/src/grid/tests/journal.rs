@@ -17,11 +17,11 @@ proptest! {
             run(&grid, step);
         }
         grid.flush().unwrap();
-        let (digest, positions) = (grid.digest(), grid.positions());
+        let (digest, positions) = (grid.digest(), positions(&grid));
         drop(grid);
         let (grid, recovery) = Grid::open(config).unwrap();
         prop_assert_eq!(grid.digest(), digest);
-        prop_assert_eq!(grid.positions(), positions);
+        prop_assert_eq!(super::positions(&grid), positions);
         prop_assert_eq!((recovery.torn_bytes, recovery.quarantined.len()), (0, 0));
     }
 }
@@ -139,7 +139,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
         durable,
         "peers are shown nothing that is not on disk"
     );
-    assert_eq!(grid.positions().watermark(&grid.origin()), durable);
+    assert_eq!(positions(&grid).watermark(&grid.origin()), durable);
     assert!(grid.flush().is_err(), "still full");
     grid.writer.lock().break_disk(false);
     let epoch = grid.flush().unwrap();

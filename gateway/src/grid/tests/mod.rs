@@ -129,13 +129,25 @@ fn flush(grid: &Grid) -> Vec<Bytes> {
     if number == before {
         return Vec::new();
     }
-    let flushed = grid.flushed(number).unwrap();
-    flushed
-        .logs
+    flushed(grid, number)
+}
+
+/// All records of one flush that are its site's own.
+fn flushed(grid: &Grid, number: FlushNumber) -> Vec<Bytes> {
+    let feeds = [Feed::Logs, Feed::Counters].map(|feed| grid.flushed(feed, number).unwrap());
+    feeds
         .iter()
-        .chain(&flushed.counters)
-        .cloned()
+        .flat_map(|flushed| flushed.records.clone())
         .collect()
+}
+
+/// What a site holds of everything.
+fn positions(grid: &Grid) -> Positions {
+    let [counters, logs] = Feed::ALL.map(|feed| grid.positions(feed));
+    Positions {
+        logs: logs.logs,
+        ..counters
+    }
 }
 
 fn is_log(record: &Bytes) -> bool {
@@ -144,7 +156,7 @@ fn is_log(record: &Bytes) -> bool {
 
 /// Brings `to` up to date with the means of a link that was down for long.
 fn catch_up(from: &Arc<Grid>, to: &Arc<Grid>) {
-    let have = to.positions();
+    let have = positions(to);
     let mut scan = from.scan_counters(&have);
     while let Some(record) = scan.next(usize::MAX).unwrap() {
         to.apply(&peer(), record).unwrap();

@@ -25,7 +25,7 @@ impl Direction {
     /// The peer tells its positions, and is sent all that it lacks.
     fn catch_up(&mut self, from: &Arc<Grid>, to: &Arc<Grid>) {
         self.sent = Sent::default();
-        let have = to.positions();
+        let have = positions(to);
         let mut scan = from.scan_counters(&have);
         while let Some(record) = scan.next(usize::MAX).unwrap() {
             self.carry(from, to, vec![record]);
@@ -39,9 +39,7 @@ impl Direction {
         }
         // The scan's own flush holds what it left out.
         for number in scan.complete_to().0.0 + 1..=from.subscribe_flushes().borrow().0 {
-            let flushed = from.flushed(FlushNumber(number)).unwrap();
-            let records = flushed.logs.iter().chain(&flushed.counters);
-            self.carry(from, to, records.cloned().collect());
+            self.carry(from, to, flushed(from, FlushNumber(number)));
         }
     }
 }

@@ -29,7 +29,7 @@ fn copy(from: &Path) -> tempfile::TempDir {
 /// A session of two sites from its beginning, as [`replicate`](crate::replicate) has it.
 fn link(a: &Arc<Grid>, b: &Arc<Grid>) {
     let sides = [(a, b), (b, a)];
-    let told = sides.map(|(site, peer)| site.positions_for(&peer.origin().site));
+    let told = sides.map(|(site, peer)| site.positions_for(&peer.origin().site, Feed::Counters));
     let lost = [(a, &told[1]), (b, &told[0])].map(|(site, theirs)| site.lacks_own(theirs));
     // Whoever lacks something of its own hears the other out first.
     let order = if lost[0] { [1, 0] } else { [0, 1] };
@@ -42,7 +42,7 @@ fn link(a: &Arc<Grid>, b: &Arc<Grid>) {
     // And what changed with that.
     for side in order {
         let (from, to) = sides[side];
-        send(from, to, &to.positions());
+        send(from, to, &positions(to));
         to.flush().unwrap();
     }
 }
@@ -211,7 +211,7 @@ proptest! {
                         east.flush().unwrap();
                         east.flush().unwrap();
                     }
-                    Event::BrokenLink => send(&west, &east, &east.positions_for(&west.origin().site)),
+                    Event::BrokenLink => send(&west, &east, &east.positions_for(&west.origin().site, Feed::Counters)),
                 }
                 if matches!(event, Event::Flush | Event::Rewrite) {
                     durable = written;

@@ -139,10 +139,53 @@ struct Link {
     from: usize,
     to: usize,
     up: bool,
+    linked: BTreeSet<SiteName>,
+    /// By [`Feed`].
+    feeds: [Way; 2],
+}
+
+impl Link {
+    /// What is under way arrives; then what the other end lacks has to be sent anew.
+    fn ask(&mut self) {
+        for way in &mut self.feeds {
+            way.shipped = None;
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        self.feeds = Default::default();
+    }
+}
+
+/// One feed of a link.
+#[derive(Default)]
+struct Way {
     /// None: it has to catch up.
     shipped: Option<FlushNumber>,
-    linked: BTreeSet<SiteName>,
     under_way: VecDeque<Bytes>,
+}
+
+fn scan_counters(from: &Arc<Grid>, have: &Positions) -> Option<(Vec<Bytes>, FlushNumber)> {
+    let (mut scan, mut records) = (from.scan_counters(have), Vec::new());
+    while let Some(record) = scan.next(usize::MAX).ok()? {
+        records.push(record);
+    }
+    Some((records, scan.complete_to().0))
+}
+
+fn scan_logs(from: &Grid, have: &Positions) -> (Vec<Bytes>, FlushNumber) {
+    let ((flush, _), mut records) = (from.flushed_to(), Vec::new());
+    for (log, until) in from.logs() {
+        let mut held = have.log(&log);
+        while !held.covers(&until) {
+            let Some((record, reached)) = from.log_after(&log, held, 200) else {
+                break;
+            };
+            records.push(record);
+            held = reached;
+        }
+    }
+    (records, flush)
 }
 
 struct World {
@@ -168,9 +211,8 @@ impl World {
             from,
             to,
             up: false,
-            shipped: None,
             linked: BTreeSet::new(),
-            under_way: VecDeque::new(),
+            feeds: Default::default(),
         });
         Self {
             random,
@@ -185,8 +227,7 @@ impl World {
         for link in &mut self.links {
             if BTreeSet::from([link.from, link.to]) == pair && link.up != up {
                 link.up = up;
-                link.shipped = None;
-                link.under_way.clear();
+                link.begin_anew();
             }
         }
         self.tell_neighbours();
@@ -211,75 +252,63 @@ impl World {
             .collect();
         for (link, told) in self.links.iter_mut().zip(told) {
             if !link.linked.is_subset(&told) {
-                link.shipped = None;
+                link.ask();
             }
             link.linked = told;
         }
     }
 
     /// Hands over what is durable at the sender.
-    fn ship(&mut self, place: usize) {
+    fn ship(&mut self, place: usize, feed: Feed) {
         let link = &mut self.links[place];
         if !link.up {
             return;
         }
+        let way = &mut link.feeds[feed as usize];
         let (from, to) = (&self.sites[link.from], &self.sites[link.to]);
         let durable = *from.grid.subscribe_flushes().borrow();
-        let Some(mut shipped) = link.shipped else {
-            let have = to.grid.positions();
-            let mut scan = from.grid.scan_counters(&have);
-            let mut records = Vec::new();
-            loop {
-                match scan.next(usize::MAX) {
-                    Ok(Some(record)) => records.push(record),
-                    Ok(None) => break,
-                    // A full disk: later.
-                    Err(_) => return,
-                }
+        let Some(mut shipped) = way.shipped else {
+            let have = to.grid.positions(feed);
+            let caught_up = match feed {
+                Feed::Counters => scan_counters(&from.grid, &have),
+                Feed::Logs => Some(scan_logs(&from.grid, &have)),
+            };
+            // None: a full disk. Later.
+            if let Some((records, flush)) = caught_up {
+                way.under_way.extend(records);
+                way.shipped = Some(flush);
             }
-            link.under_way.extend(records);
-            for (log, until) in from.grid.logs() {
-                let mut held = have.log(&log);
-                while !held.covers(&until) {
-                    let Some((record, reached)) = from.grid.log_after(&log, held, 200) else {
-                        break;
-                    };
-                    link.under_way.push_back(record);
-                    held = reached;
-                }
-            }
-            link.shipped = Some(scan.complete_to().0);
             return;
         };
         while shipped < durable {
-            let Some(flushed) = from.grid.flushed(shipped.next()) else {
-                link.shipped = None;
+            let Some(flushed) = from.grid.flushed(feed, shipped.next()) else {
+                way.shipped = None;
                 return;
             };
             shipped = shipped.next();
-            link.under_way
-                .extend(flushed.counters.iter().chain(&flushed.logs).cloned());
+            way.under_way.extend(flushed.records.iter().cloned());
             for relayed in &flushed.relayed {
-                link.under_way
+                way.under_way
                     .extend(from.grid.relay(relayed, to.name(), &link.linked));
             }
         }
-        link.shipped = Some(shipped);
+        way.shipped = Some(shipped);
     }
 
     /// Delivers some of what is under way.
-    fn deliver(&mut self, place: usize, count: usize) {
+    fn deliver(&mut self, place: usize, feed: Feed, count: usize) {
         let link = &mut self.links[place];
         let (from, to) = (&self.sites[link.from], &self.sites[link.to]);
         for _ in 0..count {
-            let Some(record) = link.under_way.pop_front() else {
+            let way = &mut link.feeds[feed as usize];
+            let Some(record) = way.under_way.pop_front() else {
                 return;
             };
             match to.grid.apply(from.name(), record.clone()) {
                 Ok(_) => {}
-                Err(ApplyError::Gap { .. }) => link.shipped = None,
+                Err(ApplyError::Gap { .. }) => way.shipped = None,
                 Err(ApplyError::Refused(_)) => {
-                    link.under_way.push_front(record);
+                    way.under_way.push_front(record);
                     return;
                 }
                 Err(error @ ApplyError::Malformed(_)) => panic!("{error}"),
@@ -292,13 +321,14 @@ impl World {
             self.random.below(self.sites.len()),
             self.random.below(self.links.len()),
         );
+        let feed = Feed::ALL[self.random.below(2)];
         match self.random.below(22) {
             0..=6 => self.sites[site].write(),
             7..=9 => self.sites[site].flush(),
-            10..=12 => self.ship(link),
+            10..=12 => self.ship(link, feed),
             13..=15 => {
                 let count = 1 + self.random.below(8);
-                self.deliver(link, count);
+                self.deliver(link, feed, count);
             }
             16 => {
                 let up = self.random.below(3) > 0;
@@ -332,8 +362,7 @@ impl World {
     fn begin_anew(&mut self, site: usize) {
         for link in &mut self.links {
             if link.from == site || link.to == site {
-                link.shipped = None;
-                link.under_way.clear();
+                link.begin_anew();
             }
         }
     }
@@ -349,15 +378,18 @@ impl World {
         }
         for _ in 0..100 {
             for place in 0..self.links.len() {
-                self.ship(place);
-                self.deliver(place, usize::MAX);
+                for feed in Feed::ALL {
+                    self.ship(place, feed);
+                    self.deliver(place, feed, usize::MAX);
+                }
             }
             for site in &mut self.sites {
                 site.flush();
                 site.grid.spill();
             }
         }
-        let quiet = self.links.iter().all(|link| link.under_way.is_empty());
+        let mut ways = self.links.iter().flat_map(|link| &link.feeds);
+        let quiet = ways.all(|way| way.under_way.is_empty());
         assert!(quiet, "records go round and round");
     }
 

@@ -31,7 +31,7 @@ use super::number::parse_i64;
 use super::parse::Args;
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Absent, ColdError, LogId, OpError, ReadAhead, State, Watch};
+use crate::grid::{Absent, ColdError, Feed, LogId, OpError, ReadAhead, State, Watch};
 use table::Command;
 use transaction::Queue;
 
@@ -51,6 +51,8 @@ pub(super) struct Session {
     pub(super) authenticated: bool,
     /// What the writes whose replies are not sent yet have been promised.
     pub(super) promised: Durability,
+    /// The feeds that they changed.
+    pub(super) promised_of: &'static [Feed],
     /// It has waited for room in memory, and in vain: no need to try again until there is some.
     pub(super) waited: bool,
     /// The command found last: pipelines repeat themselves.
@@ -69,6 +71,7 @@ impl Session {
             entered,
             authenticated,
             promised: Durability::Memory,
+            promised_of: &[],
             waited: false,
             last: None,
             ahead: ReadAhead::default(),

@@ -1,7 +1,7 @@
 //! When writes are confirmed: what is on disk, and at peers, when the reply is there.
 
 use super::*;
-use crate::grid::{Epoch, Flusher};
+use crate::grid::{Epoch, Feed, Flusher};
 
 #[tokio::test]
 async fn wait_counts_sites_that_hold_everything() {
@@ -13,7 +13,10 @@ async fn wait_counts_sites_that_hold_everything() {
         .await;
     let epoch = site.grid.flush().unwrap();
     assert!(epoch > Epoch(0));
-    site.grid.set_peer_acked(&"west".parse().unwrap(), epoch);
+    let west = "west".parse().unwrap();
+    site.grid.set_peer_acked(&west, Feed::Counters, epoch);
+    client.expect("WAIT 1 20\r\n", ":0\r\n").await;
+    site.grid.set_peer_acked(&west, Feed::Logs, epoch);
     client.expect("WAIT 1 0\r\n", ":1\r\n").await;
     client
         .expect("INCR a\r\nWAIT 1 20\r\n", ":2\r\n:0\r\n")
@@ -48,8 +51,10 @@ async fn durable_writes_are_on_disk_when_the_reply_is_there() {
     client.0.write_all(b"INCR remote:a\r\n").await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(50), client.0.read_u8()).await;
     assert!(early.is_err(), "confirmed before a peer has it");
+    // Of logs the peer holds nothing yet.
+    let west = "west".parse().unwrap();
     site.grid
-        .set_peer_acked(&"west".parse().unwrap(), Epoch(u64::MAX));
+        .set_peer_acked(&west, Feed::Counters, Epoch(u64::MAX));
     client.expect("", ":1\r\n").await;
     site.stop().await;
     tokio::task::spawn_blocking(move || flusher.stop())

@@ -1,27 +1,29 @@
-//! Sends a peer what it lacks: first by a scan, then flush by flush.
+//! Sends a peer what it lacks of one feed: first by a scan, then flush by flush.
+
+mod pace;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use strait_transport::{Class, LinkHandle, OutStream, SendError, Seq, SiteName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tracing::{Instrument, debug, info, warn};
 
 use super::Rooms;
 use super::floors::Floors;
 use super::message::{self, RecordPacker};
 use super::neighbours::Neighbours;
-use super::progress::{Kind, Progress};
+use super::progress::{FeedProgress, Progress};
 use super::receive::Signal;
 use crate::grid::{
-    EntryId, Epoch, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX,
-    Relayed, Sent,
+    EntryId, Epoch, Feed, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions,
+    RECORD_BYTES_MAX, Relayed, Sent,
 };
 use crate::streams::StreamOpen;
+use pace::Pace;
 
 /// Flushes on their way to the peer. While it is slow, or away, further ones wait and
 /// then go together: fewer, larger batches compress better and cost less to encode.
@@ -35,27 +37,29 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) fn start(
     rooms: &Rooms,
     link: LinkHandle,
-    progress: Arc<Progress>,
+    (feed, progress): (Feed, Arc<Progress>),
     signals: mpsc::UnboundedReceiver<Signal>,
 ) -> JoinHandle<()> {
     let rooms = rooms.clone();
     let task = async move {
-        let ended = match link.open(Class::Interactive, StreamOpen::Grid.encode()) {
+        let open = StreamOpen::Grid { feed };
+        let ended = match link.open(Class::Interactive, open.encode()) {
             Ok(out) => {
-                Shipper::new(rooms, link, out, progress, signals)
+                Shipper::new(rooms, (link, out), (feed, progress), signals)
                     .run()
                     .await
             }
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            debug!(%error, "shipping ends");
+            debug!(%error, feed = feed.name(), "shipping ends");
         }
     };
     tokio::spawn(task.in_current_span())
 }
 
 struct Shipper {
+    feed: Feed,
     grid: Arc<Grid>,
     floors: Arc<Floors>,
     link: LinkHandle,
@@ -71,6 +75,7 @@ struct Shipper {
     /// The sites that the peer has links to.
     linked: BTreeSet<SiteName>,
     packer: RecordPacker,
+    pace: Pace,
     /// What the peer was told since it last said what it holds.
     sent: Sent,
     /// Batches that complete a flush, until they are acknowledged.
@@ -94,9 +99,8 @@ struct Floor {
 impl Shipper {
     fn new(
         rooms: Rooms,
-        link: LinkHandle,
-        out: OutStream,
-        progress: Arc<Progress>,
+        (link, out): (LinkHandle, OutStream),
+        (feed, progress): (Feed, Arc<Progress>),
         signals: mpsc::UnboundedReceiver<Signal>,
     ) -> Self {
         let Rooms {
@@ -106,6 +110,7 @@ impl Shipper {
             ..
         } = rooms;
         Self {
+            feed,
             flushes: grid.subscribe_flushes(),
             known: neighbours.subscribe(),
             neighbours,
@@ -118,6 +123,7 @@ impl Shipper {
             progress,
             signals,
             packer: RecordPacker::default(),
+            pace: Pace::default(),
             sent: Sent::default(),
             unacked: VecDeque::new(),
             floor: Floor {
@@ -127,18 +133,27 @@ impl Shipper {
         }
     }
 
+    fn progress(&self) -> &FeedProgress {
+        self.progress.of(self.feed)
+    }
+
     async fn run(mut self) -> Result<(), SendError> {
         self.told = self.neighbours_now();
         self.out.send(message::linked(&self.told), false).await?;
         self.tell_positions().await?;
         let theirs = self.their_positions().await?;
+        let site = self.link.site();
+        self.grid.set_peer_holds(site, self.feed, &theirs);
         let mut theirs = self.hear_out(theirs).await?;
         loop {
             let shipped = self.catch_up(theirs).await?;
             theirs = match self.follow(shipped).await? {
                 Some(theirs) => theirs,
                 None => {
-                    info!("too far behind for single flushes: asking what the peer holds");
+                    info!(
+                        feed = self.feed.name(),
+                        "too far behind for single flushes: asking what the peer holds"
+                    );
                     self.out.send(message::ask(), false).await?;
                     self.their_positions().await?
                 }
@@ -147,7 +162,8 @@ impl Shipper {
     }
 
     async fn tell_positions(&mut self) -> Result<(), SendError> {
-        let pieces = self.grid.positions_for(self.link.site()).encode();
+        let site = self.link.site();
+        let pieces = self.grid.positions_for(site, self.feed).encode();
         let last = pieces.len().saturating_sub(1);
         for (index, piece) in pieces.iter().enumerate() {
             let batch = message::positions(piece, index == last);
@@ -216,16 +232,15 @@ impl Shipper {
     /// Sends everything that somebody at `theirs` lacks; returns the flush that is
     /// complete with it.
     async fn catch_up(&mut self, theirs: Positions) -> Result<FlushNumber, SendError> {
-        self.progress.catching_up(true);
-        self.grid.set_peer_holds(self.link.site(), &theirs);
+        self.progress().catching_up(true);
         self.sent = Sent::default();
-        let mark = self.scan_counters(&theirs).await?;
-        for (log, position) in self.grid.logs() {
-            self.catch_up_log(&log, theirs.log(&log), position).await?;
-        }
+        let mark = match self.feed {
+            Feed::Counters => self.scan_counters(&theirs).await?,
+            Feed::Logs => self.scan_logs(&theirs).await?,
+        };
         self.finish_batch(mark).await?;
         self.out.send(message::caught_up(), false).await?;
-        self.progress.catching_up(false);
+        self.progress().catching_up(false);
         debug!(flush = %mark.flush, "the peer was sent what it lacked");
         Ok(mark.flush)
     }
@@ -240,7 +255,7 @@ impl Shipper {
             })
             .await?;
             match step {
-                Ok(Some(record)) => self.push(Kind::Counters, &record).await?,
+                Ok(Some(record)) => self.push(&record).await?,
                 Ok(None) => {
                     let (flush, epoch) = scan.complete_to();
                     return Ok(Mark { flush, epoch });
@@ -254,6 +269,14 @@ impl Shipper {
         }
     }
 
+    async fn scan_logs(&mut self, theirs: &Positions) -> Result<Mark, SendError> {
+        let (flush, epoch) = self.grid.flushed_to();
+        for (log, position) in self.grid.logs() {
+            self.catch_up_log(&log, theirs.log(&log), position).await?;
+        }
+        Ok(Mark { flush, epoch })
+    }
+
     async fn catch_up_log(
         &mut self,
         log: &LogName,
@@ -264,7 +287,7 @@ impl Shipper {
             let (grid, name) = (self.grid.clone(), log.clone());
             let next = blocking(move || grid.log_after(&name, have, RECORD_BYTES_MAX)).await?;
             let Some((record, now)) = next else { break };
-            self.push(Kind::Logs, &record).await?;
+            self.push(&record).await?;
             have = now;
         }
         Ok(())
@@ -314,7 +337,7 @@ impl Shipper {
         let mut flush = shipped;
         while flush < durable {
             flush = flush.next();
-            let Some(flushed) = self.grid.flushed(flush) else {
+            let Some(flushed) = self.grid.flushed(self.feed, flush) else {
                 return Ok(None);
             };
             flushes.push(flushed);
@@ -332,25 +355,21 @@ impl Shipper {
 
     /// Sends what of these flushes the peer needs from us; whether there was anything.
     async fn ship(&mut self, flushes: Vec<Arc<Flushed>>) -> Result<bool, SendError> {
-        let grid = self.grid.clone();
-        let (counters, flushes) = blocking(move || (grid.fold(&flushes), flushes)).await?;
-        let mut sent = !counters.is_empty();
-        for record in &counters {
-            self.push(Kind::Counters, record).await?;
+        let (feed, grid) = (self.feed, self.grid.clone());
+        let of_ours = move || {
+            let records = match feed {
+                Feed::Counters => grid.fold(&flushes),
+                Feed::Logs => flushes.iter().flat_map(|f| f.records.clone()).collect(),
+            };
+            (records, flushes)
+        };
+        let (mut records, flushes) = blocking(of_ours).await?;
+        let relayed = flushes.iter().flat_map(|flushed| &flushed.relayed);
+        records.extend(relayed.flat_map(|relayed| self.relay(relayed)));
+        for record in &records {
+            self.push(record).await?;
         }
-        for flushed in flushes {
-            for record in &flushed.logs {
-                self.push(Kind::Logs, record).await?;
-                sent = true;
-            }
-            for relayed in &flushed.relayed {
-                for record in self.relay(relayed) {
-                    self.push(Kind::of(relayed), &record).await?;
-                    sent = true;
-                }
-            }
-        }
-        Ok(sent)
+        Ok(!records.is_empty())
     }
 
     fn relay(&self, relayed: &Relayed) -> Vec<Bytes> {
@@ -360,8 +379,8 @@ impl Shipper {
         self.grid.relay(relayed, self.link.site(), &self.linked)
     }
 
-    async fn push(&mut self, kind: Kind, record: &Bytes) -> Result<(), SendError> {
-        self.progress.record_sent(kind);
+    async fn push(&mut self, record: &Bytes) -> Result<(), SendError> {
+        self.progress().record_sent();
         let (grid, record) = (self.grid.clone(), record.clone());
         let mut sent = std::mem::take(&mut self.sent);
         let packed;
@@ -371,24 +390,42 @@ impl Shipper {
         })
         .await?;
         if let Some(batch) = self.packer.push(&packed) {
-            self.out.send(batch, false).await?;
+            self.send(batch).await?;
         }
         Ok(())
+    }
+
+    /// Sends a batch of records as soon as its turn has come.
+    async fn send(&mut self, batch: Bytes) -> Result<Seq, SendError> {
+        while let Some(oldest) = self.pace.oldest() {
+            if self.out.is_acked(oldest)? {
+                self.pace.forget_oldest();
+            } else if self.pace.has_room(batch.len()) {
+                break;
+            } else {
+                self.out.acked(oldest).await?;
+                self.pace.oldest_acked(Instant::now());
+            }
+        }
+        let len = batch.len();
+        let seq = self.out.send(batch, false).await?;
+        self.pace.sent(seq, len, Instant::now());
+        Ok(seq)
     }
 
     /// Sends what is left; once it is acknowledged the peer holds everything up to `mark`.
     async fn finish_batch(&mut self, mark: Mark) -> Result<(), SendError> {
         // Without a record the peer held it all already; an empty list carries the mark.
         let batch = self.packer.finish().unwrap_or_else(message::no_records);
-        let seq = self.out.send(batch, false).await?;
+        let seq = self.send(batch).await?;
         self.unacked.push_back((seq, mark));
-        self.progress.shipped(mark.flush);
+        self.progress().shipped(mark.flush);
         Ok(())
     }
 
     /// The peer needs nothing of the flushes up to `mark`.
     fn skip_to(&mut self, mark: Mark) {
-        self.progress.shipped(mark.flush);
+        self.progress().shipped(mark.flush);
         match self.unacked.back_mut() {
             Some((_, last)) => *last = mark,
             None => self.note_held(mark),
@@ -403,8 +440,9 @@ impl Shipper {
 
     /// The peer durably holds everything up to `mark`.
     fn note_held(&mut self, Mark { flush, epoch }: Mark) {
-        self.progress.acked(flush);
-        self.grid.set_peer_acked(self.link.site(), epoch);
+        self.progress().acked(flush);
+        let site = self.link.site();
+        self.grid.set_peer_acked(site, self.feed, epoch);
         if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= flush) {
             self.floors.raise(self.link.site(), logs);
         }
@@ -412,7 +450,8 @@ impl Shipper {
 
     /// Notes now and then what our logs hold, to raise the floor when the peer has it.
     fn take_floor(&mut self) {
-        if self.floor.next.is_some() || self.floor.taken.elapsed() < FLOOR_EVERY {
+        let is_due = self.feed == Feed::Logs && self.floor.next.is_none();
+        if !is_due || self.floor.taken.elapsed() < FLOOR_EVERY {
             return;
         }
         self.floor.taken = Instant::now();
