@@ -263,16 +263,15 @@ fn a_scan_that_leaves_a_counter_out_promises_nothing_of_it_and_the_flush_after_s
     let set = north.flush().unwrap();
     // Not on disk yet when the scan comes by.
     north.lock().add(b"hits", 1).unwrap();
-    let mut scan = north.scan_counters(&east.positions());
+    let mut scan = north.scan_counters(&positions(&east));
     while let Some(record) = scan.next(usize::MAX).unwrap() {
         east.apply(&peer(), record).unwrap();
     }
     east.flush().unwrap();
-    assert!(east.positions().watermark(&north.origin()) < set);
+    assert!(positions(&east).watermark(&north.origin()) < set);
     // West hears of it through east alone: first all that east holds, then what it passes on.
     catch_up(&east, &west);
-    let after = north.flushed(scan.complete_to().0.next()).unwrap();
-    for record in &after.counters {
+    for record in &flushed(&north, scan.complete_to().0.next()) {
         east.apply(&peer(), record.clone()).unwrap();
         west.apply(&peer(), record.clone()).unwrap();
     }
