@@ -161,7 +161,11 @@ impl Shipper {
         }
     }
 
+    /// Tells what is on disk. What was applied before should be, or it would be sent again; a disk that
+    /// refuses says so itself.
     async fn tell_positions(&mut self) -> Result<(), SendError> {
+        let grid = self.grid.clone();
+        blocking(move || drop(grid.flush())).await?;
         let site = self.link.site();
         let pieces = self.grid.positions_for(site, self.feed).encode();
         let last = pieces.len().saturating_sub(1);
