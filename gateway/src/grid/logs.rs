@@ -112,9 +112,10 @@ impl State {
         Ok(trimmed)
     }
 
-    /// Whether entries of any log are on disk alone.
-    pub(crate) fn has_cold_entries(&self) -> bool {
-        self.logs.iter().any(|log| log.cold() > 0)
+    /// Whether there is a log behind `key` that has entries on disk alone.
+    pub(crate) fn has_cold_entries(&self, key: &[u8]) -> bool {
+        let log = self.find_log(key).ok().flatten();
+        log.is_some_and(|log| self.log(log).cold() > 0)
     }
 
     /// The block on disk that `trim` would have to look into, when the log behind `key` has `more`

@@ -50,8 +50,12 @@ impl Entered {
 
     /// Nothing of it waits any more.
     pub(super) fn has_read(&self) {
-        let bytes = self.activity().unread.swap(0, Ordering::Relaxed);
-        self.clients().unread.fetch_sub(bytes, Ordering::Relaxed);
+        let bytes = self.activity().unread.load(Ordering::Relaxed);
+        // After most replies: all clients share the sum.
+        if bytes > 0 {
+            self.activity().unread.store(0, Ordering::Relaxed);
+            self.clients().unread.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 

@@ -164,13 +164,16 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 /// reads, and asking its trims, as things are before it; where its own trims have a later read go to
 /// other blocks, that read gets an error.
 fn needs_disk(context: &mut Context<'_>, queue: &Queue) -> Option<Next> {
-    let has_logs = |command: &Command| command.name.starts_with('x');
-    if !queue.has(has_logs) || !context.state.has_cold_entries() {
-        return None;
-    }
     let limit = context.server.config.limits.reply_bytes_max;
     let mut added = HashMap::<&[u8], u64>::new();
-    for (command, args) in queue.each().filter(|(command, _)| has_logs(command)) {
+    let of_logs = |(command, _): &(&Command, _)| command.name.starts_with('x');
+    for (command, args) in queue.each().filter(of_logs) {
+        // Where its keys are among them differs; one that writes has its key first.
+        let keys_max = if command.is_write() { 1 } else { args.len() };
+        let mut keys = args.from(1).take(keys_max);
+        if !keys.any(|key| context.state.has_cold_entries(key)) {
+            continue;
+        }
         if command.is_write() {
             let more = added.entry(args.get(1)).or_default();
             *more += u64::from(command.name == "xadd");
