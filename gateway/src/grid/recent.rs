@@ -49,9 +49,14 @@ pub struct Flushed {
 }
 
 impl Flushed {
-    fn bytes(&self) -> usize {
+    /// All records, others' too.
+    pub fn all(&self) -> impl Iterator<Item = &Bytes> {
         let relayed = self.relayed.iter().map(|relayed| &relayed.record);
-        self.records.iter().chain(relayed).map(Bytes::len).sum()
+        self.records.iter().chain(relayed)
+    }
+
+    fn bytes(&self) -> usize {
+        self.all().map(Bytes::len).sum()
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -64,7 +63,7 @@ impl FlushClock {
         let mut marks = self.marks.lock();
         let mut sums = marks.back().map_or([Sum::default(); 2], |last| last.sums);
         for (sum, flushed) in sums.iter_mut().zip(&flushed) {
-            for record in flushed.iter().flat_map(|flushed| records(flushed)) {
+            for record in flushed.iter().flat_map(|flushed| flushed.all()) {
                 sum.records += 1;
                 sum.bytes += record.len() as u64;
             }
@@ -101,14 +100,10 @@ impl FlushClock {
     }
 }
 
-/// All records of a flush, others' too.
-fn records(flushed: &Flushed) -> impl Iterator<Item = &Bytes> {
-    let relayed = flushed.relayed.iter().map(|relayed| &relayed.record);
-    flushed.records.iter().chain(relayed)
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::grid::Epoch;
 
