@@ -125,7 +125,8 @@ advertise = {advertise}
 flush_ms = {flush_ms}
 # However slow the disk is: writes in memory wait for it while it is further behind than this, in ms.
 loss_window_ms = {loss_window_ms}
-# Memory for counters and logs; writes beyond it are refused with an error.
+# Memory for counters and logs; writes beyond it are refused with an error. Logs take at most three
+# quarters of it: however long they grow, counters go on.
 memory_bytes_max = "{grid_memory}"
 # Connections of Redis clients at a time.
 clients_max = {clients_max}
@@ -143,7 +144,7 @@ on_full = "refuse"
 # How long a write waits with "block" and "spill" before it is refused, in s.
 block_s = {block_s}
 # With "spill": memory that entries of logs take before the older ones go to the disk, never more
-# than three quarters of memory_bytes_max; and how much disk they may take.
+# than half of memory_bytes_max; and how much disk they may take.
 logs_memory_bytes_max = "{logs_memory}"
 logs_disk_bytes_max = "{logs_disk}"
 # Pass on to one peer what another wrote, where those two have no link that is up.

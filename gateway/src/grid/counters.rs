@@ -36,7 +36,7 @@ impl State {
 
     /// `INCRBY`.
     pub(crate) fn add(&mut self, key: &[u8], by: i64) -> Result<i64, OpError> {
-        self.check_writable()?;
+        self.check_writable(Feed::Counters)?;
         self.expire_if_due(key);
         let place = self.keys.find_or_create(key).ok_or(OpError::NameTooLong)?;
         let at = CounterRef::key(place);
@@ -48,7 +48,7 @@ impl State {
 
     /// `HINCRBY`.
     pub(crate) fn add_field(&mut self, key: &[u8], field: &[u8], by: i64) -> Result<i64, OpError> {
-        self.check_writable()?;
+        self.check_writable(Feed::Counters)?;
         self.expire_if_due(key);
         let place = self.keys.find_or_create(key).ok_or(OpError::NameTooLong)?;
         match self.kind_at(place) {
@@ -67,7 +67,7 @@ impl State {
         field: &[u8],
         value: i64,
     ) -> Result<bool, OpError> {
-        self.check_writable()?;
+        self.check_writable(Feed::Counters)?;
         let place = self.keys.find_or_create(key).ok_or(OpError::NameTooLong)?;
         match self.kind_at(place) {
             None | Some(Kind::Hash) => {}
@@ -119,7 +119,7 @@ impl State {
         when: SetIf,
         get: bool,
     ) -> Result<SetOutcome, OpError> {
-        self.check_writable()?;
+        self.check_writable(Feed::Counters)?;
         self.expire_if_due(key);
         let kind = self.kind(key);
         if get && matches!(kind, Some(Kind::Hash | Kind::Log(_))) {

@@ -65,7 +65,7 @@ impl State {
         (create, trim): (bool, Option<Trim>),
         now_ms: u64,
     ) -> Result<Option<EntryId>, OpError> {
-        self.check_writable()?;
+        self.check_writable(Feed::Logs)?;
         self.expire_if_due(key);
         if payload.len() > ENTRY_BYTES_MAX {
             return Err(OpError::EntryTooLong);

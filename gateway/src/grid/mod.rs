@@ -112,7 +112,7 @@ pub struct GridConfig {
     pub flush_interval: Duration,
     /// While the disk is further behind than this, writes in memory wait for it.
     pub loss_window: Duration,
-    /// Writes are refused above this many bytes.
+    /// Writes are refused above this many bytes; those to logs when they take three quarters of it.
     pub memory_bytes_max: u64,
     /// Those that the grid is replicated to. Where there are some, entries that were trimmed are kept
     /// until [`Grid::set_log_floor`] releases them.

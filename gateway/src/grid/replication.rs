@@ -281,9 +281,13 @@ impl Grid {
         record: impl Into<Unpacked>,
     ) -> Result<Applied, ApplyError> {
         let Unpacked { record, places } = record.into();
-        let check = self.state.lock().check_writable();
-        check.map_err(|error| ApplyError::Refused(error.to_string()))?;
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
+        let feed = match kind {
+            Kind::Log | Kind::PackedLog => Feed::Logs,
+            Kind::Counters | Kind::PackedCounters | Kind::Runs => Feed::Counters,
+        };
+        let check = self.state.lock().check_writable(feed);
+        check.map_err(|error| ApplyError::Refused(error.to_string()))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
         let merged = match kind {
             Kind::Counters => self.apply_counters(body, &places)?,

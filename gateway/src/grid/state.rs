@@ -17,7 +17,7 @@ use super::recent::Recent;
 use super::runs::Runs;
 use super::unwritten::Unwritten;
 use super::watches::Watches;
-use super::{EntryId, Epoch, FlushNumber, LogName, LogPosition, Origin, Relayed, Ticket};
+use super::{EntryId, Epoch, Feed, FlushNumber, LogName, LogPosition, Origin, Relayed, Ticket};
 
 /// Place of a log in [`State::logs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ pub(crate) enum OpError {
     Overflow,
     #[error("OOM command not allowed when used memory > 'memory_bytes_max'.")]
     OutOfMemory,
+    #[error("OOM command not allowed when logs use > 3/4 of 'memory_bytes_max'.")]
+    LogsOutOfMemory,
     #[error("MISCONF strait cannot write its journal and refuses writes until it can: {0}")]
     Refused(Arc<str>),
     #[error("ERR names longer than 65535 bytes are not supported")]
@@ -216,20 +218,27 @@ impl State {
         self.memory_bytes_max
     }
 
-    /// Whether a client may write now.
-    pub(crate) fn check_writable(&self) -> Result<(), OpError> {
-        if let Some(reason) = &self.refused {
-            return Err(OpError::Refused(reason.clone()));
-        }
-        if !self.has_room() {
-            return Err(OpError::OutOfMemory);
-        }
-        Ok(())
+    /// Cap on [`State::log_bytes`]: what is left is for counters, however many logs there are.
+    pub(super) fn log_bytes_max(&self) -> usize {
+        self.memory_bytes_max / 4 * 3
     }
 
-    /// Whether there is memory for more.
-    pub(crate) fn has_room(&self) -> bool {
-        self.bytes() <= self.memory_bytes_max
+    /// Whether a client, or a peer, may write to `feed` now.
+    pub(crate) fn check_writable(&self, feed: Feed) -> Result<(), OpError> {
+        self.check_not_refused()?;
+        self.check_room(feed)
+    }
+
+    /// Whether there is memory for more of `feed`. Where there is for logs, there is for counters.
+    pub(crate) fn check_room(&self, feed: Feed) -> Result<(), OpError> {
+        let logs_over = self.log_bytes.saturating_sub(self.log_bytes_max());
+        if self.bytes() - logs_over > self.memory_bytes_max {
+            return Err(OpError::OutOfMemory);
+        }
+        match feed {
+            Feed::Logs if logs_over > 0 => Err(OpError::LogsOutOfMemory),
+            Feed::Counters | Feed::Logs => Ok(()),
+        }
     }
 
     /// What clients see behind the name at `place`.

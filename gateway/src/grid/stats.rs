@@ -68,6 +68,8 @@ pub struct GridStats {
     pub shed_bytes_total: u64,
     /// Memory of entries of logs, and of where those on disk are.
     pub log_bytes: u64,
+    /// Cap on the former.
+    pub log_bytes_max: u64,
     /// Blocks of older entries on disk.
     pub cold_blocks: u64,
     /// Disk that those take.
@@ -148,6 +150,7 @@ impl Grid {
             held_bytes: logs.held_bytes,
             shed_bytes_total: state.tally.shed_bytes,
             log_bytes: state.log_bytes as u64,
+            log_bytes_max: state.log_bytes_max() as u64,
             cold_blocks: logs.cold_blocks,
             cold_bytes: cold.bytes,
             cold_bytes_max: self.config.cold.map_or(0, |cold| cold.disk_bytes_max),

@@ -41,8 +41,8 @@ enum Round {
     /// Write the replies, then go on with what the buffer holds.
     Write,
     Later(Later),
-    /// Write the replies, wait for room in memory, then go on.
-    Full,
+    /// Write the replies, wait for room in memory and the end of a pause, then go on.
+    Full(Option<Feed>),
     /// Write the replies, take this block into memory, then go on.
     Thaw(LogId, Absent),
     /// Write the replies, read this block, then go on.
@@ -109,8 +109,8 @@ impl Connection {
                     self.write().await?;
                     0
                 }
-                Round::Full => {
-                    if !self.wait_for_room().await? {
+                Round::Full(feed) => {
+                    if !self.wait_for_room(feed).await? {
                         return Ok(());
                     }
                     0
@@ -160,7 +160,7 @@ impl Connection {
                         now_ms,
                     };
                     let next = commands::run(&mut context, args);
-                    if !matches!(next, Next::Full | Next::Thaw(..) | Next::ReadAhead(..)) {
+                    if !matches!(next, Next::Full(_) | Next::Thaw(..) | Next::ReadAhead(..)) {
                         done += length;
                         commands += 1;
                     }
@@ -168,7 +168,7 @@ impl Connection {
                         Next::Go if self.replies.bytes.len() < REPLY_BYTES_HIGH => {}
                         Next::Go => break Round::Write,
                         Next::Close => break Round::Close,
-                        Next::Full => break Round::Full,
+                        Next::Full(feed) => break Round::Full(feed),
                         Next::Thaw(log, absent) => break Round::Thaw(log, absent),
                         Next::ReadAhead(log, absent) => break Round::ReadAhead(log, absent),
                         Next::Later(later) => break Round::Later(later),
@@ -274,9 +274,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until no `CLIENT PAUSE` is on and there is room in memory, or for as long as is
+    /// Waits until no `CLIENT PAUSE` is on and there is room in memory for `feed`, or for as long as is
     /// configured; false when the client left meanwhile.
-    async fn wait_for_room(&mut self) -> io::Result<bool> {
+    async fn wait_for_room(&mut self, feed: Option<Feed>) -> io::Result<bool> {
         let _blocked = self.shared.clients.block();
         let deadline = Instant::now() + self.shared.config.block.unwrap_or_default();
         let mut look = interval(ROOM_EVERY);
@@ -286,8 +286,13 @@ impl Connection {
                     if self.shared.pause.is_on(now_ms()) {
                         continue;
                     }
-                    self.session.waited = Instant::now() >= deadline;
-                    if self.session.waited || self.shared.grid.lock().has_room() {
+                    let state = self.shared.grid.lock();
+                    let full = Feed::ALL.map(|feed| state.check_room(feed).is_err());
+                    if feed.is_none_or(|feed| !full[feed as usize]) {
+                        return Ok(true);
+                    }
+                    if Instant::now() >= deadline {
+                        self.session.waited = full;
                         return Ok(true);
                     }
                 }

@@ -119,11 +119,11 @@ fn grid_config(dir: &DataDir, config: &Config) -> GridConfig {
         memory_bytes_max: config.grid.memory_bytes_max,
         peers: config.peers.iter().map(|peer| peer.site.clone()).collect(),
         cold: (config.grid.on_full == OnFull::Spill).then(|| ColdConfig {
-            // The rest is for counters, and for what comes in while older entries go.
+            // A quarter is for counters, another for what comes in while older entries go.
             memory_bytes_max: config
                 .grid
                 .logs_memory_bytes_max
-                .min(config.grid.memory_bytes_max / 4 * 3),
+                .min(config.grid.memory_bytes_max / 2),
             disk_bytes_max: config.grid.logs_disk_bytes_max,
         }),
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use crate::config::{LogRule, OnFull};
-use crate::grid::{Grid, LogLimits, now_ms};
+use crate::grid::{Grid, GridStats, LogLimits, now_ms};
 use crate::resp::glob;
 
 /// How often logs are looked at.
@@ -23,6 +23,7 @@ pub(super) struct Retention {
     rules: Vec<LogRule>,
     on_full: OnFull,
     growth: Mutex<Growth>,
+    log_growth: Mutex<Growth>,
     disk_growth: Mutex<Growth>,
 }
 
@@ -55,13 +56,18 @@ impl Retention {
             rules,
             on_full,
             growth: Mutex::default(),
+            log_growth: Mutex::default(),
             disk_growth: Mutex::default(),
         }
     }
 
-    /// Seconds until memory is full, if it goes on like this.
-    pub(super) fn full_in_s(&self, used: u64, max: u64) -> Option<f64> {
-        self.growth.lock().lasts_s(max.saturating_sub(used))
+    /// Seconds until memory is full, or what of it logs may take, if it goes on like this.
+    pub(super) fn full_in_s(&self, grid: &GridStats) -> Option<f64> {
+        let free = grid.memory_bytes_max.saturating_sub(grid.memory_bytes);
+        let free_for_logs = grid.log_bytes_max.saturating_sub(grid.log_bytes);
+        let lasts_s = self.growth.lock().lasts_s(free);
+        let logs_last_s = self.log_growth.lock().lasts_s(free_for_logs);
+        lasts_s.into_iter().chain(logs_last_s).reduce(f64::min)
     }
 
     /// Seconds until the disk for logs is, likewise.
@@ -89,7 +95,10 @@ impl Retention {
         let now = Instant::now();
         self.growth.lock().note(now, stats.memory_bytes);
         self.disk_growth.lock().note(now, stats.cold_bytes);
-        let full = stats.memory_bytes as f64 > FULL * stats.memory_bytes_max as f64;
+        self.log_growth.lock().note(now, stats.log_bytes);
+        let is_full = |bytes: u64, max: u64| bytes as f64 > FULL * max as f64;
+        let full = is_full(stats.memory_bytes, stats.memory_bytes_max)
+            || is_full(stats.log_bytes, stats.log_bytes_max);
         if full && self.on_full == OnFull::Shed && stats.held_bytes > 0 {
             let bytes = grid.shed_held();
             error!(

@@ -25,9 +25,7 @@ impl StatusSource for Parts {
             false => 0.0,
         };
         Status {
-            full_in_s: self
-                .retention
-                .full_in_s(grid.memory_bytes, grid.memory_bytes_max),
+            full_in_s: self.retention.full_in_s(&grid),
             disk_full_in_s: self
                 .retention
                 .disk_full_in_s(grid.cold_bytes, grid.cold_bytes_max),

@@ -181,3 +181,48 @@ fn a_full_grid_refuses_writes_and_still_deletes() {
     assert_eq!(refused, Some(OpError::OutOfMemory));
     assert_eq!(grid.lock().delete(&0_u32.to_le_bytes()), Ok(true));
 }
+
+#[test]
+fn logs_leave_room_for_counters_whoever_wrote_them() {
+    let mut small = config("west", None);
+    small.memory_bytes_max = 32 << 20;
+    let (east, west) = (grid("east"), Grid::open(small).unwrap().0);
+    let payload = pack_values([&b"f"[..], &[b'x'; 100_000]].into_iter());
+    let fill = |grid: &Grid, entries| {
+        let mut entries = 0..entries;
+        entries.find_map(|_| {
+            let mut state = grid.lock();
+            let added = state.append(b"clicks", NewId::Auto, &payload, (true, None), 1);
+            added.err()
+        })
+    };
+    assert_eq!(fill(&west, 1000), Some(OpError::LogsOutOfMemory));
+    assert_eq!(west.lock().add(b"hits", 1), Ok(1));
+    west.lock()
+        .trim(
+            b"clicks",
+            Trim {
+                keep: Keep::Newest(0),
+                roughly: false,
+                limit: None,
+            },
+        )
+        .unwrap();
+    assert_eq!(fill(&east, 1000), None);
+    east.lock().add(b"hits", 1).unwrap();
+    east.flush().unwrap();
+    let log = east.logs().remove(0).0;
+    let mut have = LogPosition::default();
+    let refused = loop {
+        let (record, reached) = east.log_after(&log, have, 1_000_000).unwrap();
+        if let Err(error) = west.apply(&peer(), record) {
+            break error;
+        }
+        have = reached;
+    };
+    assert!(matches!(refused, ApplyError::Refused(_)), "{refused}");
+    let mut scan = east.scan_counters(&Positions::default());
+    west.apply(&peer(), scan.next(usize::MAX).unwrap().unwrap())
+        .unwrap();
+    assert_eq!(west.lock().add(b"hits", 1), Ok(3));
+}

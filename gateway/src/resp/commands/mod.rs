@@ -53,8 +53,9 @@ pub(super) struct Session {
     pub(super) promised: Durability,
     /// The feeds that they changed.
     pub(super) promised_of: &'static [Feed],
-    /// It has waited for room in memory, and in vain: no need to try again until there is some.
-    pub(super) waited: bool,
+    /// By [`Feed`]: it has waited for room in memory, and in vain: no need to try again until there is
+    /// some.
+    pub(super) waited: [bool; 2],
     /// The command found last: pipelines repeat themselves.
     last: Option<&'static Command>,
     /// What a transaction that is about to begin will read from the disk.
@@ -72,7 +73,7 @@ impl Session {
             authenticated,
             promised: Durability::Memory,
             promised_of: &[],
-            waited: false,
+            waited: [false; 2],
             last: None,
             ahead: ReadAhead::default(),
             queue: None,
@@ -92,8 +93,9 @@ pub(super) enum Next {
     Go,
     Close,
     Later(Later),
-    /// Nothing was done: the command is to be run again when there is room in memory.
-    Full,
+    /// Nothing was done: the command is to be run again when there is room in memory for this, and no
+    /// `CLIENT PAUSE` is on.
+    Full(Option<Feed>),
     /// Nothing was done: the command is to be run again when this block is in memory.
     Thaw(LogId, Absent),
     /// Nothing was done: the command is to be run again when this block was read ahead.
@@ -185,8 +187,9 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
             return Next::Go;
         }
     };
-    if is_paused(context, command) || must_wait(context, command) {
-        return Next::Full;
+    let full = must_wait(context, command);
+    if full.is_some() || is_paused(context, command) {
+        return Next::Full(full);
     }
     let before = context.replies.bytes.len();
     let next = carry_out(context, command, args);
@@ -246,31 +249,33 @@ fn is_paused(context: &Context<'_>, command: &Command) -> bool {
     }
 }
 
-/// Whether a command is to wait for room in memory: a transaction does so as a whole, before it
-/// begins, and who has waited in vain does so no more until there is some.
-fn must_wait(context: &mut Context<'_>, command: &Command) -> bool {
-    let needs_room = match &context.session.queue {
-        Some(queue) if command.name == "exec" => queue.has(Command::needs_room),
+/// For what a command is to wait until there is room in memory: a transaction does so as a whole,
+/// before it begins, and who has waited in vain does so no more until there is some.
+fn must_wait(context: &mut Context<'_>, command: &Command) -> Option<Feed> {
+    let needed = match &context.session.queue {
+        Some(queue) if command.name == "exec" => queue.needs_room(),
         Some(_) | None => command.needs_room(),
     };
-    if context.server.config.block.is_none() || !needs_room {
-        return false;
-    }
-    let has_room = context.state.has_room();
-    context.session.waited &= !has_room;
-    !has_room && !context.session.waited
+    let feed = needed.filter(|_| context.server.config.block.is_some())?;
+    let has_room = context.state.check_room(feed).is_ok();
+    let waited = &mut context.session.waited[feed as usize];
+    *waited &= !has_room;
+    (!has_room && !*waited).then_some(feed)
 }
 
 /// Tells who has waited for room in vain.
 fn check_room(context: &Context<'_>, command: &Command) -> Result<(), CommandError> {
-    let patience =
-        context.server.config.block.filter(|_| {
-            context.session.waited && command.needs_room() && !context.state.has_room()
-        });
-    patience.map_or(Ok(()), |patience| {
-        let seconds = patience.as_secs();
+    let Some(patience) = context.server.config.block else {
+        return Ok(());
+    };
+    let waited = |feed: &Feed| context.session.waited[*feed as usize];
+    let checked = command.needs_room().filter(waited);
+    let checked = checked.map_or(Ok(()), |feed| context.state.check_room(feed));
+    checked.or_else(|error| {
+        let (error, seconds) = (error.to_string(), patience.as_secs());
         fail(format!(
-            "OOM command not allowed when used memory > 'memory_bytes_max': no room in {seconds} s"
+            "{}: no room in {seconds} s",
+            error.trim_end_matches('.')
         ))
     })
 }

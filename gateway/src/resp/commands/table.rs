@@ -9,6 +9,7 @@ use super::{
     Context, Outcome, clients, connection, counters, expiry, hashes, help, inspect, keys, listing,
     logs, read, settings, slow, transaction, unknown_subcommand,
 };
+use crate::grid::Feed;
 
 /// The Redis whose behaviour is followed.
 pub(in crate::resp) const REDIS_VERSION: &str = "7.0.15";
@@ -49,9 +50,13 @@ impl Command {
         self.flags.first() == Some(&"write")
     }
 
-    /// Whether it is refused when memory is full.
-    pub(super) fn needs_room(&self) -> bool {
-        self.flags.contains(&"denyoom")
+    /// What it may add to, for which it is refused when memory is full.
+    pub(super) fn needs_room(&self) -> Option<Feed> {
+        let feed = match self.name {
+            "xadd" => Feed::Logs,
+            _ => Feed::Counters,
+        };
+        self.flags.contains(&"denyoom").then_some(feed)
     }
 
     /// Whether it may look at data, or change it.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::super::parse::Args;
 use super::super::reply::Replies;
 use super::{Command, Context, Later, Next, Outcome, carry_out, fail, logs};
-use crate::grid::{OpError, ReadAhead};
+use crate::grid::{Feed, OpError, ReadAhead};
 
 /// What a transaction may hold, its bookkeeping included: other clients wait while it runs.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -66,6 +66,15 @@ impl Queue {
     /// Whether there is a command in it for which `holds`.
     pub(super) fn has(&self, holds: impl Fn(&Command) -> bool) -> bool {
         self.commands.iter().any(|(command, _)| holds(command))
+    }
+
+    /// For what there must be room in memory: where there is for logs, there is for counters.
+    pub(super) fn needs_room(&self) -> Option<Feed> {
+        let needed = self
+            .commands
+            .iter()
+            .filter_map(|(command, _)| command.needs_room());
+        needed.max_by_key(|feed| *feed as usize)
     }
 
     /// A command was refused.
@@ -145,7 +154,7 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
         }
         match carry_out(context, command, args) {
             // It has waited before it began.
-            Next::Go | Next::Close | Next::Full | Next::Thaw(..) | Next::ReadAhead(..) => {}
+            Next::Go | Next::Close | Next::Full(_) | Next::Thaw(..) | Next::ReadAhead(..) => {}
             // Nobody waits while others wait for him.
             Next::Later(Later::Read(_)) => context.replies.null_array(),
             Next::Later(Later::OnDisk(_)) => context.replies.error(&OpError::OnDisk.to_string()),

@@ -138,7 +138,7 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
     ),
     gauge(
         "strait_grid_full_seconds",
-        "Time until the grid's memory is full, if it goes on growing like this",
+        "Time until the grid's memory, or the logs' share of it, is full, if it goes on growing like this",
         |s| s.full_in_s.map(Value::from),
     ),
     gauge(
@@ -155,6 +155,11 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "strait_grid_log_bytes",
         "Memory of entries of logs, and of where those on disk are",
         |s| some(s.grid.log_bytes),
+    ),
+    gauge(
+        "strait_grid_log_max_bytes",
+        "Cap on the former: three quarters of grid.memory_bytes_max",
+        |s| some(s.grid.log_bytes_max),
     ),
     gauge(
         "strait_grid_cold_bytes",
