@@ -37,17 +37,24 @@ pub(super) fn run(globals: &Globals, site: &str, options: &Options) -> anyhow::R
              differed, {entries} entries of logs are mended here"
         );
     }
+    if found.catching_up {
+        bail!(
+            "verify: {site} and this site are still catching up, and what is on its way was not \
+             compared: `strait status` says how far they are"
+        );
+    }
     Ok(())
 }
 
 /// The comparison with a site, as JSON. The link may be down for as long as `wait`, before it
-/// begins and in the middle.
+/// begins and in the middle; so long, too, the sites may take to catch up before it begins.
 pub(super) fn compare(globals: &Globals, site: &str, wait: Duration) -> anyhow::Result<String> {
     // It becomes part of a request line.
     let site: SiteName = site.parse()?;
     let address = status::http_of(globals)?;
     let mut link = Watched::new(address, &site, wait);
-    while !link.is_up()? {
+    let begun = Instant::now();
+    while !link.is_up()? || (link.is_catching_up && begun.elapsed() < wait) {
         sleep(EVERY);
     }
     let (sender, answer) = mpsc::channel();
@@ -69,6 +76,7 @@ struct Watched<'a> {
     site: &'a SiteName,
     wait: Duration,
     seen_up: Instant,
+    is_catching_up: bool,
 }
 
 impl<'a> Watched<'a> {
@@ -78,6 +86,7 @@ impl<'a> Watched<'a> {
             site,
             wait,
             seen_up: Instant::now(),
+            is_catching_up: true,
         }
     }
 
@@ -86,6 +95,7 @@ impl<'a> Watched<'a> {
         let status: Status = serde_json::from_str(&status::ask(self.gateway)?)?;
         let link = status.link_to(self.site.as_ref())?;
         if link.phase == LinkPhase::Replicating {
+            self.is_catching_up = link.is_catching_up();
             self.seen_up = Instant::now();
             return Ok(true);
         }
@@ -117,7 +127,10 @@ fn told(found: &Comparison) -> String {
     }
     let nothing = found.mended_here + found.mended_there + found.entries_mended == 0;
     if nothing && found.logs_differing.is_empty() {
-        text += "nothing was lost or damaged\n";
+        text += match found.catching_up {
+            true => "nothing was lost or damaged of what both sites hold\n",
+            false => "nothing was lost or damaged\n",
+        };
     }
     text
 }

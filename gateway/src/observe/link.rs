@@ -223,6 +223,11 @@ impl LinkReport {
             compared: CompareReport::default(),
         }
     }
+
+    /// Whether one of the two sites is being sent what it lacked when the session began.
+    pub fn is_catching_up(&self) -> bool {
+        !self.heard_all || self.streams.iter().any(|stream| stream.catching_up)
+    }
 }
 
 fn phase(phase: Phase, since: Duration) -> LinkPhase {

@@ -76,7 +76,7 @@ impl Session {
     ) -> Self {
         progress.begin();
         let feeds = Feed::ALL.map(|feed| FeedSession::start(rooms, link, (feed, progress)));
-        let comparing = compare::Roles::start(&rooms.grid, link, comparer);
+        let comparing = compare::Roles::start(&rooms.grid, link, (progress, comparer));
         Self { feeds, comparing }
     }
 }

@@ -64,10 +64,17 @@ impl Progress {
         self.0.iter().all(|feed| feed.figures().heard_all)
     }
 
-    /// A session begins.
+    /// Whether one of the two sites is being sent what it lacked when the session began.
+    pub(super) fn is_catching_up(&self) -> bool {
+        let mut feeds = self.0.iter().map(FeedProgress::figures);
+        feeds.any(|feed| feed.catching_up || !feed.heard_all)
+    }
+
+    /// A session begins: until positions were told, neither knows what the other lacks.
     pub(super) fn begin(&self) {
         for feed in &self.0 {
             feed.heard_all(false);
+            feed.catching_up.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::message::{GROUP, Message, entry_id, log_name};
 use super::{
     ANSWER_WAIT, CompareError, Comparer, Comparison, DIFFERING_MAX, Demand, Differing, Inbox,
-    NAMED_MAX, blocking, group, groups, tell, told,
+    NAMED_MAX, Progress, blocking, group, groups, tell, told,
 };
 use crate::grid::{EntryId, Fingerprints, Grid, LogDepth, LogName, RANGES, Ranges, Span};
 use crate::streams::StreamOpen;
@@ -24,7 +24,7 @@ const EXCHANGED_MAX: usize = RANGES / 16;
 pub(super) async fn run(
     grid: Arc<Grid>,
     link: LinkHandle,
-    comparer: Arc<Comparer>,
+    (progress, comparer): (Arc<Progress>, Arc<Comparer>),
     (inbox, mut demands, mut differing): (Inbox, mpsc::Receiver<Demand>, mpsc::Receiver<Differing>),
 ) {
     let open = link.open(Class::Bulk, StreamOpen::CompareAsk.encode());
@@ -40,6 +40,7 @@ pub(super) async fn run(
         link,
         out,
         inbox,
+        progress,
         first_range: 0,
     };
     loop {
@@ -89,6 +90,7 @@ pub(super) struct Asker {
     pub(super) link: LinkHandle,
     out: OutStream,
     inbox: Inbox,
+    progress: Arc<Progress>,
     /// Where the next exchange begins when not all that differ have room in one.
     first_range: usize,
 }
@@ -99,6 +101,7 @@ impl Asker {
         let mut found = Comparison {
             peer: self.link.site().to_string(),
             ranges: RANGES as u64,
+            catching_up: self.progress.is_catching_up(),
             ..Comparison::default()
         };
         let differing = self.differing().await?;
@@ -269,7 +272,7 @@ impl Asker {
         let peer = self.link.site();
         match outcome {
             Err(error) => warn!(%peer, %error, "not compared with the peer"),
-            Ok(found) if found.is_clean() => info!(
+            Ok(found) if found.is_clean() && !found.catching_up => info!(
                 %peer,
                 took_ms = found.took_ms,
                 "compared with the peer: both hold the same"
@@ -278,6 +281,7 @@ impl Asker {
                 %peer,
                 ranges_differing = found.ranges_differing,
                 logs_differing = found.logs_differing.len(),
+                catching_up = found.catching_up,
                 "compared with the peer"
             ),
             Ok(found) => error!(

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use super::Progress;
 use crate::grid::{
     Applied, ApplyError, Difference, Fingerprints, Grid, LogName, RangeScan, Ranges, Span,
 };
@@ -61,13 +62,16 @@ pub struct Comparison {
     /// Entries of logs that were lost here and came from the peer.
     #[serde(default)]
     pub entries_mended: u64,
+    /// One of the two sites was being sent what it lacked as the link came up: that was not compared.
+    #[serde(default)]
+    pub catching_up: bool,
     /// What was mended here: counter, origin, version and sum of both sites.
     pub named: Vec<String>,
     pub took_ms: u64,
 }
 
 impl Comparison {
-    /// Nothing was lost, damaged or left out.
+    /// Nothing was lost, damaged or left out of what both sites hold.
     pub fn is_clean(&self) -> bool {
         self.mended_here + self.mended_there + self.entries_mended == 0
             && self.logs_differing.is_empty()
@@ -158,7 +162,11 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    pub(super) fn start(grid: &Arc<Grid>, link: &LinkHandle, comparer: &Arc<Comparer>) -> Self {
+    pub(super) fn start(
+        grid: &Arc<Grid>,
+        link: &LinkHandle,
+        (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
+    ) -> Self {
         let (asks, asked) = mpsc::unbounded_channel();
         let (answers, answered) = mpsc::unbounded_channel();
         let (demands, demanded) = mpsc::channel(4);
@@ -168,7 +176,7 @@ impl Roles {
         let asking = ask::run(
             grid.clone(),
             link.clone(),
-            comparer.clone(),
+            (progress.clone(), comparer.clone()),
             (Inbox(answered), demanded, differs),
         );
         Self {
