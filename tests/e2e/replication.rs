@@ -213,3 +213,46 @@ fn a_counter_does_not_wait_behind_a_backlog_of_logs() {
         site.must(&["verify", peer]);
     }
 }
+
+#[test]
+fn a_site_that_falls_behind_does_not_wait_until_the_other_has_caught_up() {
+    const BACKLOG: usize = 40_000;
+    const BEHIND: usize = 16_000;
+    let (mut east, mut west) = (Site::new("east"), Site::new("west"));
+    let cable = join(&east, &west);
+    for site in [&east, &west] {
+        site.configure("rate = \"8Mbit/s\"\n");
+    }
+    // A sixteenth of it is for flushes that the peer has not seen yet.
+    west.change_config(
+        "memory_bytes_max = \"1GiB\"",
+        "memory_bytes_max = \"16MiB\"",
+    );
+    west.change_config("on_full = \"refuse\"", "on_full = \"spill\"");
+    east.start();
+    west.start();
+    let add = |site: &Site, lines: usize| {
+        let mut redis = site.redis();
+        for start in (0..lines).step_by(500) {
+            let mut pipe = redis::pipe();
+            for n in start..start + 500 {
+                pipe.xadd("clicks", "*", &[("text", noise(n))]).ignore();
+            }
+            pipe.exec(&mut redis).unwrap();
+        }
+    };
+    let there = |site: &Site, log: &str| -> usize { site.redis().xlen(log).unwrap() };
+    cable.cut();
+    add(&east, BACKLOG);
+    cable.heal();
+    eventually("the backlog begins to arrive", 60, || {
+        (there(&west, "east.clicks") > 0).then_some(())
+    });
+    // Too far behind for single flushes now, west asks east what it holds.
+    add(&west, BEHIND);
+    eventually("the other way goes on", 60, || {
+        (there(&east, "west.clicks") == BEHIND).then_some(())
+    });
+    let there = there(&west, "east.clicks");
+    assert!(there < BACKLOG, "all of the backlog went before");
+}

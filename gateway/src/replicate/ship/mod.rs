@@ -1,5 +1,6 @@
 //! Sends a peer what it lacks of one feed: first by a scan, then flush by flush.
 
+mod attend;
 mod pace;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -74,6 +75,10 @@ struct Shipper {
     told: BTreeSet<SiteName>,
     /// The sites that the peer has links to.
     linked: BTreeSet<SiteName>,
+    /// What the peer said last that it holds, if that is still to be heeded.
+    theirs: Option<Positions>,
+    /// The peer has told all that we lacked when the session began.
+    heard_all: bool,
     packer: RecordPacker,
     pace: Pace,
     /// What the peer was told since it last said what it holds.
@@ -116,6 +121,8 @@ impl Shipper {
             neighbours,
             told: BTreeSet::new(),
             linked: BTreeSet::new(),
+            theirs: None,
+            heard_all: false,
             grid,
             floors,
             link,
@@ -146,107 +153,28 @@ impl Shipper {
         self.grid.set_peer_holds(site, self.feed, &theirs);
         let mut theirs = self.hear_out(theirs).await?;
         loop {
-            let shipped = self.catch_up(theirs).await?;
-            theirs = match self.follow(shipped).await? {
-                Some(theirs) => theirs,
-                None => {
-                    info!(
-                        feed = self.feed.name(),
-                        "too far behind for single flushes: asking what the peer holds"
-                    );
-                    self.out.send(message::ask(), false).await?;
-                    self.their_positions().await?
-                }
-            };
-        }
-    }
-
-    /// Tells what is on disk. What was applied before should be, or it would be sent again; a disk that
-    /// refuses says so itself.
-    async fn tell_positions(&mut self) -> Result<(), SendError> {
-        let grid = self.grid.clone();
-        blocking(move || drop(grid.flush())).await?;
-        let site = self.link.site();
-        let pieces = self.grid.positions_for(site, self.feed).encode();
-        let last = pieces.len().saturating_sub(1);
-        for (index, piece) in pieces.iter().enumerate() {
-            let batch = message::positions(piece, index == last);
-            self.out.send(batch, false).await?;
-        }
-        Ok(())
-    }
-
-    /// The sites that we have links to, but the peer.
-    fn neighbours_now(&mut self) -> BTreeSet<SiteName> {
-        let mut known = self.known.borrow_and_update().clone();
-        known.remove(self.link.site());
-        known
-    }
-
-    /// Tells the peer which links we have. What a link that is gone would have carried comes
-    /// from the peer instead, from where we are.
-    async fn tell_neighbours(&mut self) -> Result<(), SendError> {
-        let known = self.neighbours_now();
-        if known == self.told {
-            return Ok(());
-        }
-        let lost = !self.told.is_subset(&known);
-        self.out.send(message::linked(&known), false).await?;
-        self.told = known;
-        if lost {
-            self.tell_positions().await?;
-        }
-        Ok(())
-    }
-
-    /// Waits until the peer says what it holds.
-    async fn their_positions(&mut self) -> Result<Positions, SendError> {
-        loop {
-            match self.signals.recv().await {
-                Some(Signal::Theirs(theirs)) => return Ok(theirs),
-                Some(Signal::TellOurs) => self.tell_positions().await?,
-                Some(Signal::Linked(sites)) => self.linked = sites,
-                Some(Signal::HeardAll) => {}
-                None => return Err(SendError::Closed),
+            if let Some(shipped) = self.catch_up(&theirs).await? {
+                self.follow(shipped).await?;
             }
+            theirs = self.their_positions().await?;
         }
     }
 
-    /// Waits until a peer that holds counters of ours which our journal lost has told them: what we
-    /// counted since would take their place there. What the peer holds then.
-    async fn hear_out(&mut self, mut theirs: Positions) -> Result<Positions, SendError> {
-        if !self.grid.lacks_own(&theirs) {
-            return Ok(theirs);
-        }
-        warn!(
-            "our journal lost counters that the peer holds: it is heard before it is told of ours"
-        );
-        // It does not wait for us likewise: it heard what we lost before it wrote what it may have lost.
-        loop {
-            match self.signals.recv().await {
-                Some(Signal::Theirs(newer)) => theirs = newer,
-                Some(Signal::TellOurs) => self.tell_positions().await?,
-                Some(Signal::Linked(sites)) => self.linked = sites,
-                Some(Signal::HeardAll) => return Ok(theirs),
-                None => return Err(SendError::Closed),
-            }
-        }
-    }
-
-    /// Sends everything that somebody at `theirs` lacks; returns the flush that is
-    /// complete with it.
-    async fn catch_up(&mut self, theirs: Positions) -> Result<FlushNumber, SendError> {
+    /// Sends everything that somebody at `theirs` lacks; returns the flush that is complete with it.
+    /// None if the peer says meanwhile what else it holds of logs: what goes on then may be of no use.
+    async fn catch_up(&mut self, theirs: &Positions) -> Result<Option<FlushNumber>, SendError> {
         self.progress().catching_up(true);
         self.sent = Sent::default();
         let mark = match self.feed {
-            Feed::Counters => self.scan_counters(&theirs).await?,
-            Feed::Logs => self.scan_logs(&theirs).await?,
+            Feed::Counters => Some(self.scan_counters(theirs).await?),
+            Feed::Logs => self.scan_logs(theirs).await?,
         };
+        let Some(mark) = mark else { return Ok(None) };
         self.finish_batch(mark).await?;
         self.out.send(message::caught_up(), false).await?;
         self.progress().catching_up(false);
         debug!(flush = %mark.flush, "the peer was sent what it lacked");
-        Ok(mark.flush)
+        Ok(Some(mark.flush))
     }
 
     async fn scan_counters(&mut self, theirs: &Positions) -> Result<Mark, SendError> {
@@ -267,18 +195,19 @@ impl Shipper {
                 Err(error) => {
                     warn!(%error, "catching up waits");
                     tokio::time::sleep(RETRY).await;
+                    self.attend().await?;
                     scan = self.grid.scan_counters(theirs);
                 }
             }
         }
     }
 
-    async fn scan_logs(&mut self, theirs: &Positions) -> Result<Mark, SendError> {
+    async fn scan_logs(&mut self, theirs: &Positions) -> Result<Option<Mark>, SendError> {
         let (flush, epoch) = self.grid.flushed_to();
         for (log, position) in self.grid.logs() {
             self.catch_up_log(&log, theirs.log(&log), position).await?;
         }
-        Ok(Mark { flush, epoch })
+        Ok(self.theirs.is_none().then_some(Mark { flush, epoch }))
     }
 
     async fn catch_up_log(
@@ -287,7 +216,7 @@ impl Shipper {
         mut have: LogPosition,
         until: LogPosition,
     ) -> Result<(), SendError> {
-        while !have.covers(&until) {
+        while self.theirs.is_none() && !have.covers(&until) {
             let (grid, name) = (self.grid.clone(), log.clone());
             let next = blocking(move || grid.log_after(&name, have, RECORD_BYTES_MAX)).await?;
             let Some((record, now)) = next else { break };
@@ -297,38 +226,28 @@ impl Shipper {
         Ok(())
     }
 
-    /// Sends each flush as it becomes durable. Ends with new positions when the peer
-    /// tells them, or with none when it is too far behind for this.
-    async fn follow(&mut self, mut shipped: FlushNumber) -> Result<Option<Positions>, SendError> {
-        loop {
+    /// Sends each flush as it becomes durable, until the peer says what it holds. It is asked to when it
+    /// is too far behind for this.
+    async fn follow(&mut self, mut shipped: FlushNumber) -> Result<(), SendError> {
+        while self.theirs.is_none() {
             let durable = *self.flushes.borrow_and_update();
-            if self.unacked.len() < UNACKED_MAX {
-                match self.ship_flushes(shipped, durable).await? {
-                    Some(flush) => shipped = flush,
-                    None => return Ok(None),
-                }
-            }
-            self.take_floor();
-            let oldest = self.unacked.front().map(|(seq, _)| *seq);
-            tokio::select! {
-                changed = self.flushes.changed() => changed.map_err(|_| SendError::Closed)?,
-                signal = self.signals.recv() => match signal {
-                    Some(Signal::Theirs(theirs)) => return Ok(Some(theirs)),
-                    Some(Signal::TellOurs) => self.tell_positions().await?,
-                    Some(Signal::Linked(sites)) => self.linked = sites,
-                    Some(Signal::HeardAll) => {}
-                    None => return Err(SendError::Closed),
-                },
-                changed = self.known.changed() => {
-                    changed.map_err(|_| SendError::Closed)?;
-                    self.tell_neighbours().await?;
-                }
-                acked = acked(&self.out, oldest), if oldest.is_some() => {
-                    acked?;
-                    self.handle_acked();
-                }
+            if shipped < durable && self.unacked.len() < UNACKED_MAX {
+                let Some(flush) = self.ship_flushes(shipped, durable).await? else {
+                    info!(
+                        feed = self.feed.name(),
+                        "too far behind for single flushes: asking what the peer holds"
+                    );
+                    self.out.send(message::ask(), false).await?;
+                    break;
+                };
+                shipped = flush;
+            } else {
+                self.take_floor();
+                let event = self.event(None).await?;
+                self.handle(event).await?;
             }
         }
+        Ok(())
     }
 
     /// Sends the flushes after `shipped`; none when one of them is not kept any more.
@@ -384,6 +303,7 @@ impl Shipper {
     }
 
     async fn push(&mut self, record: &Bytes) -> Result<(), SendError> {
+        self.attend().await?;
         self.progress().record_sent();
         let (grid, record) = (self.grid.clone(), record.clone());
         let mut sent = std::mem::take(&mut self.sent);
@@ -407,8 +327,8 @@ impl Shipper {
             } else if self.pace.has_room(batch.len()) {
                 break;
             } else {
-                self.out.acked(oldest).await?;
-                self.pace.oldest_acked(Instant::now());
+                let event = self.event(Some(oldest)).await?;
+                self.handle(event).await?;
             }
         }
         let len = batch.len();
@@ -436,12 +356,6 @@ impl Shipper {
         }
     }
 
-    fn handle_acked(&mut self) {
-        if let Some((_, mark)) = self.unacked.pop_front() {
-            self.note_held(mark);
-        }
-    }
-
     /// The peer durably holds everything up to `mark`.
     fn note_held(&mut self, Mark { flush, epoch }: Mark) {
         self.progress().acked(flush);
@@ -463,14 +377,6 @@ impl Shipper {
         if !kept.is_empty() {
             self.floor.next = Some((*self.flushes.borrow(), kept));
         }
-    }
-}
-
-/// Waits for an acknowledgement, if there is one to wait for.
-async fn acked(out: &OutStream, seq: Option<Seq>) -> Result<(), SendError> {
-    match seq {
-        Some(seq) => out.acked(seq).await,
-        None => std::future::pending().await,
     }
 }
 
