@@ -1,12 +1,25 @@
 //! Time: the wall clock, and the hybrid logical clock that orders presence across sites
 //! (Kulkarni et al., "Logical Physical Clocks", 2014).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 by the machine's clock.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+/// The next millisecond, once it has begun: who asks later gets a later one, though the clock be read by
+/// another process. Blocks for that long; if the clock steps back meanwhile, it is what it says then.
+pub(super) fn next_ms() -> u64 {
+    let asked = now_ms();
+    loop {
+        std::thread::sleep(Duration::from_micros(100));
+        let now = now_ms();
+        if now != asked {
+            return now;
+        }
+    }
 }
 
 /// Readings above this (the year 6429) are refused, of peers and of a journal. So none is given
@@ -37,6 +50,13 @@ impl HybridClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_millisecond_is_given_twice() {
+        let mut given: Vec<_> = (0..20).map(|_| next_ms()).collect();
+        given.dedup();
+        assert_eq!(given.len(), 20);
+    }
 
     #[test]
     fn the_clock_never_goes_back() {

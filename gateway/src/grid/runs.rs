@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use strait_transport::SiteName;
 
-use super::clock::now_ms;
 use super::counter::Component;
 use super::keyspace::CounterRef;
 use super::record::{KIND_RUNS, Malformed, VERSION, version};
@@ -24,7 +23,7 @@ use super::varint::{Reader, put};
 use super::{Epoch, Ticket};
 
 /// Epochs for each millisecond, more than there can be flushes: so a run's are above all that were used
-/// before it began, known here or not.
+/// before it began, known here or not. It begins in the first half of those of its millisecond.
 const EPOCHS_PER_MS: u64 = 1 << 12;
 /// None comes from a clock that says more.
 const EPOCH_MAX: u64 = 1 << 60;
@@ -68,9 +67,10 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// A run begins after `last`, the last epoch that the journal holds; its first epoch. Until all of
-    /// `peers` are heard it is open.
-    pub(super) fn begin(&mut self, last: Epoch, peers: BTreeSet<SiteName>) -> Epoch {
+    /// A run begins after `last`, the last epoch that the journal holds; its first epoch. No other run of
+    /// this site began in the same millisecond, `now_ms`, whatever the journal says: unless the clock was
+    /// set back to the very same. Until all of `peers` are heard it is open.
+    pub(super) fn begin(&mut self, last: Epoch, now_ms: u64, peers: BTreeSet<SiteName>) -> Epoch {
         let was_open = self.open;
         self.end_run(last);
         if !was_open {
@@ -78,8 +78,8 @@ impl Runs {
             self.ended.clear();
             self.skipped.clear();
         }
-        let now = now_ms().min(EPOCH_MAX / EPOCHS_PER_MS) * EPOCHS_PER_MS;
-        let now = now + rand::random_range(0..EPOCHS_PER_MS);
+        let now = now_ms.min(EPOCH_MAX / EPOCHS_PER_MS) * EPOCHS_PER_MS;
+        let now = now + rand::random_range(0..EPOCHS_PER_MS / 2);
         self.first = match now > last.0 {
             true => Epoch(now),
             false => Epoch(last.0 + rand::random_range(LEFT_OUT)),
@@ -286,5 +286,43 @@ impl Runs {
             ..Self::default()
         };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON_MS: u64 = 1_800_000_000_000;
+    /// More than there are in a millisecond.
+    const FLUSHES: u64 = EPOCHS_PER_MS / 2;
+
+    /// A run that knows nothing of others but the last epoch.
+    fn begin(last: u64, now_ms: u64) -> u64 {
+        Runs::default()
+            .begin(Epoch(last), now_ms, BTreeSet::new())
+            .0
+    }
+
+    #[test]
+    fn runs_of_one_copy_share_no_epoch_if_a_millisecond_lies_between() {
+        for round in 0..1000 {
+            let (one, other) = (begin(7, NOON_MS + round), begin(7, NOON_MS + round + 1));
+            assert!(one + FLUSHES <= other, "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stepped_back_an_hour_gives_no_epoch_again() {
+        let last = begin(0, NOON_MS) + FLUSHES;
+        let back = NOON_MS - 3_600_000;
+        // Neither one that the journal has, nor one of another run that went on from there likewise.
+        let (one, other) = (begin(last, back), begin(last, back));
+        assert!(one > last && other > last);
+        assert!(one.abs_diff(other) > 1, "by chance once in some 10^9 times");
+        // Nor once the clock is right again, or an hour further.
+        let later = begin(one, NOON_MS + 3_600_000);
+        assert_eq!(later / EPOCHS_PER_MS, NOON_MS + 3_600_000);
+        assert!(begin(later, NOON_MS) > later);
     }
 }

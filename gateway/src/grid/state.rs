@@ -7,7 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use strait_transport::SiteName;
 
-use super::clock::HybridClock;
+use super::clock::{HybridClock, next_ms};
 use super::cold::Absent;
 use super::counter::{OriginId, flag};
 use super::keyspace::{CounterRef, Keyspace};
@@ -183,7 +183,7 @@ impl State {
 
     /// Goes on under epochs that no run of this site has used; see [`Runs`].
     pub(super) fn begin_run(&mut self, peers: BTreeSet<SiteName>) {
-        let first = self.runs.begin(self.epoch, peers);
+        let first = self.runs.begin(self.epoch, next_ms(), peers);
         self.epoch = Epoch(first.0 - 1);
     }
 

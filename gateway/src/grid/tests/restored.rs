@@ -8,8 +8,6 @@ use crate::grid::journal::frame::JOURNAL_MAGIC;
 use crate::grid::journal::{Generation, JournalReader};
 
 fn open(site: &str, dir: &Path, peers: &[&str]) -> Arc<Grid> {
-    // No two starts are in the same moment.
-    std::thread::sleep(Duration::from_millis(1));
     let config = GridConfig {
         peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
         ..config(site, Some(dir.to_owned()))
@@ -125,6 +123,37 @@ fn lost_epochs_above_all_that_a_site_has_used_since_are_no_obstacle() {
         let values = [&b"both"[..], b"lost", b"since"].map(|key| value(site, key));
         assert_eq!(values, [11, 1, 10]);
         assert_eq!(site.lock().deadline(b"since"), Some(1 << 42));
+    }
+    assert_eq!(east.digest(), west.digest());
+}
+
+#[test]
+fn a_clock_that_stepped_back_an_hour_meanwhile_loses_nothing() {
+    // Of four starts from the same directory; in a run that peers hold and the journal has lost, and
+    // in none.
+    const HOUR_OF_EPOCHS: u64 = 3_600_000 << 12;
+    let (home, west) = (tempfile::tempdir().unwrap(), grid("west"));
+    let east = open("east", home.path(), &["west"]);
+    add(&east, b"hits", 1);
+    link(&east, &west);
+    let copied = copy(home.path());
+    drop(east);
+    // The clock was an hour ahead at this start, and right at the others.
+    let east = open("east", home.path(), &["west"]);
+    east.lock().epoch.0 += HOUR_OF_EPOCHS;
+    add(&east, b"hits", 10);
+    drop(east);
+    let east = open("east", home.path(), &["west"]);
+    add(&east, b"hits", 100);
+    link(&east, &west);
+    assert_eq!(east.stats().own_from_peers_total, 0);
+    drop(east);
+    let east = open("east", copied.path(), &["west"]);
+    add(&east, b"hits", 1000);
+    link(&east, &west);
+    assert!(east.stats().own_from_peers_total > 0);
+    for site in [&east, &west] {
+        assert_eq!(value(site, b"hits"), 1111);
     }
     assert_eq!(east.digest(), west.digest());
 }
