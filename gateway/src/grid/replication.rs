@@ -234,6 +234,13 @@ impl Grid {
         kept
     }
 
+    /// The record that trims what somebody at `have` holds of `log`, ahead of entries that may need its
+    /// room there, and what they hold with it; none when it trims nothing.
+    pub fn trim_after(&self, log: &LogName, have: LogPosition) -> Option<(Bytes, LogPosition)> {
+        let id = self.log_id(log)?;
+        self.state.lock().log(id).trim_section(have)
+    }
+
     /// The next record of `log` for somebody who holds it up to `have`, and what they hold with
     /// it; none when they lack nothing, or when it cannot be read. May wait for the disk: not for
     /// tokio's threads.
@@ -282,16 +289,18 @@ impl Grid {
     ) -> Result<Applied, ApplyError> {
         let Unpacked { record, places } = record.into();
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
-        let feed = match kind {
-            Kind::Log | Kind::PackedLog => Feed::Logs,
-            Kind::Counters | Kind::PackedCounters | Kind::Runs => Feed::Counters,
-        };
-        let check = self.state.lock().check_writable(feed);
-        check.map_err(|error| ApplyError::Refused(error.to_string()))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
         let merged = match kind {
-            Kind::Counters => self.apply_counters(body, &places)?,
-            Kind::Log => self.apply_section(&decode_log(body).map_err(malformed)?)?,
+            Kind::Counters => {
+                self.check_takes(Some(Feed::Counters))?;
+                self.apply_counters(body, &places)?
+            }
+            Kind::Log => {
+                let section = decode_log(body).map_err(malformed)?;
+                // A trim makes room, so it needs none.
+                self.check_takes((!section.entries.is_empty()).then_some(Feed::Logs))?;
+                self.apply_section(&section)?
+            }
             Kind::PackedCounters | Kind::PackedLog | Kind::Runs => {
                 return Err(ApplyError::Malformed("it is of another kind"));
             }
@@ -315,6 +324,14 @@ impl Grid {
             counters: merged.counters,
             entries: merged.entries,
         })
+    }
+
+    /// Whether what a peer sends can be taken now; if it needs room, in which feed.
+    fn check_takes(&self, needs_room: Option<Feed>) -> Result<(), ApplyError> {
+        let state = self.state.lock();
+        let room = needs_room.map_or(Ok(()), |feed| state.check_room_for_peer(feed));
+        let checked = state.check_not_refused().and(room);
+        checked.map_err(|error| ApplyError::Refused(error.to_string()))
     }
 
     fn apply_counters(&self, body: &[u8], places: &[CounterRef]) -> Result<Merged, ApplyError> {

@@ -223,7 +223,7 @@ impl State {
         self.memory_bytes_max / 4 * 3
     }
 
-    /// Whether a client, or a peer, may write to `feed` now.
+    /// Whether a client may write to `feed` now.
     pub(crate) fn check_writable(&self, feed: Feed) -> Result<(), OpError> {
         self.check_not_refused()?;
         self.check_room(feed)
@@ -231,12 +231,22 @@ impl State {
 
     /// Whether there is memory for more of `feed`. Where there is for logs, there is for counters.
     pub(crate) fn check_room(&self, feed: Feed) -> Result<(), OpError> {
+        self.check_room_within(feed, self.log_bytes_max())
+    }
+
+    /// Likewise for what a peer sends. Its entries find room for a little longer than those of clients:
+    /// two sites that are full would otherwise wait for each other, with the trims behind the entries.
+    pub(super) fn check_room_for_peer(&self, feed: Feed) -> Result<(), OpError> {
+        self.check_room_within(feed, self.log_bytes_max() + self.memory_bytes_max / 16)
+    }
+
+    fn check_room_within(&self, feed: Feed, log_bytes_max: usize) -> Result<(), OpError> {
         let logs_over = self.log_bytes.saturating_sub(self.log_bytes_max());
         if self.bytes() - logs_over > self.memory_bytes_max {
             return Err(OpError::OutOfMemory);
         }
         match feed {
-            Feed::Logs if logs_over > 0 => Err(OpError::LogsOutOfMemory),
+            Feed::Logs if self.log_bytes > log_bytes_max => Err(OpError::LogsOutOfMemory),
             Feed::Counters | Feed::Logs => Ok(()),
         }
     }

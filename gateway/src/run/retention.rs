@@ -44,9 +44,9 @@ impl Growth {
         self.last = Some((at, bytes));
     }
 
-    /// Seconds until `free` bytes are used up, if it grows.
+    /// Seconds until `free` bytes are used up, if it grows; what is full grows no more.
     fn lasts_s(&self, free: u64) -> Option<f64> {
-        (self.bytes_s >= 1.0).then(|| free as f64 / self.bytes_s)
+        (free == 0 || self.bytes_s >= 1.0).then(|| free as f64 / self.bytes_s.max(1.0))
     }
 }
 
@@ -72,7 +72,8 @@ impl Retention {
 
     /// Seconds until the disk for logs is, likewise.
     pub(super) fn disk_full_in_s(&self, used: u64, max: u64) -> Option<f64> {
-        self.disk_growth.lock().lasts_s(max.saturating_sub(used))
+        let free = (max > 0).then(|| max.saturating_sub(used))?;
+        self.disk_growth.lock().lasts_s(free)
     }
 
     /// Looks at the logs now and then, for ever.
@@ -101,10 +102,12 @@ impl Retention {
             || is_full(stats.log_bytes, stats.log_bytes_max);
         if full && self.on_full == OnFull::Shed && stats.held_bytes > 0 {
             let bytes = grid.shed_held();
-            error!(
-                bytes,
-                "memory is full: trimmed entries are let go that a peer lacks"
-            );
+            if bytes > 0 {
+                error!(
+                    bytes,
+                    "memory is full: trimmed entries are let go that a peer lacks"
+                );
+            }
         }
     }
 
@@ -132,5 +135,6 @@ mod tests {
             growth.note(start + Duration::from_secs(second), 200_000);
         }
         assert_eq!(growth.lasts_s(50_000), None);
+        assert_eq!(growth.lasts_s(0), Some(0.0), "it is full already");
     }
 }

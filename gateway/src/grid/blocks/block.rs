@@ -3,6 +3,7 @@
 use super::super::EntryId;
 use super::super::cold::{Absent, Cold};
 use super::super::varint::{Reader, put, put_bytes};
+use super::BLOCK_BYTES;
 
 /// Ids and lengths of one entry take at most this.
 pub(super) const ENTRY_HEAD_BYTES_MAX: usize = 10 + 10 + 5;
@@ -53,6 +54,7 @@ impl Block {
             debug_assert!(false, "entries are added to blocks in memory");
             return;
         };
+        make_room(bytes, payload.len() + ENTRY_HEAD_BYTES_MAX);
         put_entry(bytes, self.last, id, payload);
         self.last = id;
         self.count += 1;
@@ -139,6 +141,16 @@ impl Block {
             count += u64::from(id > after && id <= to);
         }
         Ok(count)
+    }
+}
+
+/// Makes room for an entry as a vector would, but for no more than a whole block: that would take up
+/// to twice what its entries do.
+fn make_room(bytes: &mut Vec<u8>, needed: usize) {
+    let len = bytes.len() + needed;
+    if len > bytes.capacity() {
+        let capacity = (2 * bytes.capacity()).min(BLOCK_BYTES).max(len);
+        bytes.reserve_exact(capacity - bytes.len());
     }
 }
 

@@ -212,6 +212,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn entries_of_every_length_take_little_more_memory_than_their_bytes() {
+        for len in (50..2000).step_by(50) {
+            let (mut blocks, payload) = (Blocks::default(), vec![7; len]);
+            for ms in 1..=100_000 / len as u64 {
+                blocks.push(EntryId { ms, seq: 0 }, &payload);
+            }
+            let most = 120_000 + BLOCK_BYTES;
+            assert!(blocks.bytes() < most, "{} for {len}", blocks.bytes());
+        }
+    }
+
     proptest! {
         #[test]
         fn blocks_answer_as_a_list_does(

@@ -325,6 +325,16 @@ impl Log {
         Ok(new)
     }
 
+    /// The trim of what somebody at `have` holds, without entries, and where they then are.
+    pub(super) fn trim_section(&self, have: LogPosition) -> Option<(Bytes, LogPosition)> {
+        let trimmed_to = self.durable.trimmed_to.min(have.last);
+        (trimmed_to > have.trimmed_to).then(|| {
+            let section = self.section(have.last, (trimmed_to, have.revision), 0);
+            let reached = LogPosition { trimmed_to, ..have };
+            (section.finish(), reached)
+        })
+    }
+
     /// The next stretch for somebody at `have`, up to `to`, and where they then are.
     ///
     /// Entries that are trimmed but still here go along, and their trim only with the last

@@ -182,45 +182,95 @@ fn a_full_grid_refuses_writes_and_still_deletes() {
     assert_eq!(grid.lock().delete(&0_u32.to_le_bytes()), Ok(true));
 }
 
+/// Appends so many long entries; why it ended before, if it did.
+fn fill(grid: &Grid, log: &[u8], entries: usize) -> Option<OpError> {
+    let payload = pack_values([&b"f"[..], &[b'x'; 100_000]].into_iter());
+    let mut entries = 0..entries;
+    entries.find_map(|_| {
+        let mut state = grid.lock();
+        let added = state.append(log, NewId::Auto, &payload, (true, None), 1);
+        added.err()
+    })
+}
+
+fn small_grid(site: &str) -> Arc<Grid> {
+    let mut small = config(site, None);
+    small.memory_bytes_max = 32 << 20;
+    Arc::new(Grid::open(small).unwrap().0)
+}
+
+fn trim_all(grid: &Grid, log: &[u8]) {
+    let all = Trim {
+        keep: Keep::Newest(0),
+        roughly: false,
+        limit: None,
+    };
+    grid.lock().trim(log, all).unwrap();
+}
+
+/// Sends `log` from where the other holds it, until it is there or refused; where that is.
+fn send_log(from: &Grid, to: &Grid, log: &LogName, mut have: LogPosition) -> LogPosition {
+    while let Some((record, reached)) = from.log_after(log, have, 1_000_000) {
+        match to.apply(&peer(), record) {
+            Ok(_) => {
+                // What waits for the journal takes memory, too.
+                to.flush().unwrap();
+                have = reached;
+            }
+            Err(ApplyError::Refused(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    have
+}
+
+#[test]
+fn what_filled_a_site_fits_at_its_peer_beside_a_little_of_its_own() {
+    let (east, west) = (small_grid("east"), small_grid("west"));
+    assert_eq!(fill(&west, b"own", 10), None);
+    assert_eq!(fill(&east, b"clicks", 1000), Some(OpError::LogsOutOfMemory));
+    east.flush().unwrap();
+    let (log, all) = east.logs().remove(0);
+    assert_eq!(send_log(&east, &west, &log, LogPosition::default()), all);
+    assert_eq!(
+        fill(&west, b"own", 1),
+        Some(OpError::LogsOutOfMemory),
+        "clients find none"
+    );
+}
+
+#[test]
+fn a_trim_needs_no_room_at_a_full_peer_and_makes_it_for_what_follows() {
+    let (east, west) = (grid("east"), small_grid("west"));
+    fill(&east, b"clicks", 1000);
+    east.flush().unwrap();
+    let (log, all) = east.logs().remove(0);
+    let have = send_log(&east, &west, &log, LogPosition::default());
+    assert!(have.last > EntryId::MIN && have.last < all.last, "{have:?}");
+    assert_eq!(east.trim_after(&log, have), None);
+    trim_all(&east, b"clicks");
+    assert_eq!(fill(&east, b"clicks", 1), None);
+    east.flush().unwrap();
+    let (trim, have) = east.trim_after(&log, have).unwrap();
+    west.apply(&peer(), trim).unwrap();
+    // On disk it holds up to a crash: then the entries may go.
+    west.flush().unwrap();
+    let (log, all) = east.logs().remove(0);
+    assert_eq!(send_log(&east, &west, &log, have), all);
+}
+
 #[test]
 fn logs_leave_room_for_counters_whoever_wrote_them() {
-    let mut small = config("west", None);
-    small.memory_bytes_max = 32 << 20;
-    let (east, west) = (grid("east"), Grid::open(small).unwrap().0);
-    let payload = pack_values([&b"f"[..], &[b'x'; 100_000]].into_iter());
-    let fill = |grid: &Grid, entries| {
-        let mut entries = 0..entries;
-        entries.find_map(|_| {
-            let mut state = grid.lock();
-            let added = state.append(b"clicks", NewId::Auto, &payload, (true, None), 1);
-            added.err()
-        })
-    };
-    assert_eq!(fill(&west, 1000), Some(OpError::LogsOutOfMemory));
+    let (east, west) = (grid("east"), small_grid("west"));
+    assert_eq!(fill(&west, b"clicks", 1000), Some(OpError::LogsOutOfMemory));
     assert_eq!(west.lock().add(b"hits", 1), Ok(1));
-    west.lock()
-        .trim(
-            b"clicks",
-            Trim {
-                keep: Keep::Newest(0),
-                roughly: false,
-                limit: None,
-            },
-        )
-        .unwrap();
-    assert_eq!(fill(&east, 1000), None);
+    trim_all(&west, b"clicks");
+    assert_eq!(fill(&east, b"clicks", 1000), None);
     east.lock().add(b"hits", 1).unwrap();
     east.flush().unwrap();
-    let log = east.logs().remove(0).0;
-    let mut have = LogPosition::default();
-    let refused = loop {
-        let (record, reached) = east.log_after(&log, have, 1_000_000).unwrap();
-        if let Err(error) = west.apply(&peer(), record) {
-            break error;
-        }
-        have = reached;
-    };
-    assert!(matches!(refused, ApplyError::Refused(_)), "{refused}");
+    let (log, all) = east.logs().remove(0);
+    let have = send_log(&east, &west, &log, LogPosition::default());
+    assert!(have.last < all.last, "{have:?}");
     let mut scan = east.scan_counters(&Positions::default());
     west.apply(&peer(), scan.next(usize::MAX).unwrap().unwrap())
         .unwrap();

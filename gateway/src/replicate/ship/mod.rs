@@ -204,8 +204,18 @@ impl Shipper {
 
     async fn scan_logs(&mut self, theirs: &Positions) -> Result<Option<Mark>, SendError> {
         let (flush, epoch) = self.grid.flushed_to();
+        let mut logs = Vec::new();
         for (log, position) in self.grid.logs() {
-            self.catch_up_log(&log, theirs.log(&log), position).await?;
+            let mut have = theirs.log(&log);
+            // Of all logs first, as the peer may need the room for what follows.
+            if let Some((trim, reached)) = self.grid.trim_after(&log, have) {
+                self.push(&trim).await?;
+                have = reached;
+            }
+            logs.push((log, have, position));
+        }
+        for (log, have, position) in logs {
+            self.catch_up_log(&log, have, position).await?;
         }
         Ok(self.theirs.is_none().then_some(Mark { flush, epoch }))
     }
