@@ -62,6 +62,7 @@ pub(crate) fn status() -> Status {
         },
         full_in_s: Some(86_400.0),
         disk_full_in_s: Some(604_800.0),
+        clock_steps: 0,
         snapshots: SnapshotReport {
             kept: 3,
             bytes: 5 << 20,

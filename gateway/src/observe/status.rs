@@ -32,6 +32,9 @@ pub struct Status {
     /// Seconds until the disk for older entries of logs is, likewise.
     #[serde(default)]
     pub disk_full_in_s: Option<f64>,
+    /// How often the machine's clock was set by a second or more, since the gateway was started.
+    #[serde(default)]
+    pub clock_steps: u64,
     /// Copies of the counters by time.
     #[serde(default)]
     pub snapshots: SnapshotReport,

@@ -97,6 +97,7 @@ pub(super) async fn assemble(
         store,
         bulk,
         forwards: Arc::new(forwards),
+        clock: Arc::default(),
         retention: Arc::new(retention),
         snapshots: Arc::new(snapshots),
     });

@@ -1,6 +1,7 @@
 //! Assembles a gateway from its resolved configuration, runs it, and takes it apart.
 
 mod assemble;
+mod clock;
 mod parts;
 mod reload;
 mod retention;
@@ -183,6 +184,7 @@ impl Gateway {
     }
 
     fn retain_logs(&mut self) {
+        self.run_until_stopped(self.parts.clock.clone().run());
         let (retention, grid) = (self.parts.retention.clone(), self.parts.grid.clone());
         self.run_until_stopped(retention.run(grid));
     }

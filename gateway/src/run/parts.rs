@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use strait_dedup::Store;
 use strait_transport::{LinkHandle, Phase, PublicKey, Refusals};
 
+use super::clock::ClockWatch;
 use super::retention::Retention;
 use super::snapshots::Snapshots;
 use crate::bulk::{Bulk, SyncFigures};
@@ -53,6 +54,7 @@ pub(super) struct Parts {
     pub(super) bulk: Arc<Bulk>,
     pub(super) syncs: SyncFigures,
     pub(super) forwards: Arc<Forwards>,
+    pub(super) clock: Arc<ClockWatch>,
     pub(super) retention: Arc<Retention>,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) peers: Arc<Peers>,

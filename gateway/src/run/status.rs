@@ -41,6 +41,7 @@ impl StatusSource for Parts {
                 .map(|refusal| self.refusal_report(refusal))
                 .into(),
             grid,
+            clock_steps: self.clock.steps(),
             snapshots: self.snapshots.report(),
             history: self.history_report(),
             bulk: self.bulk.figures(),

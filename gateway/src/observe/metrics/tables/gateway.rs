@@ -13,6 +13,11 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Time since the gateway was started",
         |s| some(s.gateway.uptime_s),
     ),
+    counter(
+        "strait_clock_steps",
+        "Times that the machine's clock was set by a second or more, ahead or back",
+        |s| some(s.clock_steps),
+    ),
     gauge(
         "strait_grid_clients",
         "Redis clients that are connected",
