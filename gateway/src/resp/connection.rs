@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, interval, sleep_until};
 
+use super::busy::BusyPoll;
 use super::client::Entered;
 use super::commands::{self, BlockingRead, Context, DiskRead, Later, Next, Session, Tried};
 use super::durability::Durability;
@@ -53,6 +54,7 @@ enum Round {
 /// A client's connection and all that belongs to it.
 pub(super) struct Connection {
     shared: Arc<Shared>,
+    busy: Arc<BusyPoll>,
     stream: TcpStream,
     session: Session,
     parser: Parser,
@@ -63,11 +65,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream, entered: Entered) -> Self {
+    pub(super) fn new(
+        (shared, busy): (Arc<Shared>, Arc<BusyPoll>),
+        stream: TcpStream,
+        entered: Entered,
+    ) -> Self {
         let session = Session::new(entered, shared.config.password.is_none());
         let replies = Replies::up_to(shared.config.limits.reply_bytes_max);
         Self {
             shared,
+            busy,
             stream,
             session,
             parser: Parser::default(),
@@ -90,6 +97,7 @@ impl Connection {
             while self.shared.clients.have_too_much(self.shared.config.limits) {
                 yield_now().await;
             }
+            self.busy.saw_request();
             let (round, ticket) = self.commands();
             if !matches!(round, Round::ReadAhead(..)) {
                 self.turn = None;

@@ -5,6 +5,7 @@
 //! `XREAD`) or look at everything (`INFO`) do so after the lock is released.
 
 pub mod blocking;
+mod busy;
 mod client;
 mod commands;
 mod connection;

@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::busy::BusyPoll;
 use super::client::Entered;
 use super::connection::Connection;
 use super::server::Shared;
@@ -87,12 +88,15 @@ impl Serving {
 fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<Accepted>) {
     runtime.block_on(async move {
         let mut connections = JoinSet::new();
+        let busy = Arc::new(BusyPoll::default());
+        let polling = busy.clone();
+        connections.spawn(async move { polling.run().await });
         loop {
             tokio::select! {
                 Some(_) = connections.join_next() => {}
                 accepted = queue.recv() => match accepted {
                     Some((stream, address)) => {
-                        serve_one(&mut connections, &shared, stream, address);
+                        serve_one(&mut connections, (&shared, &busy), stream, address);
                     }
                     None => break,
                 },
@@ -105,7 +109,7 @@ fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<
 /// Serves a client, unless there are too many.
 fn serve_one(
     connections: &mut JoinSet<()>,
-    shared: &Arc<Shared>,
+    (shared, busy): (&Arc<Shared>, &Arc<BusyPoll>),
     stream: std::net::TcpStream,
     address: SocketAddr,
 ) {
@@ -113,7 +117,7 @@ fn serve_one(
     match clients.enter(address, shared.local_addr, shared.config.clients_max) {
         Some(entered) => {
             let id = entered.id();
-            let serving = serve_client(shared.clone(), stream, entered);
+            let serving = serve_client((shared.clone(), busy.clone()), stream, entered);
             let task = connections.spawn(to_the_end(serving, address));
             clients.served_by(id, task);
         }
@@ -130,13 +134,13 @@ async fn to_the_end(serving: impl Future<Output = io::Result<()>>, address: Sock
 }
 
 async fn serve_client(
-    shared: Arc<Shared>,
+    (shared, busy): (Arc<Shared>, Arc<BusyPoll>),
     stream: std::net::TcpStream,
     entered: Entered,
 ) -> io::Result<()> {
     let stream = TcpStream::from_std(stream)?;
     stream.set_nodelay(true)?;
-    Connection::new(shared, stream, entered).run().await
+    Connection::new((shared, busy), stream, entered).run().await
 }
 
 async fn turn_away(stream: std::net::TcpStream) -> io::Result<()> {
