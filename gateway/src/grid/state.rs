@@ -183,8 +183,9 @@ impl State {
 
     /// Goes on under epochs that no run of this site has used; see [`Runs`].
     pub(super) fn begin_run(&mut self, peers: BTreeSet<SiteName>) {
-        let first = self.runs.begin(self.epoch, next_ms(), peers);
-        self.epoch = Epoch(first.0 - 1);
+        // Nothing is written under the run's first epoch: a scan that leaves out what was written next
+        // promises all up to it.
+        self.epoch = self.runs.begin(self.epoch, next_ms(), peers);
     }
 
     /// Memory taken by data and its indexes.

@@ -323,6 +323,21 @@ proptest! {
 }
 
 #[test]
+fn what_a_scan_did_not_promise_of_a_first_flush_is_not_taken_for_lost() {
+    let (home, west) = (tempfile::tempdir().unwrap(), grid("west"));
+    let east = open("east", home.path(), &["west", "north"]);
+    add(&east, b"both", 1);
+    east.lock().add(b"both", 1).unwrap();
+    // Its first version is not told, as it has changed since.
+    send(&east, &west, &positions(&west));
+    west.flush().unwrap();
+    assert!(!east.lacks_own(&positions(&west)));
+    link(&east, &west);
+    assert_eq!(east.stats().own_from_peers_total, 0);
+    assert_eq!(value(&west, b"both"), 2);
+}
+
+#[test]
 fn starts_cost_nothing_once_the_peer_was_heard() {
     let (home, west) = (tempfile::tempdir().unwrap(), grid("west"));
     let scanned = |east: &Arc<Grid>| {
