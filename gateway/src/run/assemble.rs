@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use parking_lot::RwLock;
 use strait_dedup::{Level, Store, StoreConfig};
@@ -88,7 +88,7 @@ pub(super) async fn assemble(
         link_address: node.local_addr(),
         refusals: node.refusals(),
         grid_address: resp.local_addr(),
-        started: SystemTime::now(),
+        started: Instant::now(),
         clients: resp.clients(),
         peers,
         syncs: SyncFigures::new(&config.syncs),

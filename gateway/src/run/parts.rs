@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use strait_dedup::Store;
@@ -47,7 +47,7 @@ pub(super) struct Parts {
     pub(super) incarnation: Incarnation,
     pub(super) link_address: SocketAddr,
     pub(super) grid_address: SocketAddr,
-    pub(super) started: SystemTime,
+    pub(super) started: Instant,
     pub(super) clients: Arc<Clients>,
     pub(super) grid: Arc<Grid>,
     pub(super) store: Store,

@@ -76,7 +76,7 @@ impl Parts {
             key: self.key.read().to_string(),
             incarnation: self.incarnation,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_s: self.started.elapsed().unwrap_or_default().as_secs_f64(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
             link_address: self.link_address.to_string(),
             grid_address: self.grid_address.to_string(),
         }
