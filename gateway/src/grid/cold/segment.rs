@@ -392,7 +392,7 @@ fn read_index(file: &File, segment: &Arc<Segment>) -> io::Result<Option<Vec<Plac
     let mut offset = [0; 8];
     offset.copy_from_slice(at);
     let at = u64::from_le_bytes(offset);
-    if magic != END_MAGIC {
+    if magic != END_MAGIC || at >= end_at {
         return Ok(None);
     }
     let index = frame::read_at(file, segment.number, at)?;

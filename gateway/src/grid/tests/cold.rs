@@ -301,6 +301,28 @@ fn a_file_cut_anywhere_costs_nothing_while_the_journal_has_its_entries() {
     }
 }
 
+#[test]
+fn a_bit_flipped_where_the_index_is_said_to_be_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (grid, _) = open(dir.path());
+    fill(&grid, 1, 20);
+    assert!(grid.spill() > 0);
+    rewrite(&grid);
+    grid.close_cold();
+    let all = read(&grid, IdRange::ALL);
+    drop(grid);
+    let path = files(dir.path()).remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    for bit in 0..128 {
+        let mut bytes = whole.clone();
+        bytes[whole.len() - 16 + bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, bytes).unwrap();
+        let (grid, recovery) = open(dir.path());
+        assert_eq!(read(&grid, IdRange::ALL), all, "bit {bit}");
+        assert_eq!(recovery.cold_damaged, Vec::<String>::new());
+    }
+}
+
 /// In the middle of the first file of cold blocks.
 pub(super) fn flip_a_bit(dir: &Path) {
     let path = files(dir).remove(0);
