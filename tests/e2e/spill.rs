@@ -4,7 +4,10 @@
 
 use redis::streams::StreamRangeReply;
 use redis::{Commands, Connection};
-use strait_tests::{Site, eventually, eventually_equal_digests, pair_of_sites};
+use strait_tests::{
+    Cable, Edit, Site, edit_journal, eventually, eventually_equal_digests, newest_journal,
+    pair_of_sites,
+};
 
 /// Some 290 B each in memory: more than it may take.
 const LINES: usize = 30_000;
@@ -156,4 +159,98 @@ fn older_lines_that_rot_on_disk_come_back_from_the_peer() {
     eventually_equal_digests(&east, &west, 20);
     check(&mut west.redis(), "east.log", FEW);
     assert_eq!(west.metric("strait_grid_lost_blocks_total"), 0.0);
+}
+
+/// East with lines that mostly went to the disk, and west that holds the same.
+fn with_older_lines() -> (Site, Site, Cable) {
+    let (mut east, mut west, cable) = pair_of_sites();
+    spill(&mut east);
+    spill(&mut west);
+    add(&mut east.redis(), 0, LINES / 2);
+    eventually_equal_digests(&east, &west, 60);
+    for site in [&east, &west] {
+        eventually("older lines go to the disk", 60, || {
+            (site.metric("strait_grid_log_bytes") < 1.5 * 1048576.0).then_some(())
+        });
+    }
+    (east, west, cable)
+}
+
+/// Takes away all older lines of a stopped site, of which its journal says nothing any more.
+fn lose_older_lines(site: &mut Site) {
+    site.start();
+    for key in ["torn:key", "after:key"] {
+        let () = site.redis().incr(key, 1).unwrap();
+        site.settle();
+    }
+    site.stop();
+    // A damaged journal is rewritten at the next start, without what is on disk elsewhere.
+    assert!(edit_journal(&site.data(), b"torn:key", Edit::FlipBit) > 0);
+    let damaged = newest_journal(&site.data());
+    site.start();
+    eventually("the journal is rewritten", 20, || {
+        (!damaged.exists()).then_some(())
+    });
+    site.stop();
+    std::fs::remove_dir_all(site.data().join("grid/cold")).unwrap();
+}
+
+/// A site holds all lines of a log again, as the other does, and says so.
+fn eventually_whole(site: &Site, log: &str, other: &Site) {
+    eventually("it is whole again", 60, || {
+        (site.metric("strait_grid_log_holes") == 0.0).then_some(())
+    });
+    eventually_equal_digests(site, other, 20);
+    check(&mut site.redis(), log, LINES / 2);
+    site.must(&["verify", &other.name]);
+}
+
+#[test]
+fn older_lines_that_were_removed_by_hand_are_named_and_come_back() {
+    let (mut east, mut west, _cable) = with_older_lines();
+    west.stop();
+    east.stop();
+    lose_older_lines(&mut east);
+    let before = east.log_text().len();
+    east.start();
+    // Whoever reads there meanwhile is told so.
+    let said = east.log_text()[before..].to_owned();
+    assert!(said.contains("log lacks entries 0-1 to "), "{said}");
+    assert!(east.metric("strait_grid_log_holes") > 0.0);
+    assert!(east.metric("strait_grid_lost_blocks_total") > 0.0);
+    let mut redis = east.redis();
+    let read: redis::RedisResult<StreamRangeReply> = redis.xrange_count("log", "-", "+", 10);
+    assert!(read.is_err(), "a shorter answer: {read:?}");
+    let () = redis.incr("counters:go:on", 1).unwrap();
+    west.start();
+    eventually_whole(&east, "log", &west);
+    assert!(east.metric("strait_grid_mended_entries_total") > 0.0);
+}
+
+#[test]
+fn a_mend_that_is_killed_again_and_again_ends_well() {
+    let (east, mut west, _cable) = with_older_lines();
+    west.stop();
+    lose_older_lines(&mut west);
+    for round in 0..6 {
+        west.start();
+        // Before, within and after the first stretch of it, whichever it is on this machine.
+        eventually("the link is up", 20, || {
+            (west.link_status()?["phase"] == "replicating").then_some(())
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20 * round));
+        west.kill();
+    }
+    west.start();
+    eventually_whole(&west, "east.log", &east);
+    let cold = std::fs::read_dir(west.data().join("grid/cold")).unwrap();
+    let mut names = cold.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(
+        !names.any(|name| name.ends_with(".part")),
+        "half a mend stays"
+    );
+    // And it stays.
+    west.kill();
+    west.start();
+    eventually_whole(&west, "east.log", &east);
 }

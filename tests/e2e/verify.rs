@@ -4,8 +4,8 @@
 
 use redis::Commands;
 use strait_tests::{
-    Cable, Edit, Site, edit_journal, eventually, eventually_equal_digests, newest_journal,
-    pair_of_sites,
+    Cable, Edit, Site, edit_journal, eventually, eventually_all_equal, eventually_equal_digests,
+    join, newest_journal, pair_of_sites,
 };
 
 /// Counts under a key of its own, in a flush of its own.
@@ -101,6 +101,49 @@ fn a_sum_that_went_wrong_at_a_peer_is_put_right_by_its_origin() {
     });
     eventually_equal_digests(&east, &west, 20);
     assert_eq!(get(&east, "bent:key"), Some(5));
+    assert!(east.metric("strait_grid_conflicts_total") >= 1.0);
+}
+
+#[test]
+fn a_sum_that_went_wrong_at_a_hub_is_put_right_at_all_sites() {
+    let [mut hub, mut east, mut west] = ["hub", "east", "west"].map(Site::new);
+    let _cables = [join(&east, &hub), join(&west, &hub)];
+    for site in [&mut hub, &mut east, &mut west] {
+        site.start();
+    }
+    let heard_all = |site: &Site| {
+        let status = site.status()?;
+        let mut links = status["links"].as_array()?.iter();
+        links.all(|link| link["heard_all"] == true).then_some(())
+    };
+    for site in [&hub, &east, &west] {
+        eventually("peers have told what they held", 20, || heard_all(site));
+    }
+    count(&east, "bent:key", 5);
+    count(&east, "after:key", 1);
+    eventually_all_equal(&[&hub, &east, &west], 30);
+    hub.stop();
+    assert_eq!(edit_journal(&hub.data(), b"bent:key", Edit::Sum(20)), 1);
+    hub.start();
+    eventually("the links are up", 20, || heard_all(&hub));
+    assert_eq!(get(&hub, "bent:key"), Some(10), "the journal says so");
+    // Whom the hub asks first cannot tell which of the two is right; the origin can.
+    for peer in ["west", "east"] {
+        let verify = hub.strait(&["verify", peer]);
+        let said = String::from_utf8_lossy(&verify.stdout);
+        assert!(
+            !verify.status.success(),
+            "{peer} differs from the hub: {said}"
+        );
+    }
+    eventually("all count as east does", 20, || {
+        let all = [&hub, &east, &west].map(|site| get(site, "bent:key"));
+        (all == [Some(5); 3]).then_some(())
+    });
+    eventually_all_equal(&[&hub, &east, &west], 20);
+    for peer in ["west", "east"] {
+        hub.must(&["verify", peer]);
+    }
     assert!(east.metric("strait_grid_conflicts_total") >= 1.0);
 }
 

@@ -288,6 +288,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_was_killed_and_is_back_says_so_at_once() {
+        let (east, west) = (Identity::generate().unwrap(), Identity::generate().unwrap());
+        let serve = |address| {
+            let socket = quic::socket::bind(address).unwrap();
+            let ring = Keyring::new(&west, pins(&east, "east")).unwrap();
+            quic::listen(socket, &ring, true).unwrap()
+        };
+        let (first, socket) = serve(([127, 0, 0, 1], 0).into());
+        let address = first.local_addr().unwrap();
+        let pinned = Keyring::new(&east, pins(&west, "west")).unwrap();
+        let site = "west".parse().unwrap();
+        let endpoint = first.clone();
+        // Waits for a first word, and knows of nothing.
+        tokio::spawn(async move { quic::answer(endpoint.accept().await?).await.ok() });
+        let dialed = quic::dial(address, &site, &pinned, Purpose::Control, true);
+        let line = timeout(Duration::from_secs(60), dialed).await;
+        let line = line.unwrap().unwrap();
+        quic::let_go(&first);
+        let freed = async {
+            while socket.strong_count() > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), freed).await.unwrap();
+        let _second = serve(address);
+        let ended = timeout(Duration::from_secs(60), line.connection.closed());
+        let why = ended.await.unwrap().reason;
+        assert_eq!(why, "the peer was killed and started again");
+    }
+
+    #[tokio::test]
     async fn who_dials_from_elsewhere_is_not_answered() {
         let door = Open::new(vec!["192.0.2.0/24".parse().unwrap()]).await;
         assert!(door.dial(&door.east, Transport::Tcp).await.is_err());

@@ -43,7 +43,7 @@ pub(crate) struct Keyring(Arc<RwLock<Keys>>);
 
 struct Keys {
     own: Arc<CertifiedKey>,
-    public: PublicKey,
+    identity: Identity,
     pinned: BTreeMap<PublicKey, SiteName>,
 }
 
@@ -51,7 +51,7 @@ impl Keys {
     fn new(identity: &Identity, pinned: BTreeMap<PublicKey, SiteName>) -> Result<Self, Error> {
         Ok(Self {
             own: Arc::new(certified_key(identity)?),
-            public: identity.public_key(),
+            identity: identity.clone(),
             pinned,
         })
     }
@@ -78,7 +78,12 @@ impl Keyring {
 
     /// Our own.
     pub(crate) fn own(&self) -> PublicKey {
-        self.0.read().public
+        self.0.read().identity.public_key()
+    }
+
+    /// See [`Identity::secret`].
+    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+        self.0.read().identity.secret(purpose)
     }
 
     /// Whose key this is, if it is pinned.

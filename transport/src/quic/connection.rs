@@ -207,8 +207,8 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
             Some(alert) if tls::is_about_key(alert) => tls::not_the_peer(&ours.reason),
             Some(_) | None => error.to_string(),
         },
+        ConnectionError::Reset => "the peer was killed and started again".into(),
         ConnectionError::VersionMismatch
-        | ConnectionError::Reset
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => error.to_string(),
     }

@@ -8,11 +8,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig,
     Runtime, TokioRuntime, TransportConfig,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 
 use self::connection::explain;
 pub(crate) use self::connection::{QuicConnection, QuicSink, QuicSource};
@@ -115,12 +117,24 @@ pub(crate) fn listen(
     let socket = TokioRuntime.wrap_udp_socket(socket)?;
     let closed = Arc::downgrade(&socket);
     let endpoint = Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
+        answers_for_the_dead(ring),
         Some(config),
         socket,
         Arc::new(TokioRuntime),
     )?;
     Ok((endpoint, closed))
+}
+
+/// A gateway that was killed and is back answers what a peer still sends to the one before it with a
+/// stateless reset (RFC 9000, section 10.3), so that the peer dials anew at once and not when it has heard
+/// nothing for [`IDLE_MAX`]. For that it must be able to tell what that one could.
+fn answers_for_the_dead(ring: &Keyring) -> EndpointConfig {
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &ring.secret("stateless resets"));
+    let [a, b, c, d, e, f, g, h, ..] = ring.secret("connection ids");
+    let ids = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
 }
 
 /// Makes an endpoint that is about to be dropped let go of its port, even while it still waits for
