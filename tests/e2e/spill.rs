@@ -232,7 +232,7 @@ fn a_mend_that_is_killed_again_and_again_ends_well() {
     let (east, mut west, _cable) = with_older_lines();
     west.stop();
     lose_older_lines(&mut west);
-    for round in 0..6 {
+    for round in 0..4 {
         west.start();
         // Before, within and after the first stretch of it, whichever it is on this machine.
         eventually("the link is up", 20, || {
