@@ -204,10 +204,11 @@ mod tests {
 
     use super::*;
     use crate::identity::{Identity, PublicKey};
+    use crate::ids::WireVersion;
     use crate::line::Purpose;
     use crate::status::Transport;
     use crate::tcp;
-    use crate::wire::hello::{Prefix, WIRE_VERSION};
+    use crate::wire::hello::{OURS, Prefix, WireVersions};
 
     /// An open door of `west`, which knows `east`.
     struct Open {
@@ -353,14 +354,18 @@ mod tests {
         let door = Open::new(vec!["127.0.0.0/8".parse().unwrap()]).await;
         for transport in [Transport::Quic, Transport::Tcp] {
             let mut line = door.dial(&door.east, transport).await.unwrap();
+            let newer = WireVersion(OURS.newest.0 + 1);
             let hello = Prefix::Hello {
-                version: WIRE_VERSION + 1,
+                versions: WireVersions {
+                    oldest: newer,
+                    newest: newer,
+                },
                 body_len: 0,
             };
             let hello = Bytes::copy_from_slice(&hello.encode());
             line.send.write(&mut [hello]).await.unwrap();
             let reason = line.connection.closed().await.reason;
-            let theirs = format!("speaks version {}", WIRE_VERSION + 1);
+            let theirs = format!("speaks version {newer}");
             assert!(reason.contains(&theirs), "{reason}");
         }
         door.has_refused(Refusal::Version, 2).await;

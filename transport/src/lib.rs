@@ -34,7 +34,7 @@ pub use codec::{BatchRef, Decode, Decoding, Encode, EncodedBatch, PassThrough};
 pub use config::{Congestion, NodeConfig, PeerConfig};
 pub use error::{BindError, SendError};
 pub use identity::{Identity, IdentityError, ParseKeyError, PublicKey};
-pub use ids::{ParseSiteError, Seq, SiteName, StreamId};
+pub use ids::{ParseSiteError, Seq, SiteName, StreamId, WireVersion};
 pub use link::{LinkEvent, LinkEvents, LinkHandle, OutStream, PeerInfo, Received};
 pub use node::Node;
 pub use port::Port;

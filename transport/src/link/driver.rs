@@ -15,14 +15,14 @@ use super::carry::{End, Generated};
 use super::core::Generation;
 use super::decoder::DecoderJob;
 use super::dial::{Effort, dial};
-use super::establish::{self, Caller, EstablishError, Pair, broken_off};
+use super::establish::{self, Caller, EstablishError, Pair, agreed, broken_off};
 use super::events::PeerInfo;
 use super::scout::Scout;
 use super::shared::Shared;
 use crate::line::{Connection, Goodbye, Line};
 use crate::shaping::Shaper;
 use crate::status::Phase;
-use crate::wire::hello::{CODEC_HELLO_BYTES_MAX, Hello, PairToken, Prefix};
+use crate::wire::hello::{CODEC_HELLO_BYTES_MAX, Hello, OURS, PairToken, Prefix};
 
 /// A connection that lasted this long was of use: dial again at once.
 const USEFUL: Duration = Duration::from_secs(5);
@@ -303,6 +303,7 @@ impl Opening<'_> {
             return Err(broken_off("our decoder's hello is too long"));
         }
         let hello = Hello {
+            versions: OURS,
             site: self.own.site.clone(),
             incarnation: self.own.incarnation,
             token,
@@ -331,6 +332,7 @@ impl Opening<'_> {
                 site: theirs.site.clone(),
                 incarnation: theirs.incarnation,
                 address: line.connection.address(),
+                wire_version: agreed(theirs.versions)?,
             }),
             Ok(Err(reason)) => Err(EstablishError::Violation(reason)),
             Err(_) => Err(broken_off("the encoder has stopped")),

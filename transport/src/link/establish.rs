@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::ids::WireVersion;
 use crate::line::{Goodbye, Line, Source};
 use crate::refusals::{Refusal, Refused};
 use crate::wire::Malformed;
-use crate::wire::hello::{Hello, PairToken, Prefix, WIRE_VERSION};
+use crate::wire::hello::{Hello, OURS, PairToken, Prefix, WireVersions};
 
 /// Time for each step of an introduction.
 pub(super) const STEP_MAX: Duration = Duration::from_secs(3);
@@ -29,10 +30,8 @@ pub(super) enum EstablishError {
     Slow(&'static str),
     #[error("the peer broke off while introducing itself: {0}")]
     BrokenOff(String),
-    #[error(
-        "the peer speaks version {theirs} and this gateway version {WIRE_VERSION}: upgrade the older"
-    )]
-    Version { theirs: u16 },
+    #[error("the peer speaks {theirs} and this gateway {OURS}: upgrade the older")]
+    Version { theirs: WireVersions },
     #[error("{0}")]
     Malformed(#[from] Malformed),
     #[error("{0}")]
@@ -113,18 +112,22 @@ async fn read_introduction(recv: &mut Source) -> Result<Introduction, EstablishE
         match Prefix::decode(prefix)? {
             Prefix::Attach(token) => Ok(Introduction::Attach(token)),
             Prefix::Join(token) => Ok(Introduction::Join(token)),
-            Prefix::Hello { version, .. } if version != WIRE_VERSION => {
-                Err(EstablishError::Version { theirs: version })
-            }
-            Prefix::Hello { body_len, .. } => {
+            Prefix::Hello { versions, body_len } => {
+                agreed(versions)?;
                 let body = recv.take(body_len).await.map_err(broken_off)?;
-                let hello = Hello::decode_body(&body)?;
+                let hello = Hello::decode_body(versions, &body)?;
                 Ok(Introduction::Hello(Box::new(hello)))
             }
         }
     });
     let slow = || Err(EstablishError::Slow("introduce itself"));
     read.await.unwrap_or_else(|_| slow())
+}
+
+/// The version that a link to a peer with these is spoken in.
+pub(super) fn agreed(theirs: WireVersions) -> Result<WireVersion, EstablishError> {
+    let version = OURS.agree(theirs);
+    version.ok_or(EstablishError::Version { theirs })
 }
 
 /// The peer's answer to our Hello.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::core::{AckTicket, Epoch};
 use super::shared::Shared;
 use crate::class::Class;
-use crate::ids::{Seq, SiteName, StreamId};
+use crate::ids::{Seq, SiteName, StreamId, WireVersion};
 use crate::session::Delivery;
 
 /// The peer, as it introduced itself.
@@ -18,6 +18,8 @@ pub struct PeerInfo {
     pub incarnation: u64,
     /// Where it is.
     pub address: SocketAddr,
+    /// The newest version of the wire that both ends speak. The same throughout a session.
+    pub wire_version: WireVersion,
 }
 
 /// What happens on a link.

@@ -17,7 +17,7 @@ use crate::quic;
 use crate::session::{Instance, Session};
 use crate::status::Phase;
 use crate::tls::Keyring;
-use crate::wire::hello::{Hello, PairToken, Prefix};
+use crate::wire::hello::{Hello, OURS, PairToken, Prefix};
 
 /// Nothing on loopback takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +36,7 @@ async fn say_hello(node: &Node, east: &Identity, west: &Identity) -> Pair {
         bulk: dial(Purpose::Bulk).await,
     };
     let hello = Hello {
+        versions: OURS,
         site: "east".parse().unwrap(),
         incarnation: 1,
         token: PairToken(7),

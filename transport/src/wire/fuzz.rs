@@ -8,7 +8,7 @@ use strait_fuzz::Target;
 
 use super::control::{Message, Run};
 use super::frame::Header;
-use super::hello::{Hello, PairToken, Prefix};
+use super::hello::{Hello, OURS, PairToken, Prefix};
 use crate::class::Class;
 use crate::ids::{Number, Seq, StreamId};
 use crate::session::{ClassMarks, Instance, NumberSet, SessionHello};
@@ -64,14 +64,17 @@ fn hellos() {
         let Some((prefix, body)) = input.split_first_chunk() else {
             return false;
         };
-        let prefix = Prefix::decode(prefix);
-        let Ok(hello) = Hello::decode_body(body) else {
+        let versions = match Prefix::decode(prefix) {
+            Ok(Prefix::Hello { versions, .. }) => versions,
+            Ok(Prefix::Attach(_) | Prefix::Join(_)) | Err(_) => OURS,
+        };
+        let Ok(hello) = Hello::decode_body(versions, body) else {
             return false;
         };
         let again = hello.encode();
         let (_, body) = again.split_first_chunk::<{ Prefix::BYTES }>().unwrap();
-        assert_eq!(Hello::decode_body(body), Ok(hello));
-        prefix.is_ok()
+        assert_eq!(Hello::decode_body(versions, body), Ok(hello));
+        true
     });
 }
 
@@ -115,6 +118,7 @@ fn write_corpus() {
             received,
         };
         let hello = Hello {
+            versions: OURS,
             site: "east".parse().unwrap(),
             incarnation: 5,
             token: PairToken(1 << 60),

@@ -1,15 +1,20 @@
 //! The first words on a new connection. Drawn in `docs/WIRE.md`, section "Hello".
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::control::Run;
 use super::{Cursor, Malformed, ParseError, put_varint};
 use crate::class::Class;
-use crate::ids::{Number, SiteName};
+use crate::ids::{Number, SiteName, WireVersion};
 use crate::session::{ClassMarks, Instance, NumberSet, SessionHello, UNACKED_SPAN_MAX};
 
-/// Version of everything that follows the prefix, frames included.
-pub(crate) const WIRE_VERSION: u16 = 4;
+/// The versions that this gateway speaks.
+pub(crate) const OURS: WireVersions = WireVersions {
+    oldest: WireVersion(4),
+    newest: WireVersion(5),
+};
 /// What a decoder may say of itself.
 pub(crate) const CODEC_HELLO_BYTES_MAX: usize = 4 << 10;
 
@@ -18,6 +23,31 @@ const ATTACH_MAGIC: [u8; 4] = *b"STRB";
 const JOIN_MAGIC: [u8; 4] = *b"STRJ";
 /// Three classes of two sets of a thousand runs, and the rest.
 const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// A range of versions, both ends included. Our first Hello has the form of the oldest, all that
+/// follows has the form of the newest that both ends speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WireVersions {
+    pub(crate) oldest: WireVersion,
+    pub(crate) newest: WireVersion,
+}
+
+impl WireVersions {
+    /// The newest version within both ranges.
+    pub(crate) fn agree(self, theirs: Self) -> Option<WireVersion> {
+        let newest = self.newest.min(theirs.newest);
+        (newest >= self.oldest.max(theirs.oldest)).then_some(newest)
+    }
+}
+
+impl fmt::Display for WireVersions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.oldest == self.newest {
+            true => write!(f, "version {}", self.oldest),
+            false => write!(f, "versions {} to {}", self.oldest, self.newest),
+        }
+    }
+}
 
 /// Ties a bulk connection to its control connection, and to both those that take over from
 /// them. Random.
@@ -28,7 +58,10 @@ pub(crate) struct PairToken(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefix {
     /// A control connection's Hello.
-    Hello { version: u16, body_len: usize },
+    Hello {
+        versions: WireVersions,
+        body_len: usize,
+    },
     /// A bulk connection that belongs to a control connection.
     Attach(PairToken),
     /// A control connection that takes over from the one with this token. Said back by the
@@ -43,9 +76,10 @@ impl Prefix {
     pub(crate) fn encode(self) -> [u8; Self::BYTES] {
         let mut out = [0; Self::BYTES];
         match self {
-            Self::Hello { version, body_len } => {
+            Self::Hello { versions, body_len } => {
                 out[..4].copy_from_slice(&MAGIC);
-                out[4..6].copy_from_slice(&version.to_le_bytes());
+                out[4..6].copy_from_slice(&versions.oldest.0.to_le_bytes());
+                out[6..8].copy_from_slice(&versions.newest.0.to_le_bytes());
                 out[8..].copy_from_slice(&(body_len as u32).to_le_bytes());
             }
             Self::Attach(PairToken(token)) => {
@@ -62,15 +96,18 @@ impl Prefix {
 
     pub(crate) fn decode(bytes: &[u8; Self::BYTES]) -> Result<Self, Malformed> {
         let [m0, m1, m2, m3, rest @ ..] = *bytes;
-        let [v0, v1, _, _, len @ ..] = rest;
+        let [o0, o1, n0, n1, len @ ..] = rest;
         match [m0, m1, m2, m3] {
             MAGIC => {
                 let body_len = u32::from_le_bytes(len) as usize;
-                let version = u16::from_le_bytes([v0, v1]);
                 if body_len > BODY_BYTES_MAX {
                     return Err(Malformed("Hello length"));
                 }
-                Ok(Self::Hello { version, body_len })
+                let oldest = WireVersion(u16::from_le_bytes([o0, o1]));
+                // A gateway that speaks one version alone may say 0.
+                let newest = WireVersion(u16::from_le_bytes([n0, n1])).max(oldest);
+                let versions = WireVersions { oldest, newest };
+                Ok(Self::Hello { versions, body_len })
             }
             ATTACH_MAGIC => Ok(Self::Attach(PairToken(u64::from_le_bytes(rest)))),
             JOIN_MAGIC => Ok(Self::Join(PairToken(u64::from_le_bytes(rest)))),
@@ -81,6 +118,8 @@ impl Prefix {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
+    /// Said in the prefix.
+    pub(crate) versions: WireVersions,
     pub(crate) site: SiteName,
     pub(crate) incarnation: u64,
     pub(crate) token: PairToken,
@@ -107,7 +146,7 @@ impl Hello {
         }
         put_bytes(&mut body, &self.codec);
         let prefix = Prefix::Hello {
-            version: WIRE_VERSION,
+            versions: self.versions,
             body_len: body.len(),
         };
         let mut out = prefix.encode().to_vec();
@@ -116,11 +155,11 @@ impl Hello {
     }
 
     /// Reads what follows the prefix.
-    pub(crate) fn decode_body(body: &[u8]) -> Result<Self, Malformed> {
-        Self::parse(body).map_err(|error| error.of_whole("Hello"))
+    pub(crate) fn decode_body(versions: WireVersions, body: &[u8]) -> Result<Self, Malformed> {
+        Self::parse(versions, body).map_err(|error| error.of_whole("Hello"))
     }
 
-    fn parse(body: &[u8]) -> Result<Self, ParseError> {
+    fn parse(versions: WireVersions, body: &[u8]) -> Result<Self, ParseError> {
         let mut cursor = Cursor::new(body);
         let mut number = || cursor.array().map(u64::from_le_bytes);
         let (instance, peer, incarnation, token) = (number()?, number()?, number()?, number()?);
@@ -137,6 +176,7 @@ impl Hello {
             return Err(Malformed("Hello").into());
         }
         Ok(Self {
+            versions,
             site,
             incarnation,
             token: PairToken(token),
@@ -222,6 +262,7 @@ mod tests {
                 acked: sets[i + 1].clone(),
             });
             let hello = Hello {
+                versions: OURS,
                 site: "east".parse().unwrap(),
                 incarnation: numbers[0],
                 token: PairToken(numbers[1]),
@@ -234,19 +275,51 @@ mod tests {
             };
             let bytes = hello.encode();
             let (prefix, body) = bytes.split_first_chunk().unwrap();
-            let expected = Prefix::Hello { version: WIRE_VERSION, body_len: body.len() };
+            let expected = Prefix::Hello { versions: OURS, body_len: body.len() };
             prop_assert_eq!(Prefix::decode(prefix), Ok(expected));
-            prop_assert_eq!(Hello::decode_body(body), Ok(hello));
-            prop_assert!(Hello::decode_body(&body[..body.len() - 1]).is_err());
+            prop_assert_eq!(Hello::decode_body(OURS, body), Ok(hello));
+            prop_assert!(Hello::decode_body(OURS, &body[..body.len() - 1]).is_err());
         }
 
         #[test]
         fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            drop(Hello::decode_body(&bytes));
+            drop(Hello::decode_body(OURS, &bytes));
             if let Some(prefix) = bytes.first_chunk() {
                 assert!(Prefix::decode(prefix).is_ok() || !prefix.starts_with(&ATTACH_MAGIC));
             }
         }
+    }
+
+    #[test]
+    fn the_newest_version_that_both_speak_is_taken() {
+        let range = |oldest, newest| WireVersions {
+            oldest: WireVersion(oldest),
+            newest: WireVersion(newest),
+        };
+        let agreed = |a, b| range(4, 5).agree(range(a, b)).map(|version| version.0);
+        assert_eq!(agreed(4, 4), Some(4));
+        assert_eq!(agreed(4, 5), Some(5));
+        assert_eq!(agreed(5, 9), Some(5));
+        assert_eq!(agreed(6, 9), None);
+        assert_eq!(agreed(1, 3), None);
+        // Contradicts itself.
+        assert_eq!(agreed(9, 5), None);
+    }
+
+    /// The first release said its one version, and zeros.
+    #[test]
+    fn a_hello_of_one_version_is_understood() {
+        let prefix = *b"STRT\x04\0\0\0\x07\0\0\0";
+        let versions = WireVersions {
+            oldest: WireVersion(4),
+            newest: WireVersion(4),
+        };
+        let expected = Prefix::Hello {
+            versions,
+            body_len: 7,
+        };
+        assert_eq!(Prefix::decode(&prefix), Ok(expected));
+        assert_eq!(OURS.agree(versions), Some(WireVersion(4)));
     }
 
     #[test]
