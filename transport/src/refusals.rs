@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-const EVERY: Duration = Duration::from_secs(10);
+use crate::log_pace::LogPace;
 
 /// Why somebody who dialed us was turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct Refusals([Kind; Refusal::ALL.len()]);
 #[derive(Debug, Default)]
 struct Kind {
     connections: AtomicU64,
-    lines: Mutex<Lines>,
+    lines: Mutex<LogPace>,
 }
 
 impl Refusals {
@@ -89,38 +89,9 @@ impl Refusals {
     }
 }
 
-#[derive(Debug, Default)]
-struct Lines {
-    last: Option<Instant>,
-    unlogged: u64,
-}
-
-impl Lines {
-    /// How many went unlogged since, if a line may be written now.
-    fn is_due(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now < last + EVERY) {
-            self.unlogged += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unlogged))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_line_in_ten_seconds() {
-        let mut lines = Lines::default();
-        let start = Instant::now();
-        assert_eq!(lines.is_due(start), Some(0));
-        for ms in 1..100 {
-            assert_eq!(lines.is_due(start + Duration::from_millis(ms)), None);
-        }
-        assert_eq!(lines.is_due(start + EVERY), Some(99));
-    }
 
     #[test]
     fn each_kind_is_counted_for_itself() {
