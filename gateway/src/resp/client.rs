@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use strait_transport::LogPace;
 use tokio::task::AbortHandle;
 
 use super::commands;
+use super::door::Door;
 use crate::grid::now_ms;
 
 /// Number of a client, never used twice by a process.
@@ -25,8 +27,8 @@ pub(super) struct Activity {
     pub(super) at_ms: AtomicU64,
     /// The command's number.
     command: AtomicU16,
-    /// Bytes of its replies that wait until it reads them.
-    pub(super) unread: AtomicU64,
+    /// Bytes of memory that it holds: an unfinished request, a transaction, unread replies.
+    pub(super) held: AtomicU64,
 }
 
 /// What `CLIENT LIST` shows of a client.
@@ -40,6 +42,8 @@ pub(super) struct ClientInfo {
     pub(super) lib_name: String,
     pub(super) lib_version: String,
     pub(super) resp: u8,
+    /// It has not authenticated.
+    pub(super) owes_password: bool,
     pub(super) activity: Arc<Activity>,
     /// What serves it.
     pub(super) task: Option<AbortHandle>,
@@ -62,7 +66,7 @@ impl ClientInfo {
             self.name,
             self.since.elapsed().as_secs(),
             now_ms().saturating_sub(at_ms) / 1000,
-            self.activity.unread.load(Ordering::Relaxed),
+            self.activity.held.load(Ordering::Relaxed),
             commands::name_of(command).unwrap_or("NULL"),
             self.resp,
             self.lib_name,
@@ -86,12 +90,23 @@ pub struct ClientFigures {
     pub turned_away: u64,
     /// Commands carried out, whatever they were answered.
     pub commands: u64,
-    /// Bytes of replies that wait until clients read them, short ones apart.
+    /// Bytes of requests that are not whole, transactions that wait and replies that are not read;
+    /// less than 64 KiB of one client do not count.
     #[serde(default)]
     pub unread_bytes: u64,
-    /// Clients that were cut off as such replies were too much.
+    /// Clients that were cut off as those were too much.
     #[serde(default)]
     pub cut_off: u64,
+    /// Wrong passwords.
+    #[serde(default)]
+    pub wrong_passwords: u64,
+    /// Connections closed before the client gave its password: it took too long, or another client
+    /// needed the place.
+    #[serde(default)]
+    pub unauthenticated: u64,
+    /// Connections closed as they spoke HTTP.
+    #[serde(default)]
+    pub http: u64,
 }
 
 /// All connected clients.
@@ -102,9 +117,11 @@ pub struct Clients {
     blocked: AtomicU64,
     turned_away: AtomicU64,
     commands: AtomicU64,
-    /// Bytes of replies that wait until clients read them.
-    pub(super) unread: AtomicU64,
+    /// Bytes of memory that they hold.
+    pub(super) held: AtomicU64,
     pub(super) cut_off: AtomicU64,
+    pub(super) cut_off_lines: Mutex<LogPace>,
+    pub(super) door: Door,
     /// What there was at the last `CONFIG RESETSTAT`.
     reset: Mutex<ClientFigures>,
 }
@@ -140,8 +157,11 @@ impl Clients {
             connections: self.last.load(Ordering::Relaxed),
             turned_away: self.turned_away.load(Ordering::Relaxed),
             commands: self.commands.load(Ordering::Relaxed),
-            unread_bytes: self.unread.load(Ordering::Relaxed),
+            unread_bytes: self.held.load(Ordering::Relaxed),
             cut_off: self.cut_off.load(Ordering::Relaxed),
+            wrong_passwords: self.door.wrong_passwords(),
+            unauthenticated: self.door.unauthenticated(),
+            http: self.door.http(),
         }
     }
 
@@ -153,6 +173,9 @@ impl Clients {
             turned_away: figures.turned_away - reset.turned_away,
             commands: figures.commands - reset.commands,
             cut_off: figures.cut_off - reset.cut_off,
+            wrong_passwords: figures.wrong_passwords - reset.wrong_passwords,
+            unauthenticated: figures.unauthenticated - reset.unauthenticated,
+            http: figures.http - reset.http,
             ..figures
         }
     }
@@ -163,15 +186,16 @@ impl Clients {
         *reset = self.figures();
     }
 
-    /// Registers a client until the returned guard is dropped; none when there are too many.
+    /// Registers a client until the returned guard is dropped. When there are `max` already, the one
+    /// that has owed its password for longest makes room; none if there is no such one.
     pub(super) fn enter(
         self: &Arc<Self>,
-        address: SocketAddr,
-        local_address: SocketAddr,
+        (address, local_address): (SocketAddr, SocketAddr),
+        owes_password: bool,
         max: usize,
     ) -> Option<Entered> {
         let mut list = self.list.lock();
-        if list.len() >= max {
+        if list.len() >= max && !self.make_room(&mut list) {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -185,10 +209,11 @@ impl Clients {
             lib_name: String::new(),
             lib_version: String::new(),
             resp: 2,
+            owes_password,
             activity: Arc::new(Activity {
                 at_ms: AtomicU64::new(now_ms()),
                 command: AtomicU16::new(u16::MAX),
-                unread: AtomicU64::new(0),
+                held: AtomicU64::new(0),
             }),
             task: None,
         };
@@ -196,9 +221,24 @@ impl Clients {
         list.insert(id, info);
         Some(Entered {
             id,
+            address,
             activity,
             clients: self.clone(),
         })
+    }
+
+    /// Cuts off the client that has owed its password for longest; false if there is none.
+    fn make_room(&self, list: &mut BTreeMap<ClientId, ClientInfo>) -> bool {
+        // Ids rise with time. One without a task is only just being served.
+        let mut owing = list.values().filter(|client| client.owes_password);
+        let oldest = owing.find_map(|client| Some((client.id, client.task.clone()?)));
+        let Some((id, task)) = oldest else {
+            return false;
+        };
+        list.remove(&id);
+        task.abort();
+        self.door.closed_unauthenticated();
+        true
     }
 
     /// Says what serves a client, so that it can be ended.
@@ -231,6 +271,7 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Entered {
     id: ClientId,
+    address: SocketAddr,
     activity: Arc<Activity>,
     clients: Arc<Clients>,
 }
@@ -238,6 +279,11 @@ pub(super) struct Entered {
 impl Entered {
     pub(super) fn id(&self) -> ClientId {
         self.id
+    }
+
+    /// The client's own address.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn clients(&self) -> &Clients {
@@ -269,7 +315,8 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.has_read();
+        let held = self.activity.held.swap(0, Ordering::Relaxed);
+        self.clients.held.fetch_sub(held, Ordering::Relaxed);
         self.clients.list.lock().remove(&self.id);
     }
 }

@@ -9,11 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::{spawn_blocking, yield_now};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout_at};
 
 use super::busy::BusyPoll;
 use super::client::Entered;
 use super::commands::{self, BlockingRead, Context, DiskRead, Later, Next, Session, Tried};
+use super::door::AUTH_WITHIN;
 use super::durability::Durability;
 use super::info;
 use super::parse::{Parsed, Parser, keys_ahead};
@@ -89,8 +90,7 @@ impl Connection {
         let mut needed = 1;
         loop {
             while self.buffer.len() < needed {
-                self.buffer.reserve(READ_BYTES);
-                if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                if self.read().await? == 0 {
                     return Ok(());
                 }
             }
@@ -102,7 +102,7 @@ impl Connection {
             if !matches!(round, Round::ReadAhead(..)) {
                 self.turn = None;
             }
-            self.count_unread();
+            self.count_held();
             if !self.keep_promise(ticket).await? {
                 return Ok(());
             }
@@ -202,21 +202,51 @@ impl Connection {
         (round, ticket)
     }
 
+    /// Reads some more of what the client sends; 0 bytes when it has left, or is sent away.
+    async fn read(&mut self) -> io::Result<usize> {
+        self.buffer.reserve(READ_BYTES);
+        let reading = self.stream.read_buf(&mut self.buffer);
+        let read = match self.session.authenticated {
+            true => reading.await?,
+            false => match timeout_at(self.session.auth_by.into(), reading).await {
+                Ok(read) if std::time::Instant::now() < self.session.auth_by => read?,
+                Ok(_) | Err(_) => return self.refuse_unauthenticated().await,
+            },
+        };
+        self.count_held();
+        Ok(read)
+    }
+
+    async fn refuse_unauthenticated(&mut self) -> io::Result<usize> {
+        let entered = &self.session.entered;
+        entered.clients().door.closed_unauthenticated();
+        self.replies
+            .error(&format!("ERR no password in {} s", AUTH_WITHIN.as_secs()));
+        self.write().await?;
+        Ok(0)
+    }
+
     async fn write(&mut self) -> io::Result<()> {
-        self.count_unread();
+        self.count_held();
         self.stream.write_all(&self.replies.bytes).await?;
         self.replies.bytes.clear();
         if self.replies.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.replies.bytes = Vec::new();
         }
-        self.session.entered.has_read();
+        self.count_held();
         Ok(())
     }
 
-    /// Replies count from now on among those that wait to be read.
-    fn count_unread(&self) {
+    /// Counts the memory that the client holds from now on.
+    fn count_held(&self) {
+        // A large buffer is given back once it is empty.
+        let request = match self.buffer.capacity() {
+            ..=BUFFER_BYTES_KEPT => self.buffer.len(),
+            capacity => capacity,
+        };
+        let held = request + self.session.queued_bytes() + self.replies.bytes.len();
         let (entered, limits) = (&self.session.entered, self.shared.config.limits);
-        entered.keep_unread(self.replies.bytes.len(), limits);
+        entered.hold(held, limits);
     }
 
     /// Does what could not be done under the lock; false when the client left meanwhile.

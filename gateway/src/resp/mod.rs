@@ -4,13 +4,16 @@
 //! hold of the grid's lock, and writes all replies at once. Commands that wait (`WAIT`, blocking
 //! `XREAD`) or look at everything (`INFO`) do so after the lock is released.
 
+mod attempts;
 pub mod blocking;
 mod busy;
 mod client;
 mod commands;
 mod connection;
+mod door;
 mod durability;
 pub(crate) mod glob;
+mod held;
 mod info;
 mod number;
 mod parse;
@@ -19,13 +22,12 @@ mod reply;
 mod server;
 mod slowlog;
 mod threads;
-mod unread;
 
 pub use client::{ClientFigures, Clients};
 pub use durability::{Durability, DurabilityRules};
+pub use held::ReplyLimits;
 pub use info::{InfoSource, NoInfo};
 pub use server::{BindError, Port, RespConfig, Server};
-pub use unread::ReplyLimits;
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,14 @@ pub(super) struct Args<'a> {
     ranges: &'a [(usize, usize)],
 }
 
+impl Args<'static> {
+    /// Stands in the slow log for a command that holds a password.
+    pub(super) const REDACTED_AUTH: Self = Self {
+        bytes: b"AUTH(redacted)",
+        ranges: &[(0, 4), (4, 14)],
+    };
+}
+
 impl<'a> Args<'a> {
     /// Arguments that lie in `bytes` at these places.
     pub(super) fn new(bytes: &'a [u8], ranges: &'a [(usize, usize)]) -> Self {

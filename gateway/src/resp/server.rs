@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 
 use super::client::Clients;
 use super::durability::DurabilityRules;
+use super::held::ReplyLimits;
 use super::info::InfoSource;
 use super::pause::Pause;
 use super::slowlog::Slowlog;
 use super::threads::Threads;
-use super::unread::ReplyLimits;
 use crate::grid::Grid;
 
 /// Connections that wait to be accepted, at most.

@@ -114,7 +114,9 @@ fn serve_one(
     address: SocketAddr,
 ) {
     let clients = &shared.clients;
-    match clients.enter(address, shared.local_addr, shared.config.clients_max) {
+    let addresses = (address, shared.local_addr);
+    let owes_password = shared.config.password.is_some();
+    match clients.enter(addresses, owes_password, shared.config.clients_max) {
         Some(entered) => {
             let id = entered.id();
             let serving = serve_client((shared.clone(), busy.clone()), stream, entered);

@@ -1,12 +1,13 @@
 //! The connection itself, and questions about the server.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::super::door::AUTH_WITHIN;
 use super::super::parse::Args;
 use super::super::reply::Protocol;
 use super::clients::client_name;
 use super::table;
-use super::{Context, Later, Next, Outcome, fail, integer, wrong_number};
+use super::{CommandError, Context, Later, Next, Outcome, fail, integer, wrong_number};
 
 pub(super) fn ping(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     match args.len() {
@@ -45,20 +46,42 @@ pub(super) fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     context.session.queue = None;
     context.session.watch = None;
     set_protocol(context, Protocol::Resp2);
-    context.session.authenticated = context.server.config.password.is_none();
-    context.session.entered.update(|info| info.name.clear());
+    let owes_password = context.server.config.password.is_some();
+    context.session.authenticated = !owes_password;
+    context.session.auth_by = Instant::now() + AUTH_WITHIN;
+    context.session.entered.update(|info| {
+        info.name.clear();
+        info.owes_password = owes_password;
+    });
     context.replies.simple("RESET");
     Ok(Next::Go)
 }
 
-const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
-
-/// Whether `password` is right for `user`. Takes the same time however wrong it is.
-fn is_right(context: &Context<'_>, user: &[u8], password: &[u8]) -> bool {
+/// Authenticates the client, if `password` is right for `user`. That takes the same time however
+/// wrong it is.
+fn authenticate(
+    context: &mut Context<'_>,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), CommandError> {
+    let entered = &context.session.entered;
+    let (address, door) = (entered.address(), &entered.clients().door);
+    if let Err(wait) = door.check_attempts(address) {
+        let seconds = wait.as_secs() + 1;
+        return fail(format!(
+            "ERR too many wrong passwords from this address: try again in {seconds} s"
+        ));
+    }
     let wanted = context.server.config.password.as_ref();
     let right =
         wanted.is_none_or(|wanted| blake3::hash(wanted.as_bytes()) == blake3::hash(password));
-    right && user == b"default"
+    if !right || user != b"default" {
+        door.wrong_password(address);
+        return fail("WRONGPASS invalid username-password pair or user is disabled.");
+    }
+    context.session.authenticated = true;
+    entered.update(|info| info.owes_password = false);
+    Ok(())
 }
 
 pub(super) fn auth(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
@@ -73,10 +96,7 @@ pub(super) fn auth(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
         3 => (args.get(1), args.get(2)),
         _ => return fail("ERR syntax error"),
     };
-    if !is_right(context, user, password) {
-        return fail(WRONG_PASSWORD);
-    }
-    context.session.authenticated = true;
+    authenticate(context, user, password)?;
     context.replies.ok();
     Ok(Next::Go)
 }
@@ -94,10 +114,7 @@ pub(super) fn hello(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     while place < args.len() {
         let more = args.len() - place - 1;
         if args.is(place, "AUTH") && more >= 2 {
-            if !is_right(context, args.get(place + 1), args.get(place + 2)) {
-                return fail(WRONG_PASSWORD);
-            }
-            context.session.authenticated = true;
+            authenticate(context, args.get(place + 1), args.get(place + 2))?;
             place += 3;
         } else if args.is(place, "SETNAME") && more >= 1 {
             name = Some(client_name(args.get(place + 1))?);
@@ -177,7 +194,7 @@ pub(super) fn role(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
 }
 
 /// A timeout in milliseconds; none: for ever.
-pub(super) fn timeout(text: &[u8]) -> Result<Option<Duration>, super::CommandError> {
+pub(super) fn timeout(text: &[u8]) -> Result<Option<Duration>, CommandError> {
     match super::parse_i64(text) {
         None => fail("ERR timeout is not an integer or out of range"),
         Some(..0) => fail("ERR timeout is negative"),

@@ -26,6 +26,7 @@ pub(super) use read::{BlockingRead, Tried};
 pub(super) use table::{REDIS_VERSION, name_of};
 
 use super::client::Entered;
+use super::door::AUTH_WITHIN;
 use super::durability::Durability;
 use super::number::parse_i64;
 use super::parse::Args;
@@ -49,6 +50,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Session {
     pub(super) entered: Entered,
     pub(super) authenticated: bool,
+    /// Until then it must have.
+    pub(super) auth_by: Instant,
     /// What the writes whose replies are not sent yet have been promised.
     pub(super) promised: Durability,
     /// The feeds that they changed.
@@ -71,6 +74,7 @@ impl Session {
         Self {
             entered,
             authenticated,
+            auth_by: Instant::now() + AUTH_WITHIN,
             promised: Durability::Memory,
             promised_of: &[],
             waited: [false; 2],
@@ -79,6 +83,11 @@ impl Session {
             queue: None,
             watch: None,
         }
+    }
+
+    /// Memory that its transaction takes until `EXEC`.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queue.as_deref().map_or(0, Queue::bytes)
     }
 
     /// Number of the command that was found last.
@@ -168,6 +177,11 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
     if args.len() == 0 {
         return Next::Go;
     }
+    if is_http(args.get(0)) {
+        let entered = &context.session.entered;
+        entered.clients().door.spoke_http(entered.address());
+        return Next::Close;
+    }
     let found = find(context.session, args).and_then(|command| {
         match context.session.authenticated || command.before_auth {
             true => Ok(command),
@@ -203,6 +217,12 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
     }
 }
 
+/// Whether a request begins with a word of HTTP. A browser lets any web page send one here, with
+/// commands in its body: none of those is carried out, as in Redis.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
+}
+
 fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Next {
     if !context.server.config.durability.is_memory_only() && command.is_write() {
         promise(context, command, args);
@@ -211,7 +231,10 @@ fn carry_out(context: &mut Context<'_>, command: &Command, args: Args<'_>) -> Ne
     let began = context.server.slowlog.begin(command.timed, args.len());
     let ran = check_room(context, command).and_then(|()| (command.run)(context, args));
     if let Some(began) = began {
-        note_if_slow(context, began, args);
+        match command.name {
+            "auth" | "hello" => note_if_slow(context, began, Args::REDACTED_AUTH),
+            _ => note_if_slow(context, began, args),
+        }
     }
     let next = ran.unwrap_or_else(|error| {
         // Whatever the command had begun to reply.

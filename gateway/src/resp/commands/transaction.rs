@@ -38,10 +38,7 @@ impl Queue {
         replies: &mut Replies,
     ) {
         let bytes: usize = args.from(0).map(<[u8]>::len).sum();
-        let held = self.bytes.len()
-            + size_of_val(self.ranges.as_slice())
-            + size_of_val(self.commands.as_slice());
-        if held + bytes + args.len() * size_of::<(usize, usize)>() > QUEUE_BYTES_MAX {
+        if self.bytes() + bytes + args.len() * size_of::<(usize, usize)>() > QUEUE_BYTES_MAX {
             self.spoil();
             return replies.error("ERR the transaction is longer than 16777216 bytes");
         }
@@ -52,6 +49,13 @@ impl Queue {
         }
         self.commands.push((command, self.ranges.len()));
         replies.simple("QUEUED");
+    }
+
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+            + size_of_val(self.ranges.as_slice())
+            + size_of_val(self.commands.as_slice())
     }
 
     /// Each command with its arguments.

@@ -2,12 +2,13 @@
 
 mod admin;
 mod clients;
+mod door;
 mod fuzz;
+mod held;
 mod on_disk;
 mod promises;
 mod room;
 mod same_as_redis;
-mod unread;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -40,13 +40,29 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
     ),
     gauge(
         "strait_grid_unread_bytes",
-        "Replies that wait until Redis clients read them, in bytes; those below 64 KiB do not count",
+        "Memory that Redis clients hold with unread replies, unfinished requests and transactions; \
+         less than 64 KiB of a client does not count",
         |s| some(s.clients.unread_bytes),
     ),
     counter(
         "strait_grid_cut_off",
-        "Redis clients that were cut off as unread replies were beyond grid.unread_bytes_max",
+        "Redis clients that were cut off as they all held more than grid.unread_bytes_max",
         |s| some(s.clients.cut_off),
+    ),
+    counter(
+        "strait_grid_wrong_passwords",
+        "Wrong passwords of Redis clients",
+        |s| some(s.clients.wrong_passwords),
+    ),
+    counter(
+        "strait_grid_unauthenticated_closed",
+        "Connections closed before the client gave the password: after 10 s, or for another client",
+        |s| some(s.clients.unauthenticated),
+    ),
+    counter(
+        "strait_grid_http_closed",
+        "Connections of Redis clients that were closed as they spoke HTTP",
+        |s| some(s.clients.http),
     ),
     counter(
         "strait_grid_commands",

@@ -1,0 +1,71 @@
+//! Strangers at the clients' port: they speak no Redis, or do not know the password.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use strait_transport::LogPace;
+
+use super::attempts::Attempts;
+
+/// A client that needs a password has so long to send it.
+pub(super) const AUTH_WITHIN: Duration = Duration::from_secs(10);
+
+/// Counts strangers, bounds their tries, and names some of them in the log.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    attempts: Mutex<Attempts>,
+    wrong_passwords: AtomicU64,
+    unauthenticated: AtomicU64,
+    http: AtomicU64,
+    password_lines: Mutex<LogPace>,
+    http_lines: Mutex<LogPace>,
+}
+
+impl Door {
+    pub(super) fn wrong_passwords(&self) -> u64 {
+        self.wrong_passwords.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn unauthenticated(&self) -> u64 {
+        self.unauthenticated.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn http(&self) -> u64 {
+        self.http.load(Ordering::Relaxed)
+    }
+
+    /// Whether a password from this address is looked at now; if not, how long until one is.
+    pub(super) fn check_attempts(&self, address: SocketAddr) -> Result<(), Duration> {
+        self.attempts.lock().check(address, Instant::now())
+    }
+
+    /// A password was wrong.
+    pub(super) fn wrong_password(&self, address: SocketAddr) {
+        self.wrong_passwords.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        self.attempts.lock().failed(address, now);
+        if let Some(more) = self.password_lines.lock().is_due(now) {
+            tracing::warn!(%address, more, "a Redis client sent a wrong password");
+        }
+    }
+
+    /// A connection was closed before its client gave the password.
+    pub(super) fn closed_unauthenticated(&self) {
+        self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection is closed because it speaks HTTP.
+    pub(super) fn spoke_http(&self, address: SocketAddr) {
+        self.http.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.http_lines.lock().is_due(Instant::now()) {
+            tracing::warn!(
+                %address,
+                more,
+                "closed a connection that speaks HTTP to the port of Redis clients: a web page may be \
+                 attacking this gateway through a browser"
+            );
+        }
+    }
+}
