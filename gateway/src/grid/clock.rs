@@ -25,6 +25,17 @@ pub(super) fn next_ms() -> u64 {
 /// Readings above this (the year 6429) are refused, of peers and of a journal. So none is given
 /// either: at the end of time the clock stands still.
 pub(super) const HLC_MAX: u64 = 1 << 63;
+/// How far a peer's reading may be ahead of this machine's clock. One from the end of time would
+/// otherwise stop the hybrid clock of every site that it reaches.
+pub(super) const AHEAD_MAX_MS: u64 = 24 * 3_600_000;
+/// Sites whose hybrid clock is further ahead than that already, since a machine's clock was once set
+/// wrong, go on together: a reading may be so far ahead of their own.
+const BEYOND_MS: u64 = 3_600_000;
+
+/// Milliseconds as a reading, within what readings may be.
+fn reading_of(ms: u64) -> u64 {
+    ms.min(HLC_MAX >> 16) << 16
+}
 
 /// The hybrid clock: 48 bits of milliseconds, 16 bits that count within one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,10 +46,17 @@ pub(super) struct HybridClock {
 impl HybridClock {
     /// The next reading: after every one given or seen before, near `now_ms` where possible.
     pub(super) fn tick(&mut self, now_ms: u64) -> u64 {
-        self.last = (self.last + 1)
-            .max(now_ms.min(HLC_MAX >> 16) << 16)
-            .min(HLC_MAX);
+        self.last = (self.last + 1).max(reading_of(now_ms)).min(HLC_MAX);
         self.last
+    }
+
+    /// The highest reading that is taken of a peer.
+    pub(super) fn taken_to(&self, now_ms: u64) -> u64 {
+        let ahead = reading_of(now_ms.saturating_add(AHEAD_MAX_MS));
+        match self.last > ahead {
+            true => (self.last + (BEYOND_MS << 16)).min(HLC_MAX),
+            false => ahead,
+        }
     }
 
     /// Somebody else's reading, at most [`HLC_MAX`].
@@ -69,5 +87,24 @@ mod tests {
         assert!(clock.tick(1001) > 5000 << 16);
         clock.observe(HLC_MAX);
         assert_eq!(clock.tick(u64::MAX), HLC_MAX);
+    }
+
+    #[test]
+    fn readings_are_taken_up_to_a_day_ahead_and_from_sites_that_are_ahead_together() {
+        let (mut clock, now) = (HybridClock::default(), 1_800_000_000_000);
+        assert_eq!(clock.taken_to(now), (now + AHEAD_MAX_MS) << 16);
+        // However often a peer says the highest that is taken, it gets no further.
+        for _ in 0..100 {
+            clock.observe(clock.taken_to(now));
+        }
+        assert_eq!(clock.taken_to(now), (now + AHEAD_MAX_MS) << 16);
+        // A clock that was set wrong by ten years once, here and at a peer.
+        clock.observe((now + 3650 * AHEAD_MAX_MS) << 16);
+        let peers = clock;
+        for _ in 0..10_000 {
+            clock.tick(now);
+        }
+        assert!(clock.tick(now) <= peers.taken_to(now));
+        assert_eq!(clock.taken_to(u64::MAX), HLC_MAX);
     }
 }

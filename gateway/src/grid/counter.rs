@@ -38,6 +38,11 @@ impl Cleared {
     /// In the epoch that the next flush will give.
     pub(super) const UNSEALED: u64 = u64::MAX;
 
+    /// The epoch of the component's origin that whoever cleared it had seen.
+    pub(super) fn epoch(self) -> u64 {
+        self.half_epoch.div_ceil(2)
+    }
+
     /// What of `component` came after.
     pub(super) fn rest_of(self, component: Component) -> i64 {
         if component.version.saturating_mul(2) < self.half_epoch {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::counter::OriginId;
 use super::journal::Journal;
 use super::record::CounterRows;
+use super::runs::EPOCH_LAST;
 use super::scan::{CounterCursor, Have, LogCursor, Show};
 use super::seal::{Sealed, seal};
 use super::state::State;
@@ -96,6 +97,8 @@ struct Rewrite {
     complete: Vec<(OriginId, Epoch)>,
     show: Show,
     scanned: bool,
+    /// A number in it that a start would not read back.
+    out_of_range: Option<&'static str>,
 }
 
 impl Rewrite {
@@ -108,6 +111,7 @@ impl Rewrite {
             complete: state.completeness(show),
             show,
             scanned: false,
+            out_of_range: None,
         }
     }
 
@@ -135,6 +139,7 @@ impl Rewrite {
                 .scan_slice(&mut self.counters, wanted, &mut rows, target);
         }
         self.scanned = !more;
+        self.out_of_range = self.out_of_range.or(rows.out_of_range());
         let origins = state.lock().origins.clone();
         rows.encode(&origins, if self.scanned { &self.complete } else { &[] })
     }
@@ -183,10 +188,20 @@ impl Writer {
         self.failed.is_some_and(|failed| !failed.is_over())
     }
 
-    fn write(&mut self, records: &[Bytes]) -> std::io::Result<()> {
+    /// Writes records, unless one of their numbers is `out_of_range`: a start would put them aside.
+    fn write(
+        &mut self,
+        records: &[Bytes],
+        out_of_range: Option<&'static str>,
+    ) -> std::io::Result<()> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
+        if let Some(what) = out_of_range {
+            journal.poison();
+            let what = format!("{what} is out of range: a start would not read it back");
+            return Err(std::io::Error::other(what));
+        }
         let written = journal.write(records);
         self.figures.journal_bytes = journal.bytes();
         self.figures.journal_written = journal.written_total();
@@ -267,19 +282,24 @@ impl Grid {
         if writer.is_poisoned() {
             self.recover_journal(writer)?;
         }
+        if self.state.lock().epoch >= EPOCH_LAST {
+            let spent = "this incarnation has no versions left to write under: the data directory needs a new one";
+            return Err(self.journal_failed(writer, &std::io::Error::other(spent)));
+        }
         let begun = Instant::now();
         let sealed = seal(&self.state);
         let scanned_before = writer
             .rewrite
             .as_ref()
             .is_some_and(|rewrite| rewrite.scanned);
-        let mut records = sealed.records();
+        let (mut records, mut out_of_range) = (sealed.records(), sealed.out_of_range);
         if let Some(rewrite) = &mut writer.rewrite {
             records.splice(..0, rewrite.head.drain(..));
             records.extend(rewrite.step(&self.state, REWRITE_STEP_BYTES));
+            out_of_range = out_of_range.or(rewrite.out_of_range);
         }
         if !records.is_empty() {
-            if let Err(error) = writer.write(&records) {
+            if let Err(error) = writer.write(&records, out_of_range) {
                 let ticket = sealed.ticket;
                 self.progress
                     .send_modify(|progress| progress.failed = ticket);
@@ -401,7 +421,8 @@ impl Grid {
         while let Some(rewrite) = writer.rewrite.as_mut().filter(|rewrite| !rewrite.scanned) {
             let mut records = std::mem::take(&mut rewrite.head);
             records.extend(rewrite.step(&self.state, REWRITE_STEP_BYTES));
-            writer.write(&records)?;
+            let out_of_range = rewrite.out_of_range;
+            writer.write(&records, out_of_range)?;
         }
         let epoch = self.state.lock().settle_whole(whole);
         self.epochs.send_replace(epoch);

@@ -1,9 +1,11 @@
 //! What clients do to logs, and a look at all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::clock::AHEAD_MAX_MS;
 use super::cold::Absent;
 use super::counter::SiteId;
 use super::log::{Log, Trim};
@@ -79,7 +81,8 @@ impl State {
             None => self.create_log(key)?,
         };
         self.check_own_log(log)?;
-        let id = next_id(self.logs[log.0].position().last, id, now_ms)?;
+        let (last, from_ms) = (self.logs[log.0].position().last, self.logs[log.0].ids_from_ms);
+        let id = next_id(last, id, now_ms.max(self.ids_from_ms).max(from_ms))?;
         if let Some(trim) = trim {
             let checked = self.logs[log.0].check_trim(trim, 1);
             checked.map_err(|absent| self.want(log, absent))?;
@@ -91,6 +94,29 @@ impl State {
         });
         self.tally.writes[Feed::Logs as usize] += 1;
         Ok(Some(id))
+    }
+
+    /// After a start: no entry gets an id that another one had whose confirmation the disk lost with
+    /// what was written within `lost` before the end.
+    ///
+    /// Such an id is at most so much later than the log's last one that is left. As long as the clock
+    /// is ahead of the last id, ids come from the clock: then a start later than all of them is enough.
+    /// Where the clock is behind the last id, because it ran ahead and was set right, they would come
+    /// again, by sequence or by the clock, unless they begin after that time. Other logs, and new ones,
+    /// had ids from the same clock; but an id that is further ahead was named by a client.
+    pub(super) fn resume_ids(&mut self, now_ms: u64, lost: Duration) {
+        let lost_ms = u64::try_from(lost.as_millis()).unwrap_or(u64::MAX);
+        let after = |last_ms: u64| last_ms.saturating_add(lost_ms).saturating_add(1);
+        let own = self.origins.site(SiteId::OWN);
+        for log in self.logs.iter_mut().filter(|log| log.name.site == *own) {
+            let last_ms = log.position().last.ms;
+            if last_ms >= now_ms {
+                log.ids_from_ms = after(last_ms);
+            }
+            if (now_ms..now_ms.saturating_add(AHEAD_MAX_MS)).contains(&last_ms) {
+                self.ids_from_ms = self.ids_from_ms.max(after(last_ms));
+            }
+        }
     }
 
     /// The command is to run again when a block of `log` is in memory.
@@ -190,7 +216,7 @@ impl State {
     }
 }
 
-/// The id of the entry after `last`.
+/// The id of the entry after `last`; `now_ms` is not before any millisecond that is taken.
 fn next_id(last: EntryId, wanted: NewId, now_ms: u64) -> Result<EntryId, OpError> {
     if last == EntryId::MAX {
         return Err(OpError::IdsExhausted);

@@ -128,8 +128,9 @@ impl Grid {
         let (mut item, mut taken, mut to) = (blake3::Hasher::new(), 0, span.after);
         let mut left = Some(span.after);
         while let Some(after) = left {
+            let Some(start) = after.next() else { break };
             let range = IdRange {
-                start: after.next()?,
+                start,
                 end: span.to,
                 newest_first: false,
             };

@@ -8,7 +8,6 @@ use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{CounterUpdate, CounterUpdates, LogSection, MoreUpdate};
 use super::state::{LogId, State};
-use super::varint::Malformed;
 use super::{Epoch, LOOK_AHEAD_MAX, LogPosition};
 
 /// The sites and origins of a record by their numbers here.
@@ -46,10 +45,6 @@ impl Numbers {
         self.origins[place]
     }
 }
-
-/// How far a peer's word about our own epochs may be ahead of them: what no site writes in its
-/// life. A false one would leave none to write under.
-const OWN_AHEAD_MAX: u64 = 1 << 54;
 
 /// The record names more sites, origins or keys than there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,59 +144,6 @@ impl State {
             self.touched(at.name);
         }
         news
-    }
-
-    /// Notes what a peer's record shows: that it holds a state of ours that we do not. Then our
-    /// disk has lost something that was durable. It comes back with this record.
-    pub(super) fn check_own(
-        &mut self,
-        updates: &CounterUpdates,
-        numbers: &Numbers,
-    ) -> Result<(), Malformed> {
-        let own = |place: usize| numbers.origins[place] == OriginId::OWN;
-        let parts = updates.rows.iter().flat_map(|row| updates.parts(row));
-        let versions = parts.filter(|part| own(part.0)).map(|part| part.1.version);
-        let complete = updates.complete.iter().filter(|(place, _)| own(*place));
-        let lost = versions
-            .chain(complete.map(|(_, epoch)| epoch.0))
-            .filter(|epoch| self.lost(*epoch));
-        let Some(newest) = lost.max() else {
-            return Ok(());
-        };
-        if newest.saturating_sub(self.epoch.0) > OWN_AHEAD_MAX {
-            return Err(Malformed(
-                "a version of this site that it cannot have written",
-            ));
-        }
-        tracing::error!(
-            ours = self.epoch.0,
-            theirs = newest,
-            "a peer holds counters of this site that its journal lost: they come back"
-        );
-        self.tally.own_from_peers += 1;
-        if newest > self.epoch.0 {
-            self.go_beyond(Epoch(newest));
-        }
-        Ok(())
-    }
-
-    /// Whether this epoch of ours, which a peer names, is none that our journal knows of.
-    pub(super) fn lost(&self, epoch: u64) -> bool {
-        epoch > self.epoch.0 || self.runs.lost(epoch)
-    }
-
-    /// What we write next is newer than `lost`. So is what this run wrote, or peers that hold all up to
-    /// there would not take it.
-    fn go_beyond(&mut self, lost: Epoch) {
-        self.runs.go_beyond(self.epoch, lost);
-        self.epoch = lost;
-        let changed: Vec<_> = self.runs.bases().map(|(at, _)| at).collect();
-        for at in changed {
-            if self.keys.counter(at).has(flag::MORE) {
-                self.keys.extra_mut(at).changed = Extra::UNSEALED;
-            }
-            self.mark_counter(at);
-        }
     }
 
     /// Our own component, from our journal or back from a peer.

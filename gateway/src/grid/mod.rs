@@ -12,6 +12,7 @@
 mod acked;
 mod arena;
 mod blocks;
+mod claims;
 mod clock;
 mod cold;
 mod compare;
@@ -181,6 +182,8 @@ impl Grid {
             Some(dir) => {
                 let (journal, store, recovery) = recovery::recover(dir, &mut state)?;
                 state.begin_run(config.peers.clone());
+                // What may be lost was confirmed no longer before the end than this.
+                state.resume_ids(now_ms(), config.loss_window + config.flush_interval);
                 (Some(journal), Some(store), recovery)
             }
             None => (None, None, Recovery::default()),

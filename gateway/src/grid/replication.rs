@@ -7,9 +7,9 @@ use bytes::Bytes;
 use strait_transport::SiteName;
 use tokio::sync::watch;
 
+use super::clock::now_ms;
 use super::counter::OriginId;
 use super::flush::Progress;
-use super::keyspace::CounterRef;
 use super::merge::NotMerged;
 use super::packed::Unpacked;
 use super::recent::{Feed, Flushed};
@@ -41,6 +41,11 @@ pub enum ApplyError {
     /// The peer's fault.
     #[error("the peer sent a record that cannot be read: {0}")]
     Malformed(&'static str),
+    /// The peer's clock, or ours.
+    #[error(
+        "the peer's record has a clock reading {ahead_s} s ahead of this machine's clock, more than a day: set the clock right that is wrong"
+    )]
+    ClockAhead { ahead_s: u64 },
     /// Entries before the record's first are missing: ask again from `have`.
     #[error("log {log} has a gap: we hold it up to {}", have.last)]
     Gap { log: LogName, have: LogPosition },
@@ -103,9 +108,12 @@ impl CounterScan {
 }
 
 /// What merging a record did.
+#[derive(Default)]
 struct Merged {
     /// It held something that was not here.
     news: bool,
+    /// What was taken of it, where that is not all: for the journal, and for other peers.
+    taken: Option<Vec<Bytes>>,
     /// The sites that wrote what is in it.
     sites: BTreeSet<SiteName>,
     counters: u64,
@@ -166,11 +174,9 @@ impl Grid {
         state.lost(theirs.watermark(own).0)
     }
 
-    /// `peer` has told all that it holds of what it was told that we lack, and that is merged.
-    pub fn heard(&self, peer: &SiteName) {
-        let mut state = self.state.lock();
-        let ticket = state.ticket;
-        state.runs.heard(peer, ticket);
+    /// `peer` has told all of `feed` that it holds of what it was told that we lack, and that is merged.
+    pub fn heard(&self, peer: &SiteName, feed: Feed) {
+        self.state.lock().heard(peer, feed);
     }
 
     /// What of a peer's positions is about origins and logs that are known here.
@@ -287,19 +293,20 @@ impl Grid {
         from: &SiteName,
         record: impl Into<Unpacked>,
     ) -> Result<Applied, ApplyError> {
-        let Unpacked { record, places } = record.into();
+        let unpacked = record.into();
+        let record = unpacked.record.clone();
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
         let merged = match kind {
             Kind::Counters => {
                 self.check_takes(Some(Feed::Counters))?;
-                self.apply_counters(body, &places)?
+                self.apply_counters(from, &unpacked, body)?
             }
             Kind::Log => {
                 let section = decode_log(body).map_err(malformed)?;
                 // A trim makes room, so it needs none.
                 self.check_takes((!section.entries.is_empty()).then_some(Feed::Logs))?;
-                self.apply_section(&section)?
+                self.apply_section(from, &section)?
             }
             Kind::PackedCounters | Kind::PackedLog | Kind::Runs => {
                 return Err(ApplyError::Malformed("it is of another kind"));
@@ -308,10 +315,11 @@ impl Grid {
         let mut state = self.state.lock();
         state.tally.applied += 1;
         let (mut ticket, mut waiting) = (state.ticket, 0);
-        if merged.news {
+        let records = merged.taken.unwrap_or_else(|| vec![record]);
+        for record in records.into_iter().filter(|_| merged.news) {
             (ticket, waiting) = state.enqueue(Relayed {
                 from: from.clone(),
-                sites: merged.sites,
+                sites: merged.sites.clone(),
                 record,
             });
         }
@@ -334,14 +342,25 @@ impl Grid {
         checked.map_err(|error| ApplyError::Refused(error.to_string()))
     }
 
-    fn apply_counters(&self, body: &[u8], places: &[CounterRef]) -> Result<Merged, ApplyError> {
-        let updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
+    fn apply_counters(
+        &self,
+        from: &SiteName,
+        Unpacked {
+            places, promises, ..
+        }: &Unpacked,
+        body: &[u8],
+    ) -> Result<Merged, ApplyError> {
+        let mut updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
+        let mut in_part = !promises && !updates.complete.is_empty();
+        if in_part {
+            updates.complete.clear();
+        }
         let numbers = {
-            let mut state = self.state.lock();
+            let (mut state, now_ms) = (self.state.lock(), now_ms());
+            state.check_clocks(&updates, now_ms)?;
             let numbers = state.intern(&updates).map_err(full)?;
-            let own = state.check_own(&updates, &numbers);
-            own.map_err(|error| ApplyError::Malformed(error.0))?;
+            in_part |= state.check_own(from, &mut updates, &numbers, now_ms);
             numbers
         };
         let mut news = false;
@@ -362,17 +381,31 @@ impl Grid {
             );
         }
         news |= state.complete(&updates, &numbers);
+        let sites = updates.origins.iter().map(|o| o.site.clone()).collect();
+        let counters = updates.rows.len() as u64;
+        let taken = in_part.then(|| {
+            let (rows, complete) = updates.into_rows(&numbers);
+            rows.encode(&state.origins, &complete)
+        });
         Ok(Merged {
             news,
-            sites: updates.origins.iter().map(|o| o.site.clone()).collect(),
-            counters: updates.rows.len() as u64,
+            taken,
+            sites,
+            counters,
             entries: 0,
         })
     }
 
-    fn apply_section(&self, section: &LogSection<'_>) -> Result<Merged, ApplyError> {
+    fn apply_section(
+        &self,
+        from: &SiteName,
+        section: &LogSection<'_>,
+    ) -> Result<Merged, ApplyError> {
         let full = |_| ApplyError::Refused("too many sites or names".to_owned());
         let mut state = self.state.lock();
+        if state.is_false_log(from, section) {
+            return Ok(Merged::default());
+        }
         let before = state.log_position(&section.head.log);
         let entries = loop {
             match state.merge_section(section).map_err(full)? {
@@ -392,6 +425,7 @@ impl Grid {
         };
         Ok(Merged {
             news: state.log_position(&section.head.log) != before,
+            taken: None,
             sites: BTreeSet::from([section.head.log.site.clone()]),
             counters: 0,
             entries,

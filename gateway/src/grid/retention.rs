@@ -115,8 +115,11 @@ impl super::Log {
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             let ms = now_ms.saturating_sub(age_ms);
             let old = self.ahead.note(last, now_ms, age_ms);
-            let first = old.and_then(EntryId::next).unwrap_or_default();
-            Keep::From(first.max(EntryId { ms, seq: 0 }))
+            match old.map(EntryId::next) {
+                // All are old, up to the last id that there can be.
+                Some(None) => Keep::Newest(0),
+                old => Keep::From(old.flatten().unwrap_or_default().max(EntryId { ms, seq: 0 })),
+            }
         });
         let newest = limits.entries.map(Keep::Newest);
         let beyond = limits.bytes.and_then(|bytes| self.first_within(bytes));

@@ -27,6 +27,13 @@ use super::{Epoch, Ticket};
 const EPOCHS_PER_MS: u64 = 1 << 12;
 /// None comes from a clock that says more.
 const EPOCH_MAX: u64 = 1 << 60;
+/// The last under which anything is written: records with a later one are not read, see
+/// [`version`].
+pub(super) const EPOCH_LAST: Epoch = Epoch((1 << 62) - 1);
+/// How far epochs that a peer holds of us may be ahead of the clock: some 70 years, as ours may have
+/// been wrong when they were used. Not how far ahead of our own epoch: a peer would say that time and
+/// again, each time a little more.
+const EPOCHS_AHEAD_MAX: u64 = 1 << 53;
 /// Epochs that are left out when the clock says less than the journal.
 const LEFT_OUT: std::ops::Range<u64> = 1 << 16..1 << 32;
 /// Runs that are told apart; of older ones what lies between counts as theirs.
@@ -50,6 +57,8 @@ pub(super) struct Runs {
     unheard: BTreeSet<SiteName>,
     /// Whether bases are kept.
     open: bool,
+    /// See [`Runs::is_begun`].
+    begun: bool,
     /// Up to here peers hold nothing that we lack.
     from: Epoch,
     /// First and last epochs of the runs since, but this one.
@@ -64,6 +73,11 @@ pub(super) struct Runs {
     unwritten: bool,
     /// All peers were heard; over when this is on disk.
     closing: Option<Ticket>,
+}
+
+/// The highest epoch that this site can have used by now.
+pub(super) fn epoch_limit(now_ms: u64) -> Epoch {
+    Epoch(now_ms.min(EPOCH_MAX / EPOCHS_PER_MS) * EPOCHS_PER_MS + EPOCHS_AHEAD_MAX)
 }
 
 impl Runs {
@@ -82,9 +96,10 @@ impl Runs {
         let now = now + rand::random_range(0..EPOCHS_PER_MS / 2);
         self.first = match now > last.0 {
             true => Epoch(now),
-            false => Epoch(last.0 + rand::random_range(LEFT_OUT)),
+            false => Epoch(last.0 + rand::random_range(LEFT_OUT)).min(EPOCH_LAST),
         };
         self.open = !peers.is_empty();
+        self.begun = true;
         self.unheard = peers;
         self.unwritten = self.open || was_open;
         if !self.open {
@@ -95,10 +110,17 @@ impl Runs {
 
     /// A peer knows of epochs up to `lost`, above all of ours: ours go on after it.
     pub(super) fn go_beyond(&mut self, last: Epoch, lost: Epoch) {
-        if self.open && self.skipped.len() < RUNS_MAX {
-            self.skipped.push((last.next(), lost));
-            self.unwritten = true;
+        if !self.open {
+            return;
         }
+        let is_full = self.skipped.len() >= RUNS_MAX;
+        match self.skipped.last_mut() {
+            // None of ours lies between.
+            Some((_, end)) if *end == last => *end = lost,
+            Some(_) | None if is_full => return,
+            Some(_) | None => self.skipped.push((last.next(), lost)),
+        }
+        self.unwritten = true;
     }
 
     fn end_run(&mut self, last: Epoch) {
@@ -115,6 +137,16 @@ impl Runs {
     /// Whether there may be a peer that holds what we lost.
     pub(super) fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// Whether the journal is read. Never so where there is none.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether every peer has told all that it holds of us, so that none can give back anything.
+    pub(super) fn is_settled(&self) -> bool {
+        self.begun && !self.open
     }
 
     /// Up to where `peer` may be told that we hold our own: none, as far as our journal says.
@@ -225,6 +257,7 @@ impl Runs {
         if self.closing.is_some_and(|closing| ticket >= closing) {
             *self = Self {
                 unwritten: true,
+                begun: true,
                 first: self.first,
                 ..Self::default()
             };
@@ -324,5 +357,20 @@ mod tests {
         let later = begin(one, NOON_MS + 3_600_000);
         assert_eq!(later / EPOCHS_PER_MS, NOON_MS + 3_600_000);
         assert!(begin(later, NOON_MS) > later);
+    }
+
+    #[test]
+    fn epochs_that_one_peer_names_after_another_take_one_stretch() {
+        let mut runs = Runs::default();
+        let peers = BTreeSet::from(["west".parse().unwrap()]);
+        let mut last = runs.begin(Epoch(0), NOON_MS, peers);
+        let first = last.next();
+        for _ in 0..10 * RUNS_MAX {
+            let lost = Epoch(last.0 + 1000);
+            runs.go_beyond(last, lost);
+            last = lost;
+        }
+        assert_eq!(runs.skipped, [(first, last)]);
+        assert!(runs.lost(last.0) && !runs.lost(last.0 + 1));
     }
 }

@@ -39,12 +39,18 @@ pub(super) struct Sealed {
     pub(super) logs: Vec<Bytes>,
     pub(super) positions: Vec<(LogId, LogPosition)>,
     pub(super) watermarks: HashMap<OriginId, Epoch>,
+    /// A number in it that a start would not read back.
+    pub(super) out_of_range: Option<&'static str>,
 }
 
 impl Sealed {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.epoch.is_none() && self.queue.is_empty()
+    }
+
+    fn note_range(&mut self, rows: &CounterRows) {
+        self.out_of_range = self.out_of_range.or(rows.out_of_range());
     }
 
     /// What goes to the journal.
@@ -83,9 +89,9 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
     for (turn, slice) in changes.counters.chunks(SLICE).enumerate() {
         if rows.bytes_max() > ROWS_BYTES_MAX {
             let origins = state.lock().origins.clone();
-            sealed
-                .counters
-                .extend(std::mem::take(&mut rows).encode(&origins, &[]));
+            sealed.note_range(&rows);
+            let rows = std::mem::take(&mut rows);
+            sealed.counters.extend(rows.encode(&origins, &[]));
         }
         let mut state = state.lock();
         for at in slice {
@@ -103,6 +109,8 @@ pub(super) fn seal(state: &Mutex<State>) -> Sealed {
         }
     }
     let origins = state.lock().origins.clone();
+    sealed.note_range(&rows);
+    sealed.note_range(&bases);
     sealed.runs.extend(bases.encode_some(&origins));
     let complete = [(OriginId::OWN, epoch)];
     sealed.counters.extend(rows.encode(&origins, &complete));

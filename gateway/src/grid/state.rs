@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use strait_transport::SiteName;
 
+use super::claims::ClaimLines;
 use super::clock::{HybridClock, next_ms};
 use super::cold::Absent;
 use super::counter::{OriginId, flag};
@@ -74,6 +75,10 @@ pub(super) struct Tally {
     pub(super) expired: u64,
     /// Records by which a peer showed that it holds counters of ours that our journal lost.
     pub(super) own_from_peers: u64,
+    /// Records by which a peer told counters or entries of ours that we have not written.
+    pub(super) false_claims: u64,
+    /// Records of peers with a clock too far ahead of ours.
+    pub(super) clocks_refused: u64,
     /// Components and entries of peers that contradict what we hold.
     pub(super) conflicts: u64,
     /// Counters of which comparing with peers showed that something was lost or damaged.
@@ -113,6 +118,11 @@ pub(crate) struct State {
     /// The last epoch that was given to counters.
     pub(super) epoch: Epoch,
     pub(super) runs: Runs,
+    /// Peers that have not told since the start what they hold of our logs.
+    pub(super) unheard_of_logs: BTreeSet<SiteName>,
+    pub(super) claim_lines: ClaimLines,
+    /// No entry gets an id before this millisecond: see [`State::resume_ids`].
+    pub(super) ids_from_ms: u64,
     /// The last epoch on disk.
     pub(super) durable_epoch: Epoch,
     /// By [`Feed`](super::Feed).
@@ -159,6 +169,9 @@ impl State {
             durable_watermarks: HashMap::new(),
             epoch: Epoch(0),
             runs: Runs::default(),
+            unheard_of_logs: BTreeSet::new(),
+            claim_lines: ClaimLines::default(),
+            ids_from_ms: 0,
             durable_epoch: Epoch(0),
             recent: Default::default(),
             flush_number: FlushNumber(0),
@@ -185,6 +198,7 @@ impl State {
     pub(super) fn begin_run(&mut self, peers: BTreeSet<SiteName>) {
         // Nothing is written under the run's first epoch: a scan that leaves out what was written next
         // promises all up to it.
+        self.unheard_of_logs = peers.clone();
         self.epoch = self.runs.begin(self.epoch, next_ms(), peers);
     }
 

@@ -60,6 +60,10 @@ pub struct GridStats {
     /// Records of peers with counters of this site that its own journal did not have: it has lost
     /// something that was durable.
     pub own_from_peers_total: u64,
+    /// Records by which a peer told counters or entries of this site that it has not written.
+    pub false_claims_total: u64,
+    /// Records of peers with a clock reading more than a day ahead.
+    pub clocks_refused_total: u64,
     /// Sums of peers that contradict what is held here: memory, a disk or a program went wrong.
     pub conflicts_total: u64,
     /// Bytes of trimmed entries that are kept because a peer lacks them.
@@ -146,6 +150,8 @@ impl Grid {
             applied_records_total: state.tally.applied,
             applied_gaps_total: state.tally.gaps,
             own_from_peers_total: state.tally.own_from_peers,
+            false_claims_total: state.tally.false_claims,
+            clocks_refused_total: state.tally.clocks_refused,
             conflicts_total: state.tally.conflicts,
             held_bytes: logs.held_bytes,
             shed_bytes_total: state.tally.shed_bytes,

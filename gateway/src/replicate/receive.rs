@@ -107,9 +107,7 @@ impl Applier {
             Ok(Message::Records(records)) => self.records(records),
             Ok(Message::CaughtUp) => {
                 self.progress().heard_all(true);
-                if self.feed == Feed::Counters {
-                    self.grid.heard(&self.site);
-                }
+                self.grid.heard(&self.site, self.feed);
                 self.signal(Signal::HeardAll);
                 None
             }
@@ -154,7 +152,7 @@ impl Applier {
                     warn!(%log, have = %have.last, "entries are missing; asking for them again");
                     self.signal(Signal::TellOurs);
                 }
-                Err(error @ (ApplyError::Malformed(_) | ApplyError::Refused(_))) => {
+                Err(error) => {
                     self.progress().record_refused();
                     error!(%error, "record put aside: are both gateways of the same version?");
                 }

@@ -194,6 +194,11 @@ impl Journal {
         sync_directory(&self.dir)
     }
 
+    /// Nothing more is written to the current file.
+    pub(in crate::grid) fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
     pub(in crate::grid) fn is_poisoned(&self) -> bool {
         self.poisoned
     }

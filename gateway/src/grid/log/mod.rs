@@ -55,6 +55,8 @@ pub(crate) struct Log {
     /// From here on it was as its origin's when the two were last compared; none: it differed, or
     /// was not compared yet.
     pub(super) agrees_from: Option<EntryId>,
+    /// No entry gets an id before this millisecond: see [`State::resume_ids`](super::State::resume_ids).
+    pub(super) ids_from_ms: u64,
     /// For retention by age.
     pub(super) ahead: Ahead,
     /// Stands in the list of logs that the next flush looks at.
@@ -75,6 +77,7 @@ impl Log {
             freed_to: EntryId::MIN,
             floor,
             agrees_from: None,
+            ids_from_ms: 0,
             ahead: Ahead::default(),
             dirty: false,
             waiters: Vec::new(),
@@ -108,8 +111,10 @@ impl Log {
     /// Visible entries from `start` to `end`, oldest first; where some are on disk, the block
     /// that has them.
     pub(crate) fn range(&self, start: EntryId, end: EntryId) -> impl Iterator<Item = Entry<'_>> {
-        let visible = self.position.trimmed_to.next().unwrap_or(EntryId::MAX);
-        let entries = self.blocks.from(start.max(visible));
+        // No id comes after the last possible one: where that is trimmed nothing is visible.
+        let visible = self.position.trimmed_to.next();
+        let entries = visible.map(|visible| self.blocks.from(start.max(visible)));
+        let entries = entries.into_iter().flatten();
         entries.take_while(move |entry| first_of(entry) <= end)
     }
 
@@ -348,7 +353,8 @@ impl Log {
         let Some((mut builder, start)) = self.begin_section(have, to, bytes_max) else {
             return Ok(None);
         };
-        let entries = self.blocks.from(start);
+        let entries = start.map(|start| self.blocks.from(start));
+        let entries = entries.into_iter().flatten();
         for entry in entries.take_while(|entry| first_of(entry) <= to.last) {
             let pushed = match entry {
                 Ok((id, payload)) => builder.push(id, payload),
@@ -375,25 +381,26 @@ impl Log {
     ) -> Option<(Bytes, LogPosition)> {
         let (mut builder, start) = self.begin_section(have, to, bytes_max)?;
         for (id, payload) in loaded.entries() {
-            if id >= start && !builder.push(id, payload) {
+            if start.is_some_and(|start| id >= start) && !builder.push(id, payload) {
                 break;
             }
         }
         (builder.len() > 0).then(|| self.end_section(builder, have))
     }
 
-    /// A stretch that does not bring somebody at `have` to `to`, and its first possible id.
+    /// A stretch that does not bring somebody at `have` to `to`, and its first possible id: none for
+    /// somebody who holds the last id that there can be, and may lack a trim or a deletion.
     fn begin_section(
         &self,
         have: LogPosition,
         to: LogPosition,
         bytes_max: usize,
-    ) -> Option<(SectionBuilder, EntryId)> {
+    ) -> Option<(SectionBuilder, Option<EntryId>)> {
         if have.covers(&to) {
             return None;
         }
         let gone = self.freed_to.max(have.trimmed_to);
-        let start = have.last.max(gone).next()?;
+        let start = have.last.max(gone).next();
         let builder = self.section(have.last, (gone, have.revision), bytes_max);
         Some((builder, start))
     }
@@ -426,12 +433,14 @@ impl Log {
         &self,
         have: LogPosition,
         to: LogPosition,
-        start: EntryId,
+        start: Option<EntryId>,
         bytes_max: usize,
     ) -> Bytes {
         let mut builder = self.section(have.last, (to.trimmed_to, to.revision), bytes_max);
-        for (id, payload) in self.physical(start, to.last) {
-            builder.push(id, payload);
+        if let Some(start) = start {
+            for (id, payload) in self.physical(start, to.last) {
+                builder.push(id, payload);
+            }
         }
         builder.finish()
     }

@@ -43,12 +43,28 @@ pub struct Unpacked {
     pub(super) record: Bytes,
     /// Where the counters of its rows are kept here; empty: not known.
     pub(super) places: Arc<[CounterRef]>,
+    /// Whether what it says to be complete is believed.
+    pub(super) promises: bool,
+}
+
+impl Unpacked {
+    /// The same record, of which it is not believed that whoever has merged it holds everything up to
+    /// somewhere: something before it was not taken.
+    pub(crate) fn without_promises(self) -> Self {
+        Self {
+            promises: false,
+            ..self
+        }
+    }
 }
 
 impl From<Bytes> for Unpacked {
     fn from(record: Bytes) -> Self {
-        let places = Arc::default();
-        Self { record, places }
+        Self {
+            record,
+            places: Arc::default(),
+            promises: true,
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
+use super::super::clock::HLC_MAX;
 use super::super::counter::{Component, Extra, OriginId, SiteId};
 use super::super::origins::Origins;
+use super::super::runs::EPOCH_LAST;
 use super::super::varint::{put, put_bytes, put_signed};
 use super::super::{Epoch, RECORD_BYTES_MAX};
 use super::{KIND_COUNTERS, VERSION};
@@ -55,6 +57,8 @@ pub(in crate::grid) struct CounterRows {
     parts: Vec<Part>,
     extras: Vec<Extra>,
     extra_bytes: usize,
+    /// A number that whoever reads the records would refuse.
+    out_of_range: Option<&'static str>,
 }
 
 impl CounterRows {
@@ -68,10 +72,18 @@ impl CounterRows {
     ) {
         if let Some(extra) = extra {
             self.extra_bytes += extra_bytes_max(extra);
+            self.out_of_range = self.out_of_range.or(extra_out_of_range(extra));
             self.extras.push(extra.clone());
         }
         let first_part = self.parts.len();
         self.parts.extend(parts);
+        let versions = self.parts[first_part..].iter();
+        if versions.map(|part| part.component.version).max() > Some(EPOCH_LAST.0) {
+            self.out_of_range = Some("a version");
+        }
+        if hlc > HLC_MAX {
+            self.out_of_range = Some("a clock reading");
+        }
         self.rows.push(Row {
             text: self.text.len(),
             // Names and origins are far fewer than these types hold.
@@ -86,6 +98,12 @@ impl CounterRows {
         });
         self.text.extend_from_slice(key);
         self.text.extend_from_slice(field.unwrap_or_default());
+    }
+
+    /// A number among them that whoever reads their records would refuse: never so, unless a program
+    /// went wrong. It must not reach a disk.
+    pub(in crate::grid) fn out_of_range(&self) -> Option<&'static str> {
+        self.out_of_range
     }
 
     /// How many there are.
@@ -159,6 +177,7 @@ impl CounterRows {
         origins: &Origins,
         complete: &[(OriginId, Epoch)],
     ) -> Vec<(Bytes, Vec<u32>)> {
+        debug_assert_eq!(self.out_of_range, None, "out of what readers take");
         let (rows, mut order) = self.sorted();
         let room = RECORD_BYTES_MAX
             .saturating_sub(HEAD_BYTES_MAX)
@@ -268,6 +287,16 @@ impl Head {
             out.extend_from_slice(&names.origin(*origin).incarnation.to_le_bytes());
         }
     }
+}
+
+fn extra_out_of_range(extra: &Extra) -> Option<&'static str> {
+    let mut halves = extra.cleared.iter().map(|(_, cleared)| cleared.half_epoch);
+    if halves.any(|half_epoch| half_epoch / 2 > EPOCH_LAST.0) {
+        return Some("a half epoch");
+    }
+    let deadline = extra.deadline;
+    let is_out = deadline.hlc > HLC_MAX || deadline.at_ms > i64::MAX as u64;
+    is_out.then_some("a deadline")
 }
 
 fn extra_bytes_max(extra: &Extra) -> usize {

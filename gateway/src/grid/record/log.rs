@@ -10,6 +10,8 @@ use super::{KIND_LOG, VERSION};
 
 /// Site, name, three ids, a revision, a count, two column lengths: what comes before the entries.
 const HEAD_BYTES_MAX: usize = 2 + 35 + 3 + NAME_BYTES_MAX + 7 * 10 + 2 * 10;
+/// No log has been deleted and made again so often.
+const REVISION_END: u64 = 1 << 62;
 /// Most bytes for the id of one entry.
 const ID_BYTES_MAX: usize = 20;
 
@@ -28,6 +30,7 @@ pub(in crate::grid) struct LogHead {
 impl LogHead {
     /// Appends all of it.
     pub(in crate::grid) fn put(&self, out: &mut Vec<u8>) {
+        debug_assert!(self.revision < REVISION_END, "out of what readers take");
         self.log.put(out);
         for id in [self.prev, self.trimmed_to] {
             id.put(out);
@@ -41,9 +44,17 @@ impl LogHead {
             log: LogName::read(reader)?,
             prev: EntryId::read(reader)?,
             trimmed_to: EntryId::read(reader)?,
-            revision: reader.varint()?,
+            revision: revision(reader.varint()?)?,
         })
     }
+}
+
+/// Revisions stay far from where counting on would overflow.
+fn revision(value: u64) -> Result<u64, Malformed> {
+    if value >= REVISION_END {
+        return Err(Malformed("a revision out of range"));
+    }
+    Ok(value)
 }
 
 /// A decoded stretch of a log.
@@ -247,7 +258,7 @@ mod tests {
         fn decoding_gives_back_what_was_encoded(
             prev in (0..9_u64, 0..9_u64),
             steps in proptest::collection::vec((0..3_u64, 0..3_u64, any::<Vec<u8>>()), 0..30),
-            revision: u64,
+            revision in 0..REVISION_END,
         ) {
             let prev = EntryId { ms: prev.0, seq: prev.1 };
             let mut builder = SectionBuilder::new(&head(prev, revision), 1 << 20);

@@ -7,7 +7,7 @@ mod log;
 mod updates;
 
 pub(super) use super::varint::Malformed;
-pub(super) use decode::{PARTS_MAX, decode_counters, half_epoch};
+pub(super) use decode::{PARTS_MAX, deadline, decode_counters, half_epoch};
 pub(super) use encode::{CounterRows, Part};
 pub(super) use log::{LogHead, LogSection, SectionBuilder, decode_log};
 pub(crate) use log::{pack_values, values_of};

@@ -5,6 +5,7 @@ use strait_transport::SiteName;
 use super::super::counter::{Cleared, Component, OriginId};
 use super::super::merge::Numbers;
 use super::super::origins::{ORIGINS_MAX, SITES_MAX};
+use super::super::runs::EPOCH_LAST;
 use super::super::varint::{Malformed, Reader, put, put_bytes};
 use super::super::{Epoch, Origin};
 use super::{CounterRows, Part};
@@ -104,6 +105,40 @@ impl CounterUpdates {
         &self.parts[row.parts..row.parts + row.parts_len]
     }
 
+    /// Leaves out what it says of an origin, by its place, up to an epoch for which `keeps` says no.
+    pub(in crate::grid) fn retain_claims(&mut self, keeps: impl Fn(usize, u64) -> bool) {
+        self.complete.retain(|(place, epoch)| keeps(*place, epoch.0));
+        let parts = std::mem::take(&mut self.parts);
+        for row in &mut self.rows {
+            let kept = parts[row.parts..row.parts + row.parts_len].iter();
+            let kept = kept.filter(|(place, component)| keeps(*place, component.version));
+            row.parts = self.parts.len();
+            self.parts.extend(kept);
+            row.parts_len = self.parts.len() - row.parts;
+        }
+        for more in &mut self.more {
+            let keeps = |(place, cleared): &(usize, Cleared)| keeps(*place, cleared.epoch());
+            more.cleared.retain(keeps);
+        }
+    }
+
+    /// Everything that it claims of origins, by their places: up to which epoch each was written.
+    pub(in crate::grid) fn claims(&self) -> impl Iterator<Item = (usize, u64)> {
+        let complete = self.complete.iter().map(|(place, epoch)| (*place, epoch.0));
+        let parts = self.parts.iter();
+        let parts = parts.map(|(place, component)| (*place, component.version));
+        let cleared = self.more.iter().flat_map(|more| &more.cleared);
+        let cleared = cleared.map(|(place, cleared)| (*place, cleared.epoch()));
+        complete.chain(parts).chain(cleared)
+    }
+
+    /// The latest reading of a hybrid clock in it.
+    pub(in crate::grid) fn latest_clock(&self) -> u64 {
+        let rows = self.rows.iter().map(|row| row.hlc);
+        let deadlines = self.more.iter().map(|more| more.deadline_hlc);
+        rows.chain(deadlines).max().unwrap_or(0)
+    }
+
     /// Reads what comes before the rows: sites, origins, completeness.
     pub(in crate::grid) fn read_head(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut updates = Self::default();
@@ -168,7 +203,7 @@ pub(in crate::grid) fn place(place: u64, len: usize) -> Result<usize, Malformed>
 
 /// Epochs stay far from where counting on would overflow.
 pub(in crate::grid) fn version(value: u64) -> Result<u64, Malformed> {
-    if value >= 1 << 62 {
+    if value > EPOCH_LAST.0 {
         return Err(Malformed("a version out of range"));
     }
     Ok(value)

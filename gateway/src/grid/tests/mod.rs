@@ -1,11 +1,13 @@
 //! The grid as a whole: two of them that exchange records, and one that comes back from disk.
 
+mod claims;
 mod cleared;
 mod cold;
 mod conflicts;
 mod convergence;
 mod fold;
 mod fuzz;
+mod ids;
 mod journal;
 mod mend;
 mod model;

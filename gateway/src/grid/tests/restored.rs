@@ -34,7 +34,7 @@ fn link(a: &Arc<Grid>, b: &Arc<Grid>) {
     for side in order {
         let (from, to) = sides[side];
         send(from, to, &told[1 - side]);
-        to.heard(&from.origin().site);
+        to.heard(&from.origin().site, Feed::Counters);
         to.flush().unwrap();
     }
     // And what changed with that.

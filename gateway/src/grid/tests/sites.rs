@@ -311,7 +311,9 @@ impl World {
                     way.under_way.push_front(record);
                     return;
                 }
-                Err(error @ ApplyError::Malformed(_)) => panic!("{error}"),
+                Err(error @ (ApplyError::Malformed(_) | ApplyError::ClockAhead { .. })) => {
+                    panic!("{error}")
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use super::super::super::arena::NAME_BYTES_MAX;
 use super::super::super::clock::HLC_MAX;
 use super::super::super::counter::{Cleared, Component};
 use super::super::super::record::{
-    CounterUpdates, MoreUpdate, PARTS_MAX, half_epoch, place, version,
+    CounterUpdates, MoreUpdate, PARTS_MAX, deadline, half_epoch, place, version,
 };
 use super::super::super::varint::Reader;
 use super::super::UnpackError;
@@ -198,7 +198,7 @@ impl<'a> RowReader<'a> {
             more.cleared.push((origin, cleared));
         }
         if numbers.number(&mut models.deadline)? != 0 {
-            more.deadline_ms = numbers.number(&mut models.deadline)?;
+            more.deadline_ms = deadline(numbers.number(&mut models.deadline)?)?;
             let clock = models.clock.read(numbers)? as u64;
             more.deadline_hlc = self.last.hlc.wrapping_add(clock);
             let site = numbers.number(&mut models.presence)?;

@@ -57,6 +57,7 @@ impl Grid {
         let placed = |(record, order): (Bytes, Vec<u32>)| Unpacked {
             record,
             places: order.iter().map(|n| places[*n as usize]).collect(),
+            promises: true,
         };
         Ok(records.map(placed).collect())
     }

@@ -157,6 +157,16 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Records by which a peer gave back what our journal had lost",
         |s| some(s.grid.own_from_peers_total),
     ),
+    counter(
+        "strait_grid_false_claims",
+        "Records by which a peer told counters or entries of this site that it has not written: those were not taken",
+        |s| some(s.grid.false_claims_total),
+    ),
+    counter(
+        "strait_grid_refused_clocks",
+        "Records of peers that were refused for a clock reading more than a day ahead",
+        |s| some(s.grid.clocks_refused_total),
+    ),
     gauge(
         "strait_grid_full_seconds",
         "Time until the grid's memory, or the logs' share of it, is full, if it goes on growing like this",
