@@ -131,7 +131,6 @@ impl Direction {
 /// Dropping it stops it.
 pub struct Wan {
     address: SocketAddr,
-    cut: Arc<AtomicBool>,
     there: Direction,
     back: Direction,
     _tasks: JoinSet<()>,
@@ -153,15 +152,15 @@ impl Wan {
     pub async fn start(config: WanConfig, target: SocketAddr) -> std::io::Result<Self> {
         let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await?);
         let address = front.local_addr()?;
-        let cut = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         let mut direction = |seed| {
+            let cut = Arc::new(AtomicBool::new(false));
             let (inbox, outbox) = mpsc::channel(UNDER_WAY_MAX);
             tasks.spawn(deliver(outbox, cut.clone()));
             Direction {
                 pipe: Arc::new(Mutex::new(Pipe::new(config, seed, Instant::now()))),
                 inbox,
-                cut: cut.clone(),
+                cut,
                 cut_drops: Arc::default(),
             }
         };
@@ -170,7 +169,6 @@ impl Wan {
         tasks.spawn(relay(front, target, there.clone(), back.clone()));
         Ok(Self {
             address,
-            cut,
             there,
             back,
             _tasks: tasks,
@@ -184,12 +182,26 @@ impl Wan {
 
     /// Pulls the cable: everything, what is under way too, is lost until [`Wan::heal`].
     pub fn cut(&self) {
-        self.cut.store(true, Ordering::Relaxed);
+        self.cut_ways(true, true);
+    }
+
+    /// Pulls the cable in one direction or both, and plugs in the other: towards the target, and
+    /// back from it.
+    pub fn cut_ways(&self, there: bool, back: bool) {
+        self.there.cut.store(there, Ordering::Relaxed);
+        self.back.cut.store(back, Ordering::Relaxed);
     }
 
     /// Plugs the cable in again.
     pub fn heal(&self) {
-        self.cut.store(false, Ordering::Relaxed);
+        self.cut_ways(false, false);
+    }
+
+    /// From now on datagrams are lost with this probability, in both directions.
+    pub fn set_loss(&self, loss: f64) {
+        for direction in [&self.there, &self.back] {
+            direction.pipe.lock().config.loss = loss;
+        }
     }
 
     /// What has crossed (towards the target, back from it).
@@ -373,5 +385,16 @@ mod tests {
         client.send(b"kept").await.unwrap();
         let (len, _) = target.recv_from(&mut buffer).await.unwrap();
         assert_eq!(&buffer[..len], b"kept");
+
+        wan.cut_ways(false, true);
+        client.send(b"asked").await.unwrap();
+        let (len, _) = target.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..len], b"asked", "this way is open");
+        target.send_to(b"lost", from).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        wan.heal();
+        target.send_to(b"answer", from).await.unwrap();
+        let len = client.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..len], b"answer", "the other was not");
     }
 }
