@@ -29,7 +29,13 @@ pub struct Site {
     pub grid: SocketAddr,
     /// Metrics and status.
     pub http: SocketAddr,
-    home: TempDir,
+    /// Where its log stands, and unless it was told otherwise its data directory.
+    home: PathBuf,
+    data: PathBuf,
+    /// Removes `home` in the end.
+    temporary: Option<TempDir>,
+    /// What `strait run` gets beside our own environment.
+    environment: Vec<(String, String)>,
     /// The network namespace it runs in, if not ours.
     namespace: Option<String>,
     process: Option<Child>,
@@ -39,6 +45,24 @@ impl Site {
     /// Makes a site with ports of its own on loopback.
     pub fn new(name: &str) -> Self {
         Self::make(name, free_port(), [free_port(), free_port()], None)
+    }
+
+    /// Makes a site with its log in `home` and its data directory at `data`. Both stay.
+    pub fn in_folder(name: &str, home: &Path, data: &Path) -> Self {
+        let site = Self {
+            name: name.to_owned(),
+            link: free_port(),
+            grid: free_port(),
+            http: free_port(),
+            home: home.to_owned(),
+            data: data.to_owned(),
+            temporary: None,
+            environment: Vec::new(),
+            namespace: None,
+            process: None,
+        };
+        site.init();
+        site
     }
 
     /// Makes a site at one end of a lab's cable.
@@ -55,38 +79,51 @@ impl Site {
         [grid, http]: [SocketAddr; 2],
         namespace: Option<String>,
     ) -> Self {
+        let home = TempDir::with_prefix(format!("strait-{name}-")).expect("a temporary folder");
         let site = Self {
             name: name.to_owned(),
             link,
             grid,
             http,
-            home: TempDir::with_prefix(format!("strait-{name}-")).expect("a temporary folder"),
+            home: home.path().to_owned(),
+            data: home.path().join("data"),
+            temporary: Some(home),
+            environment: Vec::new(),
             namespace,
             process: None,
         };
+        site.init();
+        site
+    }
+
+    /// `strait init`: a new data directory under the old name, and on the old ports.
+    pub fn init(&self) {
         // Whom the gateway lets in may come as far as its data directory.
         let passable = std::fs::Permissions::from_mode(0o711);
-        std::fs::set_permissions(site.home.path(), passable).expect("permissions");
+        std::fs::set_permissions(&self.home, passable).expect("permissions");
         // On all addresses, so that the token names none: only who is told where dials.
-        let link = SocketAddr::from(([0, 0, 0, 0], site.link.port()));
-        let (grid, http) = (site.grid, site.http);
-        let addresses = [("--link", link), ("--grid", grid), ("--http", http)];
-        let mut init = site.command(&["init", "--site", name]);
+        let link = SocketAddr::from(([0, 0, 0, 0], self.link.port()));
+        let addresses = [
+            ("--link", link),
+            ("--grid", self.grid),
+            ("--http", self.http),
+        ];
+        let mut init = self.command(&["init", "--site", &self.name]);
         for (option, address) in addresses {
             init.arg(option).arg(address.to_string());
         }
-        assert!(
-            init.output()
-                .expect("the strait binary runs")
-                .status
-                .success()
-        );
-        site
+        let made = init.output().expect("the strait binary runs");
+        assert!(made.status.success(), "strait init: {made:?}");
+    }
+
+    /// Runs the gateway with this in its environment, from its next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.data.clone()
     }
 
     /// The path of `strait.toml`.
@@ -162,6 +199,26 @@ impl Site {
 
     /// Starts the gateway and waits until it is ready.
     pub fn start(&mut self) {
+        self.launch();
+        let (http, namespace) = (self.http, self.namespace.clone());
+        eventually(&format!("{} is ready", self.name), 30, || {
+            self.assert_runs();
+            let answer = lab::inside(namespace.as_deref(), || http::get(http, "/readyz"));
+            answer.filter(|(code, _)| *code == 200)
+        });
+    }
+
+    /// Panics with the log if the gateway has ended.
+    pub fn assert_runs(&mut self) {
+        if let Some(process) = &mut self.process
+            && let Ok(Some(status)) = process.try_wait()
+        {
+            panic!("{} ended: {status}\n{}", self.name, self.log_text());
+        }
+    }
+
+    /// Starts the gateway's process.
+    pub fn launch(&mut self) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -169,26 +226,13 @@ impl Site {
             .expect("a log file");
         let process = self
             .command(&["run"])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the strait binary starts");
         self.process = Some(process);
-        let (http, namespace) = (self.http, self.namespace.clone());
-        eventually(&format!("{} is ready", self.name), 30, || {
-            if let Some(process) = &mut self.process
-                && let Ok(Some(status)) = process.try_wait()
-            {
-                panic!(
-                    "{} ended at start: {status}\n{}",
-                    self.name,
-                    self.log_text()
-                );
-            }
-            let answer = lab::inside(namespace.as_deref(), || http::get(http, "/readyz"));
-            answer.filter(|(code, _)| *code == 200)
-        });
     }
 
     /// Asks the gateway to end (SIGTERM) and waits for it.
@@ -255,6 +299,23 @@ impl Site {
         signal(self.process.as_ref().expect("the gateway runs"), name);
     }
 
+    /// Stops the process with SIGSTOP and waits until all its threads stand still: no call into the
+    /// kernel is under way then.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let process = self.process.as_ref().expect("the gateway runs");
+        let tasks = format!("/proc/{}/task", process.id());
+        eventually(&format!("{} stands still", self.name), 30, || {
+            let mut threads = std::fs::read_dir(&tasks).ok()?;
+            let still = threads.all(|thread| {
+                let status = thread.map(|thread| thread.path().join("status"));
+                let status = status.and_then(std::fs::read_to_string);
+                status.is_ok_and(|status| status.contains("State:\tT"))
+            });
+            still.then_some(())
+        });
+    }
+
     fn get(&self, path: &str) -> Option<String> {
         let answer = lab::inside(self.namespace.as_deref(), || http::get(self.http, path));
         answer
@@ -296,13 +357,13 @@ impl Site {
     }
 
     fn log(&self) -> PathBuf {
-        self.home.path().join("log")
+        self.home.join("log")
     }
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && self.temporary.is_some() {
             eprintln!("--- log of {} ---\n{}", self.name, self.log_text());
         }
         if let Some(process) = &mut self.process {
@@ -313,14 +374,16 @@ impl Drop for Site {
     }
 }
 
-/// The binary under test stands beside the folder of the test binaries.
-pub(crate) fn binary() -> PathBuf {
+/// The binary under test: of `STRAIT_BINARY`, or beside the folder of the test binaries.
+pub fn binary() -> PathBuf {
+    if let Some(other) = std::env::var_os("STRAIT_BINARY") {
+        return other.into();
+    }
     let test = std::env::current_exe().expect("a test knows its path");
-    let strait = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests stand in target/PROFILE/deps")
-        .join("strait");
+    let folders = test.ancestors().skip(1);
+    // A test stands in target/PROFILE/deps, a program in target/PROFILE.
+    let profile = folders.into_iter().find(|folder| !folder.ends_with("deps"));
+    let strait = profile.expect("a folder").join("strait");
     assert!(
         strait.exists(),
         "build the gateway first: cargo build -p strait"
