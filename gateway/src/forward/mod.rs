@@ -10,6 +10,7 @@
 //! What decides is synchronous ([`pace`], [`inlet`], [`window`], [`allow`]); what moves
 //! bytes is around it.
 
+mod admission;
 mod allow;
 mod carrier;
 mod figures;
@@ -17,6 +18,7 @@ mod flow;
 mod inlet;
 mod listener;
 mod message;
+mod own;
 mod pace;
 mod peer;
 mod proxy_protocol;
@@ -24,6 +26,7 @@ mod pump;
 mod room;
 mod serve;
 mod settings;
+mod socket;
 mod window;
 
 pub use allow::{AllowRule, AllowRuleError};

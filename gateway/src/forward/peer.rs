@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use strait_transport::{Class, LinkHandle, SendError};
+use strait_transport::{Class, LinkHandle, LogPace, SendError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 
+use super::admission::Admission;
 use super::figures::Counters;
 use super::flow::{Ends, Flow};
 use super::inlet::Arrival;
@@ -18,7 +19,7 @@ use crate::streams::{FlowId, StreamOpen};
 
 /// Flows of one link at a time, whoever opened them. A flow has up to two streams under
 /// way in each direction; a link has room for 4096.
-const FLOWS_MAX: usize = 1536;
+pub(super) const FLOWS_MAX: usize = 1536;
 /// Messages that may wait for the link before whoever has more waits.
 const MESSAGES_QUEUED_MAX: usize = 4096;
 /// Assumed where nothing was measured yet.
@@ -31,6 +32,10 @@ pub(super) struct Peer {
     state: watch::Sender<State>,
     /// Flows that we connected for it.
     pub(super) served: Counters,
+    /// Of those, the ones that were refused, in the log.
+    pub(super) refusals: Mutex<LogPace>,
+    /// Clients of the forwards that go there.
+    pub(super) admission: Admission,
 }
 
 /// Whether the link is up, and since when.
@@ -54,6 +59,8 @@ impl Peer {
             session: Mutex::new(None),
             state: watch::Sender::new(State::now(false)),
             served: Counters::default(),
+            refusals: Mutex::default(),
+            admission: Admission::default(),
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use socket2::SockRef;
 use strait_transport::{BATCH_BYTES_MAX, Class, SendError};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -19,6 +18,7 @@ use super::message::{Message, Refusal};
 use super::pace::{LINGER, LINGER_MAX, Pace};
 use super::peer::{Peer, Session};
 use super::settings::FlowClass;
+use super::socket;
 
 /// What is asked of the connection at a time at first.
 const READ_BYTES_MIN: usize = 16 << 10;
@@ -36,12 +36,12 @@ pub(super) struct Pump<'a> {
 
 impl Pump<'_> {
     /// Runs until both directions have ended, or the flow is reset. Then nothing is left
-    /// of it, and both ends know.
+    /// of it, and both ends know. `tcp` is a socket as [`socket`] makes them: closing it resets.
     pub(super) async fn run(self, mut tcp: TcpStream, mut carrier: Carrier) -> Result<(), Refusal> {
         let ended = self.join(&mut tcp, &mut carrier).await;
         self.session.remove(self.flow.id);
         let Err(refusal) = ended else {
-            SockRef::from(&tcp).set_linger(None).ok();
+            socket::close_cleanly(&tcp);
             return Ok(());
         };
         let flow = self.flow.id;
@@ -51,10 +51,7 @@ impl Pump<'_> {
     }
 
     async fn join(&self, tcp: &mut TcpStream, carrier: &mut Carrier) -> Result<(), Refusal> {
-        // Until all of it is through, closing says RST and not FIN, whatever closes it,
-        // the end of this process too: the rest is missing.
-        let prepared = tcp.set_zero_linger().and_then(|()| tcp.set_nodelay(true));
-        prepared.map_err(|_| Refusal::Reset)?;
+        tcp.set_nodelay(true).map_err(|_| Refusal::Reset)?;
         let (read, write) = tcp.split();
         tokio::select! {
             biased;

@@ -17,6 +17,7 @@ use super::flow::Ends;
 use super::inlet::Arrival;
 use super::listener::{self, Forward};
 use super::message::{self, FlowRequest, Refusal};
+use super::own::OwnListeners;
 use super::peer::{Peer, Session};
 use super::serve;
 use super::settings::ForwardSettings;
@@ -61,16 +62,19 @@ pub(crate) struct Ports(Vec<Socket>);
 impl Ports {
     /// Takes the port of every forward.
     pub(crate) fn take(settings: &[ForwardSettings]) -> Result<Self, BindError> {
-        let take = |settings: &ForwardSettings| {
-            let listen = settings.listen;
-            listener::take(settings).map_err(|source| BindError::Listen { listen, source })
-        };
+        let take = |settings| failing(settings, listener::take(settings));
         settings
             .iter()
             .map(take)
             .collect::<Result<_, _>>()
             .map(Self)
     }
+}
+
+/// What failed is that this forward listens.
+fn failing<T>(settings: &ForwardSettings, result: io::Result<T>) -> Result<T, BindError> {
+    let listen = settings.listen;
+    result.map_err(|source| BindError::Listen { listen, source })
 }
 
 /// What a forward listens on, until it is served.
@@ -93,37 +97,42 @@ impl Forwards {
             forwards: Vec::new(),
             pool: WindowPool::default(),
         };
-        let mut listeners = Vec::new();
-        for (settings, port) in settings.iter().zip(ports) {
-            let (forward, listener) = room.listen_one(settings, port)?;
+        let listeners: Listeners = settings
+            .iter()
+            .zip(ports)
+            .map(|(settings, port)| failing(settings, listener::listen(port)))
+            .collect::<Result<_, _>>()?;
+        let bound = settings.iter().zip(&listeners);
+        let bound: Vec<_> = bound
+            .map(|(settings, listener)| failing(settings, listener.local_addr()))
+            .collect::<Result<_, _>>()?;
+        let own = Arc::new(OwnListeners::new(bound.clone()));
+        for (settings, listen) in settings.iter().zip(bound) {
+            let forward = room.forward(settings, listen, &own)?;
             room.forwards.push(Arc::new(forward));
-            listeners.push(listener);
         }
         Ok((room, listeners))
     }
 
-    fn listen_one(
+    fn forward(
         &self,
         settings: &ForwardSettings,
-        port: Socket,
-    ) -> Result<(Forward, TcpListener), BindError> {
-        let failed = |source| BindError::Listen {
-            listen: settings.listen,
-            source,
-        };
+        listen: SocketAddr,
+        own: &Arc<OwnListeners>,
+    ) -> Result<Forward, BindError> {
         let peer = self.peers.get(&settings.peer);
         let peer = peer.ok_or_else(|| BindError::UnknownPeer {
             listen: settings.listen,
             peer: settings.peer.clone(),
         })?;
-        let listener = listener::listen(port).map_err(failed)?;
-        let forward = Forward {
+        Ok(Forward {
             settings: settings.clone(),
-            listen: listener.local_addr().map_err(failed)?,
+            listen,
             peer: peer.clone(),
+            own: own.clone(),
             counters: Default::default(),
-        };
-        Ok((forward, listener))
+            refusals: Default::default(),
+        })
     }
 
     /// Serves the listeners that came with [`Forwards::listen`] until `stop` is done; then

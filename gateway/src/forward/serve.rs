@@ -1,8 +1,7 @@
 //! The far end of a flow: connects to the target, if that is allowed.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -16,6 +15,7 @@ use super::message::{FlowRequest, Refusal};
 use super::peer::{Peer, Session};
 use super::proxy_protocol;
 use super::pump::Pump;
+use super::socket;
 
 /// How long a target may take to answer.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -59,7 +59,10 @@ pub(super) async fn serve(
         let target = crate::bulk::printable(&request.target);
         match refusal {
             Refusal::NotAllowed | Refusal::Unreachable(_) => {
-                tracing::warn!(%site, target, %refusal, "a flow from the peer was refused");
+                let unlogged = peer.refusals.lock().is_due(Instant::now());
+                if let Some(unlogged) = unlogged {
+                    tracing::warn!(%site, target, %refusal, unlogged, "a flow from the peer was refused");
+                }
             }
             Refusal::Reset
             | Refusal::Busy
@@ -74,19 +77,14 @@ pub(super) async fn serve(
 
 async fn connect(allow: &[AllowRule], request: &FlowRequest) -> Result<TcpStream, Refusal> {
     let addresses = allow::resolve(allow, &request.target).await?;
-    let connected = timeout(CONNECT_MAX, connect_any(&addresses)).await;
-    let late = |_| Err(Refusal::Unreachable("no answer within 10 s".to_owned()));
-    let mut tcp = connected.unwrap_or_else(late)?;
+    let connected = timeout(CONNECT_MAX, socket::connect(&addresses)).await;
+    let connected =
+        connected.map_err(|_| Refusal::Unreachable("no answer within 10 s".to_owned()))?;
+    let mut tcp = connected.map_err(|error| Refusal::unreachable(&error))?;
     if let Some(listener) = request.proxied {
         let header = proxy_protocol::header(request.client, listener);
         let written = tcp.write_all(&header).await;
         written.map_err(|error| Refusal::unreachable(&error))?;
     }
     Ok(tcp)
-}
-
-async fn connect_any(addresses: &[SocketAddr]) -> Result<TcpStream, Refusal> {
-    TcpStream::connect(addresses)
-        .await
-        .map_err(|error| Refusal::unreachable(&error))
 }
