@@ -5,6 +5,8 @@
 //! again. How few bytes a batch needs is [`strait_dedup`]'s business, how it gets
 //! across is [`strait_transport`]'s; neither knows what it carries.
 
+#![cfg_attr(not(test), warn(clippy::print_stderr))]
+
 pub mod bulk;
 pub mod cli;
 pub mod codec;

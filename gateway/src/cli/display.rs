@@ -7,6 +7,7 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::output::{stdout, tell};
 use super::transfer::Options;
 use crate::bulk::control::Progress;
 use crate::bulk::control::client::Moved;
@@ -82,8 +83,8 @@ impl Display {
     /// Says something beside the bar.
     pub(super) fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| tell!("{line}")),
+            None => tell!("{line}"),
         }
     }
 
@@ -105,7 +106,7 @@ impl Display {
             0 => String::new(),
             files => format!(", {files} unchanged"),
         };
-        eprintln!(
+        tell!(
             "{}: {} in {seconds:.1} s ({}/s){}{unchanged}",
             printable(label),
             DecimalBytes(bytes),
@@ -226,7 +227,7 @@ fn style(template: &str) -> ProgressStyle {
 fn print_json(report: &Report<'_>) -> io::Result<()> {
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
-    io::stdout().lock().write_all(&line)
+    stdout().write_all(&line)
 }
 
 /// What part of the bytes the link was spared; nothing while too little is known of it.

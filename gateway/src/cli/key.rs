@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Subcommand;
 
 use super::Globals;
-use super::output::say;
+use super::output::{say, tell};
 use super::pair::token_of;
 use crate::config::fingerprint;
 use crate::datadir::{exchange_identity, next_identity, reload_gateway};
@@ -34,7 +34,7 @@ fn next(globals: &Globals) -> anyhow::Result<()> {
     let key = next_identity(&globals.layout())?.public_key();
     let token = token_of(globals, key, Vec::new())?;
     let (site, short) = (&token.site, fingerprint(&key));
-    eprintln!(
+    tell!(
         "the next key of {site} is {short}. At each peer, run: strait pair TOKEN --next. When all \
          have done so, here: strait key rotate"
     );
@@ -53,7 +53,7 @@ fn rotate(globals: &Globals) -> anyhow::Result<()> {
         false => "no gateway runs here: the next start uses it",
     };
     let (site, short) = (&token.site, fingerprint(&key));
-    eprintln!(
+    tell!(
         "the key of {site} is now {short}; {gateway}. Then, at each peer: strait pair TOKEN --replace"
     );
     say(format_args!("{token}\n"))

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::bulk::path::LinkTarget;
 use crate::bulk::printable;
 use crate::bulk::store::FileMeta;
+use crate::cli::output::tell;
 use crate::datadir::sync_directory;
 
 /// The file to be. Dropped before [`LocalFile::commit`], and also when the process
@@ -144,7 +145,7 @@ impl Drop for LocalFile {
         if let Some(name) = &self.named
             && let Err(error) = std::fs::remove_file(name)
         {
-            eprintln!("strait: {} was left behind: {error}", name.display());
+            tell!("strait: {} was left behind: {error}", name.display());
         }
     }
 }

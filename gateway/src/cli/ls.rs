@@ -1,12 +1,11 @@
 //! `strait ls`: the files at a peer site.
 
-#![allow(clippy::print_stdout, reason = "the listing is this command's output")]
-
 use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
 
+use super::output::{stdout, tell};
 use super::{Globals, far_tree};
 use crate::bulk::control::client::Gateway;
 use crate::bulk::location::Location;
@@ -32,23 +31,18 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     if far_tree::is_pattern(&args.of) {
         let found = far_tree::matching(&gateway, &args.of)?;
         let entries: Vec<_> = found.into_iter().map(|(_, entry)| entry).collect();
-        // Whoever reads it may have seen enough.
-        print(&entries, args.json).ok();
-        return Ok(());
+        return Ok(print(&entries, args.json)?);
     }
     let mut after = String::new();
     loop {
         let failing = || format!("ls {}", args.of);
         let page = gateway.list(&args.of, &after).with_context(failing)?;
-        if print(&page.entries, args.json).is_err() {
-            // Whoever read it has seen enough.
-            return Ok(());
-        }
+        print(&page.entries, args.json)?;
         match page.entries.last() {
             Some(last) if page.more => after.clone_from(&last.name),
             Some(_) | None => {
                 if page.unspeakable > 0 {
-                    eprintln!(
+                    tell!(
                         "{} more with names that cannot be asked for (not UTF-8, or control \
                          characters)",
                         page.unspeakable
@@ -61,7 +55,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
 }
 
 fn print(entries: &[Entry], json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for entry in entries {
         if json {
             serde_json::to_writer(&mut out, entry)?;

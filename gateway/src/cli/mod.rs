@@ -14,7 +14,7 @@ mod local_file;
 mod local_tree;
 mod logging;
 mod ls;
-mod output;
+pub(crate) mod output;
 mod pair;
 mod pull;
 mod push;
@@ -36,8 +36,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::datadir::{Layout, check_format};
-use logging::LogFormat;
-use output::{explain, is_broken_pipe};
+use logging::{Log, LogFormat};
+use output::{explain, is_closed_output, tell};
 
 /// Keeps sites in step over a slow, lossy, long-distance link.
 #[derive(Debug, Parser)]
@@ -148,17 +148,28 @@ pub fn main() -> ExitCode {
     } else {
         logging::FILTER
     };
-    let result = logging::start(globals.log.as_deref(), filter, globals.log_format)
-        .and_then(|()| dispatch(&globals, command));
-    match result {
+    let log = match Log::start(globals.log.as_deref(), filter, globals.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            tell!("strait: {}", explain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let runs = matches!(command, Command::Run(_));
+    match dispatch(&globals, command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Mistakes in a file begin with its name, as editors expect.
-            match error.downcast_ref::<ConfigErrors>() {
-                Some(mistakes) => eprintln!("{mistakes}"),
-                None => eprintln!("strait: {}", explain(&error)),
+            let text = match error.downcast_ref::<ConfigErrors>() {
+                Some(mistakes) => mistakes.to_string(),
+                None => format!("strait: {}", explain(&error)),
+            };
+            match runs {
+                // A gateway waits for no reader, also when it ends.
+                true => log.say(&text),
+                false => tell!("{text}"),
             }
             ExitCode::FAILURE
         }

@@ -3,7 +3,8 @@
 use anyhow::Context;
 use strait_transport::PublicKey;
 
-use super::{Globals, init::parse_address, output::say};
+use super::output::{say, tell};
+use super::{Globals, init::parse_address};
 use crate::config::{self, Config, PairToken, PeerChange, PeerEdit, Pin, fingerprint, put_peer};
 use crate::datadir::{read_identity, reload_gateway};
 
@@ -38,14 +39,14 @@ fn print_token(globals: &Globals, address: Vec<String>) -> anyhow::Result<()> {
     let key = read_identity(&globals.layout())?.public_key();
     let token = token_of(globals, key, address)?;
     if token.addresses.is_empty() {
-        eprintln!(
+        tell!(
             "note: the token says no address, so only this site will dial. Where peers can reach \
              this one, add --address HOST:PORT or set listen.advertise."
         );
     }
     let short = fingerprint(&key);
     let site = &token.site;
-    eprintln!("site {site}, key {short}. At the other site, run: strait pair TOKEN");
+    tell!("site {site}, key {short}. At the other site, run: strait pair TOKEN");
     say(format_args!("{token}\n"))
 }
 

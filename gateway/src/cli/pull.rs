@@ -10,7 +10,7 @@ use super::display::{Display, Meter};
 use super::far_look::{self, Looked, Place};
 use super::far_tree::{self, FarFile, FarTree};
 use super::local_file::{self, LocalFile};
-use super::output::explain;
+use super::output::{explain, stdout};
 use super::transfer::Options;
 use crate::bulk::control::Progress;
 use crate::bulk::control::client::{ClientError, Gateway, Sink};
@@ -150,7 +150,7 @@ fn pull(
     let moved = gateway.pull(from, &mut output)?;
     match output.file {
         Some(file) => file.commit(output.meta)?,
-        None => io::stdout().flush()?,
+        None => stdout().flush()?,
     }
     output
         .meter
@@ -188,7 +188,7 @@ impl Sink for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.file {
             Some(file) => file.write(bytes)?,
-            None => io::stdout().write_all(bytes)?,
+            None => stdout().write_all(bytes)?,
         }
         self.so_far.arrived_bytes += bytes.len() as u64;
         self.meter.update(self.so_far);

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use super::Globals;
 use super::far_tree::{self, FarTree};
-use super::output::explain;
+use super::output::{explain, tell};
 use crate::bulk::Failure;
 use crate::bulk::control::client::{ClientError, Gateway};
 use crate::bulk::location::Location;
@@ -38,7 +38,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
             false => Ok(vec![named.clone()]),
         };
         let files = files.unwrap_or_else(|error| {
-            eprintln!("strait rm: {named}: {}", explain(&error));
+            tell!("strait rm: {named}: {}", explain(&error));
             failed += 1;
             Vec::new()
         });
@@ -49,7 +49,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
                 false => gateway.remove(&file).map_err(Into::into),
             };
             if let Err(error) = removed {
-                eprintln!("strait rm: {file}: {}", explain(&error));
+                tell!("strait rm: {file}: {}", explain(&error));
                 failed += 1;
             }
         }

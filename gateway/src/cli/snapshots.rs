@@ -1,7 +1,7 @@
 //! `strait snapshots`: the counters' snapshots of this site, from its data directory.
 
 use super::Globals;
-use super::output::say;
+use super::output::{say, tell};
 use crate::grid::{SnapshotFile, SnapshotHead, list_snapshots};
 use crate::observe::{bytes, seconds};
 
@@ -21,7 +21,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let mut unusable = 0;
     let snapshots = list_snapshots(&layout.snapshots())?;
     if snapshots.is_empty() && !args.json {
-        eprintln!("no snapshot yet: `strait run` takes them, see [snapshots] in strait.toml");
+        tell!("no snapshot yet: `strait run` takes them, see [snapshots] in strait.toml");
     }
     for snapshot in snapshots {
         let line = line(&snapshot, &args);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 
 use super::Globals;
-use super::output::{explain, say};
+use super::output::{explain, say, tell};
 use crate::observe::{Status, render};
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         }
         match answer {
             Ok(json) => show(&json, args.json)?,
-            Err(error) => eprintln!("strait: {}", explain(&error)),
+            Err(error) => tell!("strait: {}", explain(&error)),
         }
         sleep(Duration::from_secs(every_s));
     }

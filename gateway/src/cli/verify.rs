@@ -9,7 +9,7 @@ use super::Globals;
 use super::display::Display;
 use super::far_look::{self, Looked};
 use super::local_tree::{self, Found, Item, Link};
-use super::output::explain;
+use super::output::{explain, tell};
 use super::transfer::Options;
 use crate::bulk::control::client::ClientError;
 use crate::bulk::location::Location;
@@ -75,7 +75,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         bail!("verify: {wrong} of {all} missing, different or unreadable");
     }
     if !args.options.quiet {
-        eprintln!("{all} verified: same length and BLAKE3 digest at both sites");
+        tell!("{all} verified: same length and BLAKE3 digest at both sites");
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::cli::output;
 use scenario::say;
 use sites::Sites;
 use wan::WanConfig;
@@ -51,7 +52,6 @@ pub fn main(args: DemoArgs) -> anyhow::Result<()> {
     played
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the demo is for")]
 fn play(runtime: &tokio::runtime::Runtime, home: &Path, args: &DemoArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let tree = tree::pack(args.tree.clone(), home)?;
@@ -69,10 +69,10 @@ fn play(runtime: &tokio::runtime::Runtime, home: &Path, args: &DemoArgs) -> anyh
     ));
     let sites = runtime.block_on(Sites::start(home, link, ""))?;
     let report = scenario::play(&sites, &tree)?;
-    println!("\n{report}");
+    output::say(format_args!("\n{report}\n"))?;
     say(&format!("done in {:.0} s", start.elapsed().as_secs_f64()));
     if args.keep {
-        println!("{}", invitation(&sites));
+        output::say(format_args!("{}\n", invitation(&sites)))?;
         runtime
             .block_on(tokio::signal::ctrl_c())
             .context("cannot wait for Ctrl-C")?;

@@ -11,6 +11,7 @@ use super::load::{self, Probe, Written};
 use super::report::{Carried, Report};
 use super::sites::Sites;
 use super::tree::Tree;
+use crate::cli::output::tell;
 use crate::resp::blocking::{Client, Reply};
 
 /// How long both sites are fed while the link is up …
@@ -172,7 +173,6 @@ fn converged(sites: &Sites) -> anyhow::Result<String> {
     )
 }
 
-#[expect(clippy::print_stderr, reason = "the demo speaks to a person")]
 pub(super) fn say(line: &str) {
-    eprintln!("strait demo: {line}");
+    tell!("strait demo: {line}");
 }

@@ -6,6 +6,7 @@
 
 mod http;
 mod link;
+pub(crate) mod log_queue;
 mod metrics;
 pub(crate) mod process;
 mod readable;

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use super::log_queue;
+
 /// This process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ProcessFigures {
@@ -15,6 +17,8 @@ pub(crate) struct ProcessFigures {
     pub(super) fds_max: Option<u64>,
     /// Seconds since 1970; none where the kernel does not say when it was booted.
     pub(super) started_s: Option<f64>,
+    /// Lines of the log that standard error did not take.
+    pub(super) lost_log_lines: u64,
 }
 
 /// `None` where there is no `/proc`.
@@ -28,6 +32,7 @@ pub(crate) fn read() -> Option<ProcessFigures> {
     Some(ProcessFigures {
         fds_max,
         open_fds,
+        lost_log_lines: log_queue::lost_lines(),
         ..parse(&stat, booted_s)?
     })
 }
@@ -54,6 +59,7 @@ fn parse(stat: &str, booted_s: Option<u64>) -> Option<ProcessFigures> {
         system_seconds: seconds(*fields.get(12)?),
         resident_bytes: fields.get(21)? * rustix::param::page_size() as u64,
         open_fds: 0,
+        lost_log_lines: 0,
         fds_max: None,
         started_s: booted_s.map(|booted_s| booted_s as f64 + since_boot_s),
     })

@@ -3,10 +3,11 @@
 
 mod format;
 
-use std::io::{self, BufWriter};
+use std::io::BufWriter;
 use std::path::PathBuf;
 
 use super::Globals;
+use crate::cli::output::{Stdout, stdout, tell};
 use crate::grid::{Image, list_snapshots, values_of};
 use crate::resp::glob;
 use format::{Format, Output};
@@ -79,12 +80,12 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         }
     }
     out.finish()?;
-    eprintln!("{written} exported");
+    tell!("{written} exported");
     Ok(())
 }
 
-fn writer() -> BufWriter<io::StdoutLock<'static>> {
-    BufWriter::with_capacity(1 << 20, io::stdout().lock())
+fn writer() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(1 << 20, stdout())
 }
 
 /// What the journal holds.
@@ -93,7 +94,7 @@ pub(super) fn live(globals: &Globals) -> anyhow::Result<Image> {
     let site = globals.config()?.site;
     let (image, recovery) = Image::of_journal(&layout.grid(), &site)?;
     for damage in &recovery.quarantined {
-        eprintln!("left out what is damaged: {damage}");
+        tell!("left out what is damaged: {damage}");
     }
     Ok(image)
 }
@@ -110,11 +111,11 @@ pub(super) fn snapshot(globals: &Globals, at: u64) -> anyhow::Result<Image> {
     for snapshot in before.rev() {
         match Image::of_snapshot(&snapshot.path, &site) {
             Ok(image) => {
-                eprintln!("counters as of {}", super::time::rfc3339(snapshot.time_ms));
+                tell!("counters as of {}", super::time::rfc3339(snapshot.time_ms));
                 return Ok(image);
             }
             Err(error) => {
-                eprintln!("{error}: taking the one before");
+                tell!("{error}: taking the one before");
                 damaged = Some(PathBuf::from(&snapshot.path));
             }
         }

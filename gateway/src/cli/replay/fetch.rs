@@ -13,6 +13,7 @@ use crate::bulk::path::SNAPSHOTS_DIR;
 use crate::bulk::store::{Entry, FileMeta};
 use crate::cli::far_tree;
 use crate::cli::local_file::LocalFile;
+use crate::cli::output::tell;
 use crate::grid::{SnapshotFile, list_snapshots};
 
 /// Fetches the peer's last snapshot that was begun by `at_ms`, unless there is one here that is as
@@ -54,7 +55,7 @@ pub(super) fn snapshot(
         .pull(&file, &mut fetched)
         .with_context(|| format!("fetching {file}"))?;
     fetched.file.commit(fetched.meta)?;
-    eprintln!(
+    tell!(
         "fetched the snapshot of {} from {from}",
         crate::cli::time::rfc3339(time_ms)
     );

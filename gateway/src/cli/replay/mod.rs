@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 
-use super::output::say;
+use super::output::{say, tell, tell_text};
 use super::{Globals, export, status, verify_grid};
 use crate::observe::{LinkPhase, LinkReport, Status, seconds};
 use crate::replicate::compare::Comparison;
@@ -129,11 +129,11 @@ fn wait_for_all(address: SocketAddr, args: &Args, from: &str) -> anyhow::Result<
             heard = Instant::now();
         }
         if shown {
-            eprint!("\r{}   ", progress(&status, link));
+            tell_text(&format!("\r{}   ", progress(&status, link)));
         }
         if link.heard_all {
             if shown {
-                eprintln!();
+                tell!("");
             }
             return Ok(());
         }

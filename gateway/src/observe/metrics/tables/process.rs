@@ -30,4 +30,9 @@ pub(in super::super) const PROCESS: &[Metric<ProcessFigures>] = &[
         "When it was started, since 1970",
         |p| p.started_s.map(Value::from),
     ),
+    counter(
+        "strait_log_lost_lines",
+        "Lines of the log that standard error did not take",
+        |p| some(p.lost_log_lines),
+    ),
 ];
