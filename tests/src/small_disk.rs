@@ -17,7 +17,12 @@ impl SmallDisk {
 
     /// Makes room.
     pub fn grow(&self, size: &str) {
-        assert!(mount(&self.0, &["-o", &format!("remount,size={size}")]));
+        self.remount(&format!("size={size}"));
+    }
+
+    /// Changes an option, as mount(8) takes it: `ro`, say.
+    pub fn remount(&self, option: &str) {
+        assert!(mount(&self.0, &["-o", &format!("remount,{option}")]));
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use super::{DataDirError, Layout};
 /// back.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Digits of the highest process number.
+const PID_DIGITS_MAX: usize = 10;
+
 /// The lock on a data directory. The kernel lets go of it when the process ends,
 /// however it ends.
 #[derive(Debug)]
@@ -24,14 +27,7 @@ impl Lock {
     /// Takes the lock and writes our process number into its file, for people only.
     pub(super) fn take(layout: &Layout) -> Result<Self, DataDirError> {
         let path = layout.lock();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(DataDirError::io("open", &path))?;
+        let file = open(&path).map_err(DataDirError::io("open", &path))?;
         let asked = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -48,11 +44,36 @@ impl Lock {
                 Err(error) => return Err(DataDirError::io("lock", &path)(error.into())),
             }
         }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(DataDirError::io("write", &path))?;
+        if let Err(error) = write_pid(&file) {
+            tracing::warn!(path = %path.display(), %error, "the lock does not name this process");
+        }
         Ok(Self { _file: file })
     }
+}
+
+/// A disk that cannot be written still has the lock of an earlier start.
+fn open(path: &Path) -> io::Result<File> {
+    let writable = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    writable.or_else(|error| File::open(path).map_err(|_| error))
+}
+
+/// In place of another's number: this needs no room on a full disk.
+fn write_pid(file: &File) -> io::Result<()> {
+    let text = format!("{:<PID_DIGITS_MAX$}\n", std::process::id());
+    let written = file.write_all_at(text.as_bytes(), 0);
+    // Nobody takes a number that is left for that of this process.
+    file.set_len(if written.is_ok() {
+        text.len() as u64
+    } else {
+        0
+    })?;
+    written
 }
 
 /// Waits until no one else edits the files of a directory. Independent of the lock that

@@ -140,7 +140,10 @@ impl DataDir {
         let layout = Layout::at(path);
         check_format(&layout)?;
         let lock = Lock::take(&layout)?;
-        make_rooms(&layout)?;
+        if let Err(error) = make_rooms(&layout) {
+            // A start needs no disk that can be written.
+            tracing::warn!(%error, "a folder of the data directory is missing");
+        }
         Ok(Self {
             identity: load_identity(&layout.identity())?,
             incarnation: RwLock::new(Incarnation::load(&layout.incarnation())?),

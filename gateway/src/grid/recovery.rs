@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::cold::{self, Absent, ColdFound, ColdStore, ReadCache, Segment};
 use super::journal::frame::{FILE_HEAD_BYTES, JOURNAL_MAGIC};
-use super::journal::{Found, Generation, Journal, JournalReader};
+use super::journal::{Found, Generation, Journal, JournalReader, entries};
 use super::merge::NotMerged;
 use super::record::{Kind, LogHead, LogSection, decode_counters, decode_log, kind_of};
 use super::state::{LogId, State};
@@ -72,7 +72,9 @@ pub(super) fn recover(
         path: dir.to_owned(),
         source,
     };
-    fs::create_dir_all(dir).map_err(failed)?;
+    if let Err(error) = fs::create_dir_all(dir) {
+        unmended(dir, "cannot be made", &error);
+    }
     let mut generations = generations(dir).map_err(failed)?;
     drop_unbegun(dir, &mut generations);
     state.replaying = true;
@@ -89,7 +91,7 @@ pub(super) fn recover(
         replay.file(&path, *generation, newest).map_err(failed)?;
     }
     replay.finish();
-    let report = replay.report;
+    let (report, uncut) = (replay.report, replay.uncut);
     let newest = generations.last().copied().unwrap_or(Generation(1));
     let older = generations
         .iter()
@@ -98,7 +100,8 @@ pub(super) fn recover(
         let len = fs::metadata(dir.join(generation.file_name())).map_or(0, |meta| meta.len());
         (*generation, len)
     };
-    let journal = Journal::open(dir, newest, older.map(with_len).collect()).map_err(failed)?;
+    let older = older.map(with_len).collect();
+    let journal = open_journal(dir, newest, older, uncut);
     if !report.quarantined.is_empty() {
         // What was lost may be anybody's: peers send everything again, ours too.
         state.doubtful = true;
@@ -128,6 +131,32 @@ pub(super) fn look(dir: &Path, state: &mut State) -> Result<Recovery, GridOpenEr
     Ok(replay.report)
 }
 
+/// Opens the journal for writing. A start needs no disk that can be written: where this one cannot,
+/// or has kept an unfinished write behind `uncut` good bytes, the flusher goes to another file as soon
+/// as it can, and writes are refused until then.
+fn open_journal(
+    dir: &Path,
+    newest: Generation,
+    older: Vec<(Generation, u64)>,
+    uncut: Option<u64>,
+) -> Journal {
+    if let Some(len) = uncut {
+        return Journal::unwritable(dir, newest, len, older);
+    }
+    let path = dir.join(newest.file_name());
+    let opened = Journal::open(dir, newest, older.clone());
+    opened.unwrap_or_else(|error| {
+        unmended(&path, "cannot be opened for writing", &error);
+        let len = fs::metadata(&path).map_or(0, |file| file.len());
+        Journal::unwritable(dir, newest, len, older)
+    })
+}
+
+/// A start goes on without something that it would have written.
+pub(super) fn unmended(path: &Path, what: &'static str, error: &io::Error) {
+    tracing::warn!(path = %path.display(), what, %error, "the start could not write to the grid's folder");
+}
+
 fn open_all(dir: &Path) -> io::Result<Vec<JournalReader>> {
     const ATTEMPTS: usize = 10;
     let mut attempt = 0;
@@ -148,8 +177,8 @@ fn open_all(dir: &Path) -> io::Result<Vec<JournalReader>> {
 /// The journal's files, oldest first.
 fn generations(dir: &Path) -> io::Result<Vec<Generation>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        found.extend(entry?.file_name().to_str().and_then(Generation::parse));
+    for entry in entries(dir)? {
+        found.extend(entry.file_name().to_str().and_then(Generation::parse));
     }
     found.sort();
     Ok(found)
@@ -168,12 +197,20 @@ fn drop_unbegun(dir: &Path, generations: &mut Vec<Generation>) {
     }
 }
 
+fn cut_to(path: &Path, len: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(len)?;
+    file.sync_all()
+}
+
 struct Replay<'a> {
     dir: PathBuf,
     state: &'a mut State,
     report: Recovery,
     /// Cut unfinished writes off, put damage aside; otherwise only read.
     mend: bool,
+    /// Good bytes of the newest file, if an unfinished write behind them could not be cut off.
+    uncut: Option<u64>,
     /// Stretches of logs that came before what they continue: while the journal is rewritten, new
     /// entries may precede old ones.
     deferred: Vec<Bytes>,
@@ -186,6 +223,7 @@ impl<'a> Replay<'a> {
             state,
             report: Recovery::default(),
             mend,
+            uncut: None,
             deferred: Vec::new(),
         }
     }
@@ -209,10 +247,11 @@ impl<'a> Replay<'a> {
                 }
                 Found::Torn { from, to } if cut.is_some() || !self.mend => {
                     self.report.torn_bytes += to - from;
-                    if let Some(path) = cut {
-                        let file = OpenOptions::new().write(true).open(path)?;
-                        file.set_len(from)?;
-                        file.sync_all()?;
+                    if let Some(path) = cut
+                        && let Err(error) = cut_to(path, from)
+                    {
+                        unmended(path, "keeps an unfinished write at its end", &error);
+                        self.uncut = Some(from);
                     }
                 }
                 Found::Damaged { from, to } | Found::Torn { from, to } => {

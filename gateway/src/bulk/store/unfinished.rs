@@ -97,9 +97,14 @@ impl Unfinished {
                 recovery.kept += 1;
                 continue;
             }
-            self.remove(&name)?;
-            recovery.removed += 1;
-            recovery.bytes_freed += length;
+            match self.remove(&name) {
+                Ok(()) => {
+                    recovery.removed += 1;
+                    recovery.bytes_freed += length;
+                }
+                // It takes room, nothing else; the next start tries again.
+                Err(error) => tracing::warn!(name, %error, "an unfinished file of no use stays"),
+            }
         }
         Ok(recovery)
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::blocks::Stretch;
+use super::super::recovery::unmended;
 use super::super::{EntryId, LogName};
 use super::segment::{Placed, contents, list, remove_aside};
 use super::{Cold, Segment};
@@ -28,8 +29,9 @@ pub(in crate::grid) struct ColdFound {
 /// checked when they are read.
 pub(in crate::grid) fn load(dir: &Path, mend: bool) -> io::Result<ColdFound> {
     let (mut found, mut logs) = (ColdFound::default(), BTreeMap::new());
-    if mend {
-        remove_aside(dir)?;
+    if mend && let Err(error) = remove_aside(dir) {
+        // They take room, nothing else.
+        unmended(dir, "keeps files that are not whole", &error);
     }
     for number in list(dir)? {
         let contents = match contents(dir, number, mend) {

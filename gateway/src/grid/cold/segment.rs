@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::super::blocks::Stretch;
 use super::super::journal::{Found, Generation, JournalReader, entries, frame};
 use super::super::packed::SentEntries;
+use super::super::recovery::unmended;
 use super::super::varint::{Malformed, Reader, put};
 use super::super::{LogName, RECORD_BYTES_MAX};
 use super::block::{BlockHead, encode};
@@ -305,10 +306,9 @@ fn parse_name(name: &str) -> Option<Generation> {
 }
 
 /// Reads what a file holds: its index, or, if it has none, all of it. With `mend` an unfinished
-/// end is cut off, and a file that has no index gets one.
+/// end is cut off, and a file that has no index gets one, if the disk takes that.
 pub(super) fn contents(dir: &Path, number: Generation, mend: bool) -> io::Result<Contents> {
-    let path = dir.join(file_name(number));
-    let file = OpenOptions::new().read(true).append(mend).open(path)?;
+    let file = File::open(dir.join(file_name(number)))?;
     let len = file.metadata()?.len();
     let segment = Arc::new(Segment::new(dir, number, len));
     if let Some(blocks) = read_index(&file, &segment)? {
@@ -320,21 +320,38 @@ pub(super) fn contents(dir: &Path, number: Generation, mend: bool) -> io::Result
         });
     }
     let (found, end) = scan(&segment)?;
-    if let (true, Some(log)) = (mend, found.blocks.first().map(|b| b.head.log.clone())) {
-        file.set_len(end)?;
-        let writer = SegmentWriter {
-            log,
-            segment,
-            dir: dir.to_owned(),
-            file,
-            synced: len,
-            len: end,
-            blocks: found.blocks.clone(),
-            group: Group::default(),
-        };
-        writer.close()?;
+    if mend && let Err(error) = add_index(dir, &found, end) {
+        // It is as good without, only slower to read; the next start tries again.
+        unmended(&segment.path, "has no index", &error);
     }
     Ok(found)
+}
+
+/// Cuts a file off at the `end` of its blocks, and puts their index there: all of it, or none.
+fn add_index(dir: &Path, found: &Contents, end: u64) -> io::Result<()> {
+    let Some(log) = found.blocks.first().map(|block| block.head.log.clone()) else {
+        return Ok(());
+    };
+    let segment = found.segment.clone();
+    let file = OpenOptions::new().append(true).open(&segment.path)?;
+    file.set_len(end)?;
+    segment.bytes.store(end, Ordering::Relaxed);
+    let again = file.try_clone()?;
+    let writer = SegmentWriter {
+        log,
+        segment: segment.clone(),
+        dir: dir.to_owned(),
+        file,
+        synced: end,
+        len: end,
+        blocks: found.blocks.clone(),
+        group: Group::default(),
+    };
+    writer.close().inspect_err(|_| {
+        segment.bytes.store(end, Ordering::Relaxed);
+        // A part of an index that stays is cut off by the next start.
+        drop(again.set_len(end));
+    })
 }
 
 /// Reads the file through; and where what is good of it ends.

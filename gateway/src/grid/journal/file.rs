@@ -40,7 +40,8 @@ impl Generation {
 pub(in crate::grid) struct Journal {
     dir: PathBuf,
     generation: Generation,
-    file: File,
+    /// None: it could not be opened, and the journal is poisoned.
+    file: Option<File>,
     /// Length of the current file.
     len: u64,
     /// The highest that was ever begun; a number is not used twice.
@@ -58,7 +59,7 @@ pub(in crate::grid) struct Journal {
 }
 
 impl Journal {
-    /// Goes on with the file of `generation`, `len` bytes long, or makes it.
+    /// Goes on with the file of `generation`, or makes it.
     pub(in crate::grid) fn open(
         dir: &Path,
         generation: Generation,
@@ -66,19 +67,35 @@ impl Journal {
     ) -> io::Result<Self> {
         let (file, len) = open_file(dir, generation)?;
         Ok(Self {
+            file: Some(file),
+            len,
+            poisoned: false,
+            ..Self::unwritable(dir, generation, 0, older)
+        })
+    }
+
+    /// A journal that cannot be written now, whose last file has `len` good bytes: the next flush
+    /// tries to begin another one.
+    pub(in crate::grid) fn unwritable(
+        dir: &Path,
+        generation: Generation,
+        len: u64,
+        older: Vec<(Generation, u64)>,
+    ) -> Self {
+        Self {
             dir: dir.to_owned(),
             generation,
-            file,
+            file: None,
             len,
             last: generation,
             older,
-            poisoned: false,
+            poisoned: true,
             written_total: 0,
             #[cfg(test)]
             broken: false,
             #[cfg(test)]
             gate: std::sync::Arc::default(),
-        })
+        }
     }
 
     /// Appends records and waits until they are on disk. After an error nothing more is written
@@ -90,7 +107,7 @@ impl Journal {
         let begin = self.len;
         let written = self
             .append(records)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| self.file()?.sync_data())
             .and_then(|()| self.check_name());
         if written.is_err() {
             self.poisoned = true;
@@ -104,7 +121,7 @@ impl Journal {
     /// Cuts off what was written of a record in part. Whole ones stay: should the process end before
     /// there is space again, a start finds them.
     fn cut_to_whole(&mut self, begin: u64, records: &[Bytes]) -> io::Result<()> {
-        let written = self.file.metadata()?.len();
+        let written = self.file()?.metadata()?.len();
         let frames = records.iter().map(|record| frame::len_of(record));
         let ends = frames.scan(begin, |end, len| {
             *end += len;
@@ -112,12 +129,17 @@ impl Journal {
         });
         let whole = ends.take_while(|end| *end <= written).last();
         self.len = whole.unwrap_or(begin);
-        self.file.set_len(self.len)
+        self.file()?.set_len(self.len)
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        let file = self.file.as_ref();
+        file.ok_or_else(|| io::Error::other("the journal's file could not be opened"))
     }
 
     /// What is written to a file without a name is lost with the process.
     fn check_name(&self) -> io::Result<()> {
-        match self.file.metadata()?.nlink() {
+        match self.file()?.metadata()?.nlink() {
             0 => Err(io::Error::other("the journal's file was removed")),
             _ => Ok(()),
         }
@@ -143,10 +165,10 @@ impl Journal {
         #[cfg(test)]
         if self.broken {
             // Half of it reaches the disk, as when space runs out.
-            self.file.write_all(&bytes[..bytes.len() / 2])?;
+            self.file()?.write_all(&bytes[..bytes.len() / 2])?;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.file.write_all(bytes)?;
+        self.file()?.write_all(bytes)?;
         self.len += bytes.len() as u64;
         self.written_total += bytes.len() as u64;
         Ok(())
@@ -162,7 +184,7 @@ impl Journal {
         })?;
         self.older.push((self.generation, self.len));
         self.generation = next;
-        self.file = file;
+        self.file = Some(file);
         self.len = len;
         self.poisoned = false;
         Ok(())
@@ -176,7 +198,9 @@ impl Journal {
             return;
         };
         // One of the two gives the room back: we hold the file open.
-        drop(self.file.set_len(0));
+        if let Some(file) = &self.file {
+            drop(file.set_len(0));
+        }
         drop(fs::remove_file(self.dir.join(self.generation.file_name())));
         (self.generation, self.len) = (generation, len);
     }
