@@ -261,3 +261,72 @@ fn what_the_source_has_lost_comes_back_out_of_its_history() {
     let wire_bytes = crossed().unwrap() - before;
     assert!(wire_bytes < sent.len() as u64 / 50, "{wire_bytes} bytes");
 }
+
+#[test]
+fn what_is_not_there_is_told_from_what_nobody_could_say() {
+    let (mut east, mut west, cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("small");
+    std::fs::write(&file, "x").unwrap();
+    east.must(&["push", file.to_str().unwrap(), "west:d/small"]);
+    let copy = home.path().join("copy");
+    let status = |site: &Site, args: &[&str]| site.strait(args).status.code();
+    let pull = [
+        "pull",
+        "--wait",
+        "1",
+        "west:d/small",
+        copy.to_str().unwrap(),
+    ];
+    let with = |from| pull.map(|word| if word == pull[3] { from } else { word });
+    for absent in ["west:d/none", "west:none/small", "west:none/", "west:d/n*"] {
+        assert_eq!(status(&east, &with(absent)), Some(1), "{absent}");
+    }
+    assert_eq!(status(&east, &["ls", "west:none"]), Some(1));
+    // To learn that is no failed transfer, and nothing to warn of.
+    for site in [&east, &west] {
+        assert_eq!(site.metric("strait_bulk_failed_total") as u64, 0);
+        assert!(
+            !site.log_text().contains("asked for"),
+            "{}",
+            site.log_text()
+        );
+    }
+    let unanswered = 200;
+    for wrong in [
+        &with("west:d/")[..],
+        &with("north:d/small")[..],
+        &with("west:../small")[..],
+        &["pull", "west:d/small"][..],
+        &["pul", "west:d/small", "copy"][..],
+        &["pull", "west:d/small", "/nonexistent/copy"][..],
+    ] {
+        // A folder is pulled to a folder: here stands a file.
+        std::fs::write(&copy, "in the way").unwrap();
+        assert_eq!(status(&east, wrong), Some(unanswered), "{wrong:?}");
+    }
+    assert_eq!(status(&east, &["push", "west:d/small"]), Some(2));
+    assert_eq!(status(&east, &["pull", "--help"]), Some(0));
+
+    // The link is down and nobody knows, then it is known.
+    cable.cut();
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        assert_eq!(status(&east, &pull), Some(unanswered));
+    }
+    let listed = status(&east, &["ls", "--wait", "1", "west:d"]);
+    assert_eq!(listed, Some(unanswered));
+    let waited = began.elapsed().as_secs();
+    assert!(waited < 120, "--wait holds: {waited} s");
+    west.kill();
+    assert_eq!(status(&east, &pull), Some(unanswered));
+    east.stop();
+    assert_eq!(status(&east, &pull), Some(unanswered));
+    let push = ["push", file.to_str().unwrap(), "west:d/small"];
+    assert_eq!(
+        status(&east, &push),
+        Some(1),
+        "a push tells no more than that"
+    );
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), "in the way");
+}

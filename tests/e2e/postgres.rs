@@ -92,6 +92,113 @@ fn archive_command_and_restore_command_bring_a_lost_server_back() {
     );
 }
 
+/// PostgreSQL takes a status of 1 to 125 for the end of the archive, and serves what it has.
+#[test]
+fn recovery_stops_wherever_the_archive_cannot_be_asked() {
+    let (mut east, mut west, cable) = sites_for_postgres();
+    let gates = tempfile::tempdir().unwrap();
+    let everyone = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(gates.path(), everyone(0o777)).unwrap();
+    let binary = reachable_binary(gates.path());
+    let strait = format!("{} --data {}", binary.display(), east.data().display());
+    let primary = Postgres::start_as(
+        &["--wal-segsize=1"],
+        &format!(
+            "wal_level = replica\narchive_mode = on\n\
+             archive_command = '{strait} push --quiet --no-replace %p west:wal/%f'"
+        ),
+    );
+    let mut standby = Postgres::vacant();
+    standby.seed_from(primary.port, &["-X", "none"]);
+    primary.query("create table t (n int)").unwrap();
+    for part in 0..3 {
+        let fill = format!(
+            "insert into t select generate_series({part} * 4000 + 1, {part} * 4000 + 4000)"
+        );
+        primary.query(&fill).unwrap();
+        if part == 2 {
+            // What fails is counted, so that whoever watches the archiver sees it.
+            east.stop();
+        }
+        primary.query("select pg_switch_wal()").unwrap();
+    }
+    eventually("the failure is counted", 60, || {
+        let failed = primary.query("select failed_count from pg_stat_archiver")?;
+        (failed != "0").then_some(())
+    });
+    east.start();
+    let wal = west.data().join("bulk/wal");
+    let archived = || {
+        let names = std::fs::read_dir(&wal).unwrap();
+        let names = names.map(|name| name.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.len() == 24).collect();
+        names.sort();
+        names
+    };
+    let backup_from = std::fs::read_to_string(standby.data().join("backup_label")).unwrap();
+    let backup_from = backup_from.split("file ").nth(1).unwrap()[..24].to_owned();
+    let last = primary
+        .query("select pg_walfile_name(pg_current_wal_lsn() - 1)")
+        .unwrap();
+    eventually("all WAL is archived", 120, || {
+        (archived().last()? >= &last).then_some(())
+    });
+    drop(primary);
+
+    let shut = |name: &str| gates.path().join(format!("{name}.shut"));
+    let asked = |name: &str| gates.path().join(format!("{name}.asked"));
+    let script = gates.path().join("restore");
+    let wait = format!(
+        "#!/bin/sh\nat={}/$1\ni=0\n\
+         while [ -e $at.shut ] && [ $i -lt 600 ]; do : >$at.asked; sleep 0.1; i=$((i+1)); done\n\
+         exec {strait} pull --quiet --wait 1 west:wal/$1 $2\n",
+        gates.path().display()
+    );
+    std::fs::write(&script, wait).unwrap();
+    std::fs::set_permissions(&script, everyone(0o755)).unwrap();
+    standby.configure(&format!(
+        "archive_mode = off\nrestore_command = '{} %f %p'",
+        script.display()
+    ));
+    let signal = standby.data().join("recovery.signal");
+    std::fs::write(&signal, "").unwrap();
+    let mut names = archived();
+    names.retain(|name| *name >= backup_from);
+    assert!(names.len() >= 3, "{names:?}");
+    names.insert(0, "00000002.history".to_owned());
+    for (round, name) in names.iter().enumerate() {
+        std::fs::write(shut(name), "").unwrap();
+        standby.launch();
+        eventually(&format!("{name} is asked for"), 60, || {
+            asked(name).exists().then_some(())
+        });
+        match round % 3 {
+            // Nobody knows yet that the link is down.
+            0 => cable.cut(),
+            1 => _ = east.stop(),
+            _ => west.kill(),
+        }
+        std::fs::remove_file(shut(name)).unwrap();
+        eventually("recovery stops", 60, || standby.has_ended().then_some(()));
+        let log = standby.log();
+        let fatal = format!("could not restore file \"{name}\" from archive");
+        assert!(log.contains(&fatal) && signal.exists(), "{log}");
+        match round % 3 {
+            0 => cable.heal(),
+            1 => east.start(),
+            _ => west.start(),
+        }
+        east.must(&["ls", "--wait", "60", "west:wal"]);
+    }
+    standby.run();
+    eventually("recovery has come to its end", 60, || {
+        let recovering = standby.query("select pg_is_in_recovery()")?;
+        (recovering == "f").then_some(())
+    });
+    let rows = standby.query("select count(*), sum(n) from t").unwrap();
+    assert_eq!(rows, "12000|72006000");
+}
+
 #[test]
 fn psql_pg_dump_and_a_standby_go_through_a_forward() {
     let server = Postgres::start("wal_level = replica\nmax_wal_senders = 4");

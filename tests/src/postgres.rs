@@ -38,12 +38,18 @@ impl Postgres {
 
     /// A new cluster with `settings` added to its configuration; started.
     pub fn start(settings: &str) -> Self {
+        Self::start_as(&[], settings)
+    }
+
+    /// The same, made with more options of initdb.
+    pub fn start_as(options: &[&str], settings: &str) -> Self {
         let mut server = Self::vacant();
         let data = server.data();
         must(
             tool("initdb")
                 .args(["-U", "postgres", "-A", "trust", "-N", "-D"])
-                .arg(data),
+                .arg(data)
+                .args(options),
         );
         server.configure(settings);
         server.run();
@@ -69,13 +75,27 @@ impl Postgres {
 
     /// Starts the server and waits until it answers.
     pub fn run(&mut self) {
+        self.launch();
+        eventually("PostgreSQL answers", 60, || self.query("select 1"));
+    }
+
+    /// Starts the server.
+    pub fn launch(&mut self) {
         let log = std::fs::File::create(self.home.path().join("log")).expect("a log file");
         let mut command = tool("postgres");
         command.arg("-D").arg(self.data());
         command.args(["-p", &self.port.to_string()]);
         let process = command.stdout(Stdio::null()).stderr(log).spawn();
         self.process = Some(process.expect("postgres starts"));
-        eventually("PostgreSQL answers", 60, || self.query("select 1"));
+    }
+
+    /// Whether the server has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let process = self.process.as_mut().expect("it was started");
+        process
+            .try_wait()
+            .expect("its status can be read")
+            .is_some()
     }
 
     pub fn data(&self) -> PathBuf {
@@ -98,7 +118,9 @@ impl Drop for Postgres {
         if std::thread::panicking() {
             eprintln!("--- log of PostgreSQL ---\n{}", self.log());
         }
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &mut self.process
+            && matches!(process.try_wait(), Ok(None))
+        {
             // SIGINT: a fast shutdown. Through runuser it reaches the server, too.
             signal(process, "INT");
             drop(process.wait());

@@ -23,7 +23,7 @@ pub struct BulkFigures {
     pub received_files: u64,
     /// File bytes that came from links, also of transfers that failed.
     pub received_bytes: u64,
-    /// Transfers that failed, either way.
+    /// Transfers that failed, either way. One of a file that is not there is none.
     pub failed: u64,
     /// Bytes of all files under `bulk.dir`, unfinished ones included.
     pub stored_bytes: u64,
@@ -114,12 +114,20 @@ pub(super) enum Direction {
     In,
 }
 
-/// One transfer, counted while it lasts. Dropped without success, it has failed.
+/// One transfer, counted while it lasts. Dropped before it is known how it ended, it has failed.
 #[derive(Debug)]
 pub(super) struct Counted<'a> {
     counters: &'a Counters,
     direction: Direction,
-    succeeded: bool,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Failed,
+    Succeeded,
+    /// The answer was that there is no such file: no transfer at all.
+    Absent,
 }
 
 impl Counters {
@@ -128,7 +136,7 @@ impl Counters {
         Counted {
             counters: self,
             direction,
-            succeeded: false,
+            outcome: Outcome::Failed,
         }
     }
 
@@ -164,7 +172,13 @@ impl Counted<'_> {
     }
 
     pub(super) fn succeeded(mut self) {
-        self.succeeded = true;
+        self.outcome = Outcome::Succeeded;
+    }
+
+    /// There is no such file to be transferred. Programs ask for files to learn whether they
+    /// are there, PostgreSQL every few seconds.
+    pub(super) fn absent(mut self) {
+        self.outcome = Outcome::Absent;
     }
 }
 
@@ -173,15 +187,18 @@ impl Drop for Counted<'_> {
         let Self {
             counters,
             direction,
-            succeeded,
+            outcome,
         } = self;
-        let counter = match (*succeeded, *direction) {
-            (true, Direction::Out) => &counters.sent_files,
-            (true, Direction::In) => &counters.received_files,
-            (false, _) => &counters.failed,
+        let counter = match (*outcome, *direction) {
+            (Outcome::Succeeded, Direction::Out) => Some(&counters.sent_files),
+            (Outcome::Succeeded, Direction::In) => Some(&counters.received_files),
+            (Outcome::Failed, _) => Some(&counters.failed),
+            (Outcome::Absent, _) => None,
         };
         // Whoever sees that nothing is under way sees how it ended, too.
-        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         counters.active(*direction).fetch_sub(1, Ordering::Release);
     }
 }

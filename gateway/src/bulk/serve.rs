@@ -105,7 +105,13 @@ pub(super) async fn serve_pull(room: Arc<Room>, site: SiteName, asked: Asked) {
     match outcome.await {
         Ok(length) => tracing::info!(%site, length, "sent a file"),
         Err(failure) => {
-            tracing::warn!(%site, %failure, "a file that the peer asked for was not sent");
+            match failure == Failure::NotFound {
+                // An answer like others: the peer may ask in order to learn it.
+                true => tracing::debug!(%site, "the peer asked for a file that is not here"),
+                false => {
+                    tracing::warn!(%site, %failure, "a file that the peer asked for was not sent")
+                }
+            }
             let transfer = asked.transfer;
             let failed = Message::Failed { transfer, failure };
             asked.session.send(failed).await.ok();
@@ -117,7 +123,13 @@ pub(super) async fn serve_pull(room: Arc<Room>, site: SiteName, asked: Asked) {
 async fn send_file(room: &Room, site: &SiteName, asked: &Asked) -> Result<u64, Failure> {
     let counted = room.counters.begin(Direction::Out);
     let (path, store) = (asked.path.parse()?, room.store.clone());
-    let source = blocking(move || Ok(store.open_file(&path)?)).await?;
+    let source = match blocking(move || Ok(store.open_file(&path)?)).await {
+        Err(Failure::NotFound) => {
+            counted.absent();
+            return Err(Failure::NotFound);
+        }
+        opened => opened?,
+    };
     let header = Header::Pull {
         length: source.length,
         meta: source.meta,

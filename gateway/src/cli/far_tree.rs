@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::bulk::control::client::Gateway;
+use crate::bulk::Failure;
+use crate::bulk::control::client::{ClientError, Gateway};
 use crate::bulk::location::Location;
 use crate::bulk::path::PATH_DEPTH_MAX;
 use crate::bulk::store::{Entry, EntryKind};
@@ -29,6 +30,11 @@ pub(super) struct FarTree {
     /// Entries that are none of these, or have names that no path can spell.
     pub(super) skipped: u64,
 }
+
+/// There is nothing that a pattern matches.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing there matches {0}")]
+pub(super) struct NothingMatches(Location);
 
 /// A folder there, and where what is in it goes here.
 type Folders = Vec<(Location, PathBuf)>;
@@ -60,7 +66,12 @@ impl FarTree {
             if folder.path.names().count() > PATH_DEPTH_MAX {
                 bail!("{folder}: folders in folders, deeper than {PATH_DEPTH_MAX}");
             }
-            let (entries, unspeakable) = entries(gateway, &folder).context(folder.to_string())?;
+            let (entries, unspeakable) = match entries(gateway, &folder) {
+                Err(error) if is_gone(&error) && !self.folders.is_empty() => {
+                    bail!("{folder} was removed while it was listed")
+                }
+                entries => entries.context(folder.to_string())?,
+            };
             self.skipped += unspeakable;
             self.folders.push(folder.clone());
             for entry in entries {
@@ -94,6 +105,11 @@ impl FarTree {
     }
 }
 
+fn is_gone(error: &anyhow::Error) -> bool {
+    let failed = error.downcast_ref::<ClientError>();
+    matches!(failed, Some(ClientError::Failed(Failure::NotFound)))
+}
+
 /// Whether the last name of a place is a glob pattern.
 pub(super) fn is_pattern(place: &Location) -> bool {
     let name = place.path.split_last();
@@ -114,7 +130,7 @@ pub(super) fn matching(
     let (mut entries, _) = entries(gateway, &folder)?;
     entries.retain(|entry| glob::matches(name.as_bytes(), entry.name.as_bytes()));
     if entries.is_empty() {
-        bail!("nothing there matches {pattern}");
+        return Err(NothingMatches(pattern.clone()).into());
     }
     let place = |entry: Entry| Ok((within(&folder, &entry)?, entry));
     entries.into_iter().map(place).collect()

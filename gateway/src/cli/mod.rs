@@ -5,6 +5,7 @@
 mod check_config;
 mod demo;
 mod display;
+mod exit;
 mod export;
 mod far_look;
 mod far_tree;
@@ -29,6 +30,7 @@ mod transfer;
 mod verify;
 mod verify_grid;
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,6 +38,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::datadir::{Layout, check_format};
+use exit::Purpose;
 use logging::{Log, LogFormat};
 use output::{explain, is_closed_output, tell};
 
@@ -140,7 +143,21 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let Cli { globals, command } = Cli::parse();
+    let Cli { globals, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Whoever would read it may have gone.
+            error.print().ok();
+            return Purpose::of_words(std::env::args_os()).usage(&error);
+        }
+    };
+    let purpose = Purpose::of(&command);
+    let run = AssertUnwindSafe(|| run_command(&globals, command, purpose));
+    // The panic has been told where it happened.
+    std::panic::catch_unwind(run).unwrap_or_else(|_| purpose.panic())
+}
+
+fn run_command(globals: &Globals, command: Command, purpose: Purpose) -> ExitCode {
     // The demo tells its own story.
     let told = matches!(command, Command::Demo(_));
     let filter = if told {
@@ -152,11 +169,11 @@ pub fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => {
             tell!("strait: {}", explain(&error));
-            return ExitCode::FAILURE;
+            return purpose.failure(&error);
         }
     };
     let runs = matches!(command, Command::Run(_));
-    match dispatch(&globals, command) {
+    match dispatch(globals, command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
         Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
@@ -171,7 +188,7 @@ pub fn main() -> ExitCode {
                 true => log.say(&text),
                 false => tell!("{text}"),
             }
-            ExitCode::FAILURE
+            purpose.failure(&error)
         }
     }
 }

@@ -150,7 +150,8 @@ fn pull(
     let moved = gateway.pull(from, &mut output)?;
     match output.file {
         Some(file) => file.commit(output.meta)?,
-        None => stdout().flush()?,
+        // Nobody has seen enough of a file before its end.
+        None => stdout().flush().map_err(ClientError::Write)?,
     }
     output
         .meter

@@ -54,7 +54,9 @@ impl State {
         }
         self.tally.clocks_refused += 1;
         let ahead_ms = (latest >> 16).saturating_sub(now_ms);
-        Err(ApplyError::ClockAhead { ahead_s: ahead_ms / 1000 })
+        Err(ApplyError::ClockAhead {
+            ahead_s: ahead_ms / 1000,
+        })
     }
 
     /// Looks at what the record of a peer shows of our own counters: that the peer holds a state of ours
@@ -69,7 +71,9 @@ impl State {
     ) -> bool {
         let is_own = |place: usize| numbers.origin(place) == OriginId::OWN;
         let own = updates.claims().filter(|(place, _)| is_own(*place));
-        let lost = own.map(|(_, epoch)| epoch).filter(|epoch| self.lost(*epoch));
+        let lost = own
+            .map(|(_, epoch)| epoch)
+            .filter(|epoch| self.lost(*epoch));
         let limit = match self.runs.is_settled() {
             true => Epoch::default(),
             false => epoch_limit(now_ms),
@@ -91,9 +95,8 @@ impl State {
                 "a peer tells counters of this site that it has not written: they are not taken"
             );
         }
-        updates.retain_claims(|place, epoch| {
-            !is_own(place) || !self.lost(epoch) || epoch <= limit.0
-        });
+        updates
+            .retain_claims(|place, epoch| !is_own(place) || !self.lost(epoch) || epoch <= limit.0);
         true
     }
 
@@ -142,9 +145,8 @@ impl State {
         }
         let ours = self.log_position(&head.log);
         let last = section.entries.last().map_or(head.prev, |(id, _)| *id);
-        let tells_more = last > ours.last
-            || head.trimmed_to > ours.trimmed_to
-            || head.revision > ours.revision;
+        let tells_more =
+            last > ours.last || head.trimmed_to > ours.trimmed_to || head.revision > ours.revision;
         let is_false = tells_more && (!self.may_lack_logs() || head.revision >= OWN_REVISION_END);
         if is_false {
             self.tally.false_claims += 1;

@@ -81,7 +81,10 @@ impl State {
             None => self.create_log(key)?,
         };
         self.check_own_log(log)?;
-        let (last, from_ms) = (self.logs[log.0].position().last, self.logs[log.0].ids_from_ms);
+        let (last, from_ms) = (
+            self.logs[log.0].position().last,
+            self.logs[log.0].ids_from_ms,
+        );
         let id = next_id(last, id, now_ms.max(self.ids_from_ms).max(from_ms))?;
         if let Some(trim) = trim {
             let checked = self.logs[log.0].check_trim(trim, 1);

@@ -118,7 +118,11 @@ impl super::Log {
             match old.map(EntryId::next) {
                 // All are old, up to the last id that there can be.
                 Some(None) => Keep::Newest(0),
-                old => Keep::From(old.flatten().unwrap_or_default().max(EntryId { ms, seq: 0 })),
+                old => Keep::From(
+                    old.flatten()
+                        .unwrap_or_default()
+                        .max(EntryId { ms, seq: 0 }),
+                ),
             }
         });
         let newest = limits.entries.map(Keep::Newest);

@@ -32,14 +32,24 @@ pub(super) async fn pull(
         path,
         limit,
     };
-    session.send(pull).await?;
+    let began = async {
+        session.send(pull).await?;
+        begin(client, answered).await
+    };
     let began = tokio::select! {
-        began = begin(client, answered) => began,
-        failure = site.down_for(asked.patience) => Err(failure),
+        began = began => began,
+        // The link was down when this began, and nobody knew.
+        failure = site.down_for(asked.wait) => Err(failure),
     };
     // If the file is still to come, nobody will be there for it.
     session.take_pull(transfer);
-    let mut incoming = began?;
+    let mut incoming = match began {
+        Err(Failure::NotFound) => {
+            counted.absent();
+            return Err(Failure::NotFound);
+        }
+        began => began?,
+    };
     let received = tokio::select! {
         received = forward(client, &mut incoming, &counted) => received,
         failure = site.down_for(asked.patience) => Err(failure),

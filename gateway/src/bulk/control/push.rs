@@ -33,7 +33,7 @@ pub(super) async fn push(
     let _permit = site.transfers.acquire().await.map_err(|_| Failure::Busy)?;
     let session = site.session(asked.wait).await?;
     let offset = tokio::select! {
-        offset = offset(client, &session, &file, resume) => offset?,
+        offset = offset(client, (asked, &session), &file, resume) => offset?,
         failure = site.down_for(asked.patience) => return Err(failure),
     };
     let counted = asked.room.counters.begin(Direction::Out);
@@ -60,7 +60,7 @@ pub(super) async fn push(
 /// Where to begin: the client compares what the peer has kept with what it has itself.
 async fn offset(
     client: &mut Client,
-    session: &Session,
+    (asked, session): (&Asked<'_>, &Session),
     file: &Pushed,
     resume: bool,
 ) -> Result<u64, Failure> {
@@ -69,7 +69,7 @@ async fn offset(
             .length
             .is_some_and(|length| length >= RESUMED_BYTES_MIN);
     let kept = match worth_asking {
-        true => session.ask(Question::Kept(file.clone())).await?,
+        true => asked.ask(session, Question::Kept(file.clone())).await?,
         false => Answer::Kept(None),
     };
     let Answer::Kept(kept) = kept else {

@@ -21,6 +21,7 @@ use super::{pull, push};
 use crate::bulk::failure::Failure;
 use crate::bulk::message::{Answer, Pushed, Question};
 use crate::bulk::room::{Bulk, Room, Site};
+use crate::bulk::session::Session;
 
 /// Commands that may be connected at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 384;
@@ -44,9 +45,9 @@ pub(super) struct Asked<'a> {
     pub(super) room: &'a Room,
     pub(super) site: &'a Site,
     pub(super) path: String,
-    /// For the link to come up before the start.
+    /// For the link until the peer has answered for the first time.
     pub(super) wait: Duration,
-    /// For the link to come back in the middle.
+    /// For the link to come back in the middle of a file.
     pub(super) patience: Duration,
 }
 
@@ -183,11 +184,7 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
 
 async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Result<(), Failure> {
     let session = asked.site.session(asked.wait).await?;
-    let answer = tokio::select! {
-        answer = session.ask(question) => answer?,
-        failure = asked.site.down_for(asked.patience) => return Err(failure),
-    };
-    let reply = match answer {
+    let reply = match asked.ask(&session, question).await? {
         Answer::Page(page) => Reply::Listed(page),
         Answer::Removed => Reply::Removed,
         Answer::Described(described) => Reply::Described(described),
@@ -195,6 +192,28 @@ async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Resu
         Answer::Kept(_) => return Err(Failure::protocol("an answer to another question")),
     };
     client.reply(&reply).await
+}
+
+impl Asked<'_> {
+    /// The peer's answer. A link that turns out to be down is waited for as one that was known
+    /// to be down before, unless the peer may be busy for long.
+    pub(super) async fn ask(
+        &self,
+        session: &Session,
+        question: Question,
+    ) -> Result<Answer, Failure> {
+        let patience = match question {
+            Question::Describe { digests: true, .. } | Question::Kept(_) => self.patience,
+            Question::Describe { .. }
+            | Question::List { .. }
+            | Question::Remove { .. }
+            | Question::Link { .. } => self.wait,
+        };
+        tokio::select! {
+            answer = session.ask(question) => answer,
+            failure = self.site.down_for(patience) => Err(failure),
+        }
+    }
 }
 
 impl Client {

@@ -107,7 +107,8 @@ impl CounterUpdates {
 
     /// Leaves out what it says of an origin, by its place, up to an epoch for which `keeps` says no.
     pub(in crate::grid) fn retain_claims(&mut self, keeps: impl Fn(usize, u64) -> bool) {
-        self.complete.retain(|(place, epoch)| keeps(*place, epoch.0));
+        self.complete
+            .retain(|(place, epoch)| keeps(*place, epoch.0));
         let parts = std::mem::take(&mut self.parts);
         for row in &mut self.rows {
             let kept = parts[row.parts..row.parts + row.parts_len].iter();

@@ -104,7 +104,11 @@ fn what_a_settled_site_never_wrote_is_not_taken_and_the_rest_of_the_record_is() 
         ..Extra::default()
     };
     for (version, ahead) in [(1, 1), (2, 1 << 40), (3, 1 << 61)] {
-        let false_ones = row([epoch + ahead, version], 0, Some(cleared(2 * (epoch + ahead))));
+        let false_ones = row(
+            [epoch + ahead, version],
+            0,
+            Some(cleared(2 * (epoch + ahead))),
+        );
         east.apply(&peer(), false_ones).unwrap();
         east.apply(&peer(), complete(Epoch(epoch + ahead))).unwrap();
     }

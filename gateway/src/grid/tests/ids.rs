@@ -28,7 +28,10 @@ fn a_log_that_has_the_last_possible_id_is_trimmed_and_deleted_at_every_site_and_
     let changes: [(Change, u64); 4] = [
         (|grid| trim(grid, Keep::Newest(0)), 0),
         (|grid| trim(grid, Keep::From(EntryId::MAX)), 1),
-        (|grid| assert_eq!(grid.lock().delete(b"clicks"), Ok(true)), 0),
+        (
+            |grid| assert_eq!(grid.lock().delete(b"clicks"), Ok(true)),
+            0,
+        ),
         (
             |grid| assert!(grid.lock().set(b"clicks", 7, SetIf::Always, false).is_ok()),
             0,
@@ -100,7 +103,10 @@ fn ids_that_a_crash_took_back_are_given_to_no_other_entry() {
         grid
     };
     // The clock is an hour ahead for the first entries, and then set right.
-    for clock_ms in [[NOON_MS + HOUR_MS; 3], [NOON_MS + HOUR_MS, NOON_MS, NOON_MS]] {
+    for clock_ms in [
+        [NOON_MS + HOUR_MS; 3],
+        [NOON_MS + HOUR_MS, NOON_MS, NOON_MS],
+    ] {
         let [first, then, last] = clock_ms;
         let east = open(first);
         append_at(&east, b"clicks", NewId::Auto, first);
@@ -115,7 +121,10 @@ fn ids_that_a_crash_took_back_are_given_to_no_other_entry() {
         drop(east);
         let east = open(last - 10);
         let hours = (0..2 * HOUR_MS).step_by(500);
-        for now_ms in hours.map(|ms| NOON_MS + ms).chain((0..50).map(|n| NOON_MS + HOUR_MS + n)) {
+        for now_ms in hours
+            .map(|ms| NOON_MS + ms)
+            .chain((0..50).map(|n| NOON_MS + HOUR_MS + n))
+        {
             for log in [&b"clicks"[..], b"another"] {
                 let id = append_at(&east, log, NewId::Auto, now_ms);
                 assert!(!given.contains(&(log, id)), "{id} is given twice");
@@ -140,5 +149,8 @@ fn an_id_that_a_client_named_far_ahead_moves_its_own_log_alone() {
     east.lock().resume_ids(NOON_MS, Duration::from_secs(1));
     let id = append_at(&east, b"clicks", NewId::Auto, NOON_MS);
     assert_eq!(id.ms, named.ms + 1001);
-    assert_eq!(append_at(&east, b"another", NewId::Auto, NOON_MS).ms, NOON_MS);
+    assert_eq!(
+        append_at(&east, b"another", NewId::Auto, NOON_MS).ms,
+        NOON_MS
+    );
 }

@@ -342,7 +342,7 @@ pub(in super::super) const ROOMS: &[Metric<Status>] = &[
     ),
     counter(
         "strait_bulk_failed",
-        "Transfers of files that failed, either way",
+        "Transfers of files that failed, either way; a file that is not there is none",
         |s| some(s.bulk.failed),
     ),
     gauge(
