@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use crate::lab::{self, Lab, Side};
 use crate::{eventually, http};
 
+/// Of the log of a gateway that ended by itself so many are said.
+const LAST_LINES: usize = 12;
+
 /// How a gateway ended.
 #[derive(Debug)]
 pub struct Exit {
@@ -213,7 +216,10 @@ impl Site {
         if let Some(process) = &mut self.process
             && let Ok(Some(status)) = process.try_wait()
         {
-            panic!("{} ended: {status}\n{}", self.name, self.log_text());
+            let log = self.log_text();
+            let lines: Vec<_> = log.lines().rev().take(LAST_LINES).collect();
+            let last = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            panic!("{} ended: {status}\n{last}", self.name);
         }
     }
 

@@ -37,7 +37,7 @@ fn kills_power_cuts_and_cut_links_take_nothing_that_was_confirmed() {
         Fault::Heal,
         Fault::Clock {
             site: 0,
-            ahead_s: 4,
+            ahead_s: -90,
         },
         Fault::PowerCut {
             site: 0,
