@@ -1,6 +1,7 @@
 //! End-to-end tests: starts real gateways, as an operator would, and talks to
 //! them with real clients.
 
+mod clock;
 mod http;
 mod journal;
 mod lab;
@@ -9,6 +10,7 @@ mod site;
 mod small_disk;
 mod wait;
 
+pub use clock::Clock;
 pub use http::get;
 pub use journal::{Edit, edit_journal, newest_journal};
 pub use lab::{Lab, Side};

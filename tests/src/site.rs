@@ -362,6 +362,11 @@ impl Site {
         std::fs::read_to_string(self.log()).unwrap_or_default()
     }
 
+    /// A path that outlives the data directory.
+    pub(crate) fn beside_log(&self, name: &str) -> PathBuf {
+        self.home.join(name)
+    }
+
     fn log(&self) -> PathBuf {
         self.home.join("log")
     }
