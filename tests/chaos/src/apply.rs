@@ -110,7 +110,7 @@ impl Cluster {
 
     fn set_clock(&self, site: usize, ahead_s: i64) {
         if let Some(clock) = &self.members[site].clock {
-            std::fs::write(clock, format!("{ahead_s:+}")).expect("a clock that can be set");
+            clock.set_ahead(ahead_s);
         }
     }
 
@@ -135,7 +135,7 @@ impl Cluster {
     /// answer for a whole one.
     fn flip(&mut self, stage: &Stage, site: usize, bits: u32, alone: bool, random: &mut StdRng) {
         self.heal();
-        let silence = stage.gate.write().expect("nobody panics with it");
+        let silence = stage.silence();
         self.settle(stage, site);
         let target = &stage.targets[site];
         target.whole.store(false, Ordering::SeqCst);
@@ -166,7 +166,7 @@ impl Cluster {
 
     /// Compares with all peers until nothing is wrong any more. Clients are silent.
     fn mend(&self, stage: &Stage, site: usize) {
-        let _silence = stage.gate.write().expect("nobody panics with it");
+        let _silence = stage.silence();
         for peer in self.peers(site) {
             let peer = &self.members[peer].site.name;
             let what = format!("{} and {peer} hold the same", self.members[site].site.name);

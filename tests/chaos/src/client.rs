@@ -1,8 +1,8 @@
 //! One client of a site: writes in one class of durability and keeps what it is told.
 
 use std::net::SocketAddr;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,6 @@ impl Target {
 pub(crate) struct Stage {
     pub(crate) targets: Vec<Target>,
     pub(crate) begun: Instant,
-    /// Clients act while they can read it, so that whoever writes it has silence.
     pub(crate) gate: RwLock<()>,
     pub(crate) stop: AtomicBool,
     pub(crate) line_bytes_max: u64,
@@ -73,6 +72,16 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn now(&self) -> Moment {
         self.begun.elapsed()
+    }
+
+    /// Leave for one command.
+    fn turn(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No client acts while this is held.
+    pub(crate) fn silence(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn goes_on(&self) -> bool {
@@ -134,7 +143,7 @@ impl<'a> Client<'a> {
         let mut open: Option<(Connection, Life)> = None;
         let mut life = None;
         while self.stage.goes_on() {
-            let turn = self.stage.gate.read().expect("nobody panics with it");
+            let turn = self.stage.turn();
             open = open.take().filter(|(_, life)| *life == self.target.life());
             open = open.or_else(|| self.target.is_open().then(|| self.target.connect())?);
             let Some((connection, now)) = &mut open else {

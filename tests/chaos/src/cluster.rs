@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
-use strait_tests::{Site, eventually};
+use strait_tests::{Clock, Site, eventually};
 
 use crate::client::{Stage, Target};
 use crate::disk::Disk;
@@ -28,8 +28,7 @@ const NAMES: [&str; 3] = ["east", "west", "north"];
 pub(crate) struct Member {
     pub(crate) site: Site,
     pub(crate) disk: Option<Disk>,
-    /// How far its clock is ahead stands in this file.
-    pub(crate) clock: Option<PathBuf>,
+    pub(crate) clock: Option<Clock>,
     home: PathBuf,
 }
 
@@ -52,10 +51,9 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Makes all sites of a plan below a folder, and joins them. None is started.
     pub(crate) fn new(plan: &Plan, folder: &Path) -> Self {
-        let library = plan.sets_clocks().then(clock_library).flatten();
         let members = NAMES[..plan.sites()].iter();
         let members: Vec<_> = members
-            .map(|name| Member::new(name, &folder.join(name), plan, library.as_deref()))
+            .map(|name| Member::new(name, &folder.join(name), plan))
             .collect();
         let links = plan.links().into_iter().zip(0..).map(|(ends, n)| {
             let weather = Weather {
@@ -236,7 +234,7 @@ impl Cluster {
 }
 
 impl Member {
-    fn new(name: &str, home: &Path, plan: &Plan, clock: Option<&Path>) -> Self {
+    fn new(name: &str, home: &Path, plan: &Plan) -> Self {
         fs::create_dir_all(home).expect("a folder for a site");
         let disk = Disk::new(home, plan.ordered);
         let data = match &disk {
@@ -244,16 +242,7 @@ impl Member {
             None => home.join("data"),
         };
         let mut site = Site::in_folder(name, home, &data);
-        let clock = clock.map(|library| {
-            let ahead = home.join("clock");
-            fs::write(&ahead, "+0").expect("a clock");
-            site.set_environment("LD_PRELOAD", &library.to_string_lossy());
-            site.set_environment("FAKETIME_TIMESTAMP_FILE", &ahead.to_string_lossy());
-            site.set_environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-            site.set_environment("FAKETIME_CACHE_DURATION", "1");
-            site.set_environment("NO_FAKE_STAT", "1");
-            ahead
-        });
+        let clock = plan.sets_clocks().then(|| Clock::of(&mut site)).flatten();
         let home = home.to_owned();
         Self {
             site,
@@ -290,19 +279,6 @@ fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
         .into_iter()
         .map(|(line, new)| (line, new.to_owned()))
         .collect()
-}
-
-/// Debian's library that gives a process a clock of its own.
-fn clock_library() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?;
-    let mut libraries = folders
-        .flatten()
-        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
-    let found = libraries.find(|library| library.exists());
-    if found.is_none() {
-        say("SKIPPED: clocks are not set: install `faketime`");
-    }
-    found
 }
 
 /// Says what a machine without root leaves out.

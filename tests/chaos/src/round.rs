@@ -71,7 +71,8 @@ pub fn play(plan: &Plan, folder: &Path, tamper: Tamper<'_>) -> Played {
         ..History::default()
     };
     let played = catch_unwind(AssertUnwindSafe(|| {
-        run(plan, folder, &mut cluster, &mut history);
+        run(plan, folder, &mut cluster, &mut history)
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         finish(plan, &mut cluster, &history, tamper)
     }));
     let mut violations = played.unwrap_or_else(|panic| vec![text_of(panic.as_ref())]);
@@ -125,8 +126,14 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Starts everything, and has clients write while the plan's faults come one after the other.
-fn run(plan: &Plan, folder: &Path, cluster: &mut Cluster, history: &mut History) {
+/// Starts everything, and has clients write while the plan's faults come one after the other. An
+/// error is a panic of the harness; what clients were told until then is in the history.
+fn run(
+    plan: &Plan,
+    folder: &Path,
+    cluster: &mut Cluster,
+    history: &mut History,
+) -> std::thread::Result<()> {
     let stage = Stage {
         targets: cluster.targets(),
         begun: Instant::now(),
@@ -139,7 +146,7 @@ fn run(plan: &Plan, folder: &Path, cluster: &mut Cluster, history: &mut History)
     }
     let (names, places, links) = (cluster.names(), cluster.places(), plan.links());
     let random = |thread: u64| StdRng::seed_from_u64(plan.seed << 8 | thread);
-    std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let stop = StopAtEnd(&stage.stop);
         let (stage, names) = (&stage, &names);
         let mut clients = Vec::new();
@@ -153,7 +160,8 @@ fn run(plan: &Plan, folder: &Path, cluster: &mut Cluster, history: &mut History)
             readers.push(scope.spawn(move || reader.run()));
         }
         let pusher = scope.spawn(|| files::push_on(stage, &places, &links, folder, random(200)));
-        faults(plan, cluster, stage, &mut random(255));
+        let faults = AssertUnwindSafe(|| faults(plan, cluster, stage, &mut random(255)));
+        let done = catch_unwind(faults);
         drop(stop);
         for client in clients {
             take(history, client.join().expect("a client"));
@@ -162,9 +170,11 @@ fn run(plan: &Plan, folder: &Path, cluster: &mut Cluster, history: &mut History)
             history.reads.extend(reader.join().expect("a reader"));
         }
         history.pushed = pusher.join().expect("a pusher");
+        done
     });
     history.settled.append(&mut lock(&cluster.settled));
     history.deaths.append(&mut lock(&cluster.deaths));
+    done
 }
 
 fn faults(plan: &Plan, cluster: &mut Cluster, stage: &Stage, random: &mut StdRng) {

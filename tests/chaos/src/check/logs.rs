@@ -35,7 +35,7 @@ pub(super) fn check(
         let log = format!("{}'s {} at {at}", history.sites[site], class.log());
         let none = Vec::new();
         let lines = state.logs.get(&(site, class.name())).unwrap_or(&none);
-        confirmed(&log, &told, lines, promises, violations);
+        confirmed(history, &log, &told, lines, promises, violations);
         rising(history, &log, &told, promises, violations);
     }
 }
@@ -92,8 +92,10 @@ fn as_sent(
     }
 }
 
-/// What was confirmed and must have survived is there; what may be lost left its id to nobody.
+/// What was confirmed and must have survived is there; what may be lost left its id to nobody, but
+/// for what burnt with its directory, and no peer knew.
 fn confirmed(
+    history: &History,
     log: &str,
     told: &[Told<'_>],
     lines: &[Line],
@@ -110,7 +112,8 @@ fn confirmed(
     {
         let id = confirmed.id.unwrap_or_default();
         let found = by_id.get(&id);
-        if found.is_some_and(|found| found != n) {
+        let burnt = burnt_since(history, write.life) && !promises.holds(write);
+        if found.is_some_and(|found| found != n) && !burnt {
             violations.add("an id has two contents", || {
                 format!("{log}: {id:?} was given to {n:x} and holds {found:x?}")
             });

@@ -36,7 +36,7 @@ fn complete(what: &str, at: &str, read: &Read, lines: &[Line], violations: &mut 
     if let Some(first) = missing.first() {
         violations.add("a read was short, and nothing said so", || {
             format!(
-                "{what}: {} of {} entries now at {at}, first {first:?}",
+                "{what}: it lacked {} that are at {at} now beside the {} that it had: {first:?} …",
                 missing.len(),
                 seen.len()
             )
