@@ -39,6 +39,8 @@ pub struct Site {
     temporary: Option<TempDir>,
     /// What `strait run` gets beside our own environment.
     environment: Vec<(String, String)>,
+    /// The gateway, if it is not the binary under test.
+    gateway: Option<PathBuf>,
     /// The network namespace it runs in, if not ours.
     namespace: Option<String>,
     process: Option<Child>,
@@ -61,6 +63,7 @@ impl Site {
             data: data.to_owned(),
             temporary: None,
             environment: Vec::new(),
+            gateway: None,
             namespace: None,
             process: None,
         };
@@ -92,6 +95,7 @@ impl Site {
             data: home.path().join("data"),
             temporary: Some(home),
             environment: Vec::new(),
+            gateway: None,
             namespace,
             process: None,
         };
@@ -122,6 +126,12 @@ impl Site {
     /// Runs the gateway with this in its environment, from its next start on.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Runs another gateway than the binary under test from its next start on, one of the release
+    /// before say. Commands stay as they are.
+    pub fn set_gateway(&mut self, gateway: Option<PathBuf>) {
+        self.gateway = gateway;
     }
 
     /// The data directory.
@@ -188,11 +198,15 @@ impl Site {
 
     /// A command of the strait binary with this site's data directory.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_of(&binary(), args)
+    }
+
+    fn command_of(&self, binary: &Path, args: &[&str]) -> Command {
         let mut command = match &self.namespace {
-            None => Command::new(binary()),
+            None => Command::new(binary),
             Some(namespace) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(binary());
+                command.args(["netns", "exec", namespace]).arg(binary);
                 command
             }
         };
@@ -230,8 +244,9 @@ impl Site {
             .append(true)
             .open(self.log())
             .expect("a log file");
+        let gateway = self.gateway.clone().unwrap_or_else(binary);
         let process = self
-            .command(&["run"])
+            .command_of(&gateway, &["run"])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -70,7 +70,7 @@ impl Cluster {
         self.start(stage, site);
     }
 
-    fn stop(&mut self, stage: &Stage, site: usize, down_ms: u64) {
+    pub(crate) fn stop(&mut self, stage: &Stage, site: usize, down_ms: u64) {
         self.dies(stage, site, End::Stopped);
         stage.targets[site].open.store(false, Ordering::SeqCst);
         let exit = self.members[site].site.stop();

@@ -46,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) settled: Mutex<Vec<Settled>>,
     pub(crate) deaths: Mutex<Vec<Death>>,
     settings: Vec<(&'static str, String)>,
+    /// The gateway of each site's first life.
+    before: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -71,6 +73,7 @@ impl Cluster {
             settled: Mutex::default(),
             deaths: Mutex::default(),
             settings: settings(plan),
+            before: plan.before.clone(),
         };
         for site in 0..cluster.members.len() {
             cluster.configure(site);
@@ -148,8 +151,9 @@ impl Cluster {
     /// Starts a site's gateway, which has to serve its clients in the end; none comes yet.
     pub(crate) fn launch(&mut self, stage: &Stage, site: usize) {
         let target = &stage.targets[site];
-        target.life.fetch_add(1, Ordering::SeqCst);
+        let first = target.life.fetch_add(1, Ordering::SeqCst) == 0;
         let member = &mut self.members[site].site;
+        member.set_gateway(self.before.clone().filter(|_| first));
         member.launch();
         let begun = Instant::now();
         loop {
@@ -170,6 +174,15 @@ impl Cluster {
                 member.name
             );
             sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// Every site runs the binary under test from now on.
+    pub(crate) fn upgrade(&mut self, stage: &Stage) {
+        for site in 0..self.members.len() {
+            if self.before.is_some() && stage.targets[site].life().number == 1 {
+                self.stop(stage, site, 0);
+            }
         }
     }
 
@@ -257,8 +270,12 @@ impl Member {
 fn settings(plan: &Plan) -> Vec<(&'static str, String)> {
     let classes = "durability_of = [[\"disk:*\", \"disk\"], [\"remote:*\", \"remote\"]]";
     let history = format!("disk_bytes_max = \"{}MiB\"", 128 * (plan.sites() - 1));
+    let flush = format!("flush_ms = {}", plan.flush_ms);
+    let compare = format!("compare_min = {}", plan.compare_min);
     let mut settings = vec![
         ("durability_of = []", classes),
+        ("flush_ms = 50", &flush),
+        ("compare_min = 60", &compare),
         (
             "memory_bytes_max = \"256MiB\"",
             "memory_bytes_max = \"64MiB\"",

@@ -1,5 +1,6 @@
 //! `tests/chaos/run`: round after round until the time is over.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ struct Args {
     /// None but faults whose name begins so, such as `PowerCut`
     #[arg(long, default_value = "")]
     only: String,
+    /// Each site runs this gateway until its first restart: one of the release before
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
     /// Keep directories and logs of rounds that hold, too
     #[arg(long)]
     keep: bool,
@@ -34,7 +38,9 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let mut failed = 0;
     for seed in args.seed.. {
-        if !hold(&Plan::of(seed, args.steps, &args.only), args.keep) {
+        let mut plan = Plan::of(seed, args.steps, &args.only);
+        plan.before.clone_from(&args.before);
+        if !hold(&plan, args.keep) {
             failed += 1;
         }
         let over = begun.elapsed() >= Duration::from_secs(args.minutes * 60);

@@ -1,6 +1,7 @@
 //! What one seed gives.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -82,7 +83,13 @@ pub struct Plan {
     pub loss_percent: f64,
     /// Whether the disks write bytes before the lengths of files.
     pub ordered: bool,
+    /// `grid.flush_ms`.
+    pub flush_ms: u64,
+    /// `grid.compare_min`.
+    pub compare_min: u64,
     pub steps: Vec<Step>,
+    /// Not from the seed: the gateway that each site runs until its first restart.
+    pub before: Option<PathBuf>,
 }
 
 impl Plan {
@@ -108,7 +115,10 @@ impl Plan {
             delay_ms: random.random_range(0..20),
             loss_percent: [0.0, 0.1, 1.0][random.random_range(0..3)],
             ordered: random.random_bool(0.5),
+            flush_ms: [5, 50, 50, 400][random.random_range(0..4)],
+            compare_min: [1, 60][random.random_range(0..2)],
             steps: Vec::new(),
+            before: None,
         };
         let drawn = std::iter::repeat_with(|| plan.step(&mut random)).take(DRAWN_MAX);
         let wanted = drawn.filter(|step| format!("{:?}", step.fault).starts_with(name));
@@ -130,7 +140,10 @@ impl Plan {
             delay_ms: 1,
             loss_percent: 0.0,
             ordered: true,
+            flush_ms: 50,
+            compare_min: 60,
             steps: vec![step],
+            before: None,
         }
     }
 
@@ -216,14 +229,17 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {:?}, spill {}, lines to {} B, delay {} ms, loss {} %, ordered {}",
+            "seed {}: {:?}, spill {}, lines to {} B, delay {} ms, loss {} %, ordered {}, flush {} ms, \
+             compare {} min",
             self.seed,
             self.shape,
             self.spill,
             self.line_bytes_max,
             self.delay_ms,
             self.loss_percent,
-            self.ordered
+            self.ordered,
+            self.flush_ms,
+            self.compare_min
         )?;
         for (n, step) in self.steps.iter().enumerate() {
             writeln!(f, "  {n:2}  after {:4} ms  {:?}", step.pause_ms, step.fault)?;

@@ -187,6 +187,7 @@ fn faults(plan: &Plan, cluster: &mut Cluster, stage: &Stage, random: &mut StdRng
         cluster.apply(stage, *step, random);
     }
     std::thread::sleep(Duration::from_millis(500));
+    cluster.upgrade(stage);
 }
 
 fn take(history: &mut History, told: Told) {
