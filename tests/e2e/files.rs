@@ -330,3 +330,37 @@ fn what_is_not_there_is_told_from_what_nobody_could_say() {
     );
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), "in the way");
 }
+
+#[test]
+fn two_archivers_under_one_name_do_not_both_succeed() {
+    let (east, west, _cable) = pair_of_sites();
+    let home = tempfile::tempdir().unwrap();
+    let files = ["one", "two"].map(|name| home.path().join(name));
+    for (byte, file) in files.iter().enumerate() {
+        std::fs::write(file, vec![byte as u8; 1 << 20]).unwrap();
+    }
+    east.must(&["ls", "west:"]);
+    for round in 0..6 {
+        let name = format!("west:wal/{round}");
+        let both = |files: [&PathBuf; 2]| {
+            let pushes = files.map(|file| {
+                let push = [
+                    "push",
+                    "--quiet",
+                    "--no-replace",
+                    file.to_str().unwrap(),
+                    &name,
+                ];
+                east.command(&push).stderr(Stdio::null()).spawn().unwrap()
+            });
+            pushes.map(|mut push| push.wait().unwrap().code())
+        };
+        let codes = both([&files[0], &files[1]]);
+        let won = codes.iter().position(|code| *code == Some(0)).unwrap();
+        assert_eq!(codes[1 - won], Some(1), "{codes:?}");
+        let there = std::fs::read(west.data().join("bulk/wal").join(round.to_string()));
+        assert!(there.unwrap() == std::fs::read(&files[won]).unwrap());
+        // The same file twice is what PostgreSQL asks to be success.
+        assert_eq!(both([&files[won], &files[won]]), [Some(0); 2]);
+    }
+}

@@ -4,8 +4,9 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use strait_tests::{Site, eventually, pair_of_sites};
 
@@ -17,6 +18,11 @@ fn watch(site: &mut Site, dir: &Path, more: &str) {
         dir.display()
     ));
     site.start();
+}
+
+fn set_modified(path: &Path, time: SystemTime) {
+    let file = fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
 }
 
 fn eventually_there(path: &Path, content: &str) {
@@ -130,9 +136,80 @@ fn neither_gateway_survives_and_all_files_arrive() {
 fn what_is_safe_at_the_peer_can_be_removed() {
     let (mut east, west, _cable) = pair_of_sites();
     let folder = tempfile::tempdir().unwrap();
+    // As a gateway leaves it that was killed between shipping and removing.
+    let shipped = folder.path().join("shipped");
+    fs::write(&shipped, "rows").unwrap();
+    fs::create_dir(west.data().join("bulk/dumps")).unwrap();
+    let there = west.data().join("bulk/dumps/shipped");
+    fs::copy(&shipped, &there).unwrap();
+    set_modified(&there, fs::metadata(&shipped).unwrap().modified().unwrap());
     watch(&mut east, folder.path(), "remove = true");
+    eventually("what was shipped before is removed, too", 60, || {
+        (!shipped.exists()).then_some(())
+    });
     let file = folder.path().join("dump");
     fs::write(&file, "rows").unwrap();
     eventually("it is removed here", 60, || (!file.exists()).then_some(()));
     eventually_there(&west.data().join("bulk/dumps/dump"), "rows");
+}
+
+#[test]
+fn a_file_server_whose_clock_is_behind_loses_nothing() {
+    let (mut east, west, _cable) = pair_of_sites();
+    let folder = tempfile::tempdir().unwrap();
+    let settle = Duration::from_secs(3);
+    east.stop();
+    east.configure(&format!(
+        "[[sync]]\ndir = \"{}\"\nto = \"west:dumps\"\nsettle_s = {}\nremove = true\n",
+        folder.path().display(),
+        settle.as_secs()
+    ));
+    east.start();
+    let path = folder.path().join("slow");
+    let mut slow = fs::File::create(&path).unwrap();
+    let mut paused = Duration::ZERO;
+    for _ in 0..42 {
+        let written = Instant::now();
+        slow.write_all(b"x").unwrap();
+        // What the clock of the server says.
+        slow.set_modified(SystemTime::now() - Duration::from_secs(3600))
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        paused = paused.max(written.elapsed());
+    }
+    drop(slow);
+    // A busy machine may have held us up for as long as settles a file.
+    if paused < settle {
+        eventually("it is removed here", 60, || (!path.exists()).then_some(()));
+        let there = fs::read_to_string(west.data().join("bulk/dumps/slow")).unwrap();
+        assert_eq!(there, "x".repeat(42));
+    }
+}
+
+#[test]
+fn what_keeps_its_length_and_time_is_shipped_again_too() {
+    let (mut east, west, _cable) = pair_of_sites();
+    let folder = tempfile::tempdir().unwrap();
+    watch(&mut east, folder.path(), "");
+    let (file, there) = (folder.path().join("f"), west.data().join("bulk/dumps/f"));
+    fs::write(&file, "old").unwrap();
+    eventually_there(&there, "old");
+    let time = fs::metadata(&file).unwrap().modified().unwrap();
+    fs::write(&file, "new").unwrap();
+    set_modified(&file, time);
+    eventually_there(&there, "new");
+    for mode in [0o600, 0o640] {
+        // The second while nobody looks.
+        if mode == 0o640 {
+            east.kill();
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        if mode == 0o640 {
+            east.start();
+        }
+        eventually("the mode arrives", 60, || {
+            let there = fs::metadata(&there).ok()?.permissions().mode();
+            (there & 0o777 == mode).then_some(())
+        });
+    }
 }

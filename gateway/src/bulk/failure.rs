@@ -50,6 +50,10 @@ pub enum Failure {
     LinkDown(String),
     #[error("no such site in this gateway's configuration; its peers: {}", printable(.0))]
     UnknownSite(String),
+    /// The answer to [`Header::PushNew`](super::message::Header::PushNew) and
+    /// [`Question::LinkNew`](super::message::Question::LinkNew) alone.
+    #[error("another file is there")]
+    Exists,
 }
 
 impl Failure {
@@ -83,7 +87,8 @@ impl Failure {
             | Self::NotAFile
             | Self::Aborted(_)
             | Self::Io(_)
-            | Self::Protocol(_) => return None,
+            | Self::Protocol(_)
+            | Self::Exists => return None,
         };
         Some(remedy)
     }
@@ -127,6 +132,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::DigestDiffers => Self::DigestDiffers,
             StoreError::NothingKept => Self::NothingKept,
+            StoreError::Exists => Self::Exists,
             StoreError::Io { .. } => Self::io(error),
         }
     }

@@ -2,11 +2,15 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use strait_transport::WireVersion;
 
 use super::failure::Failure;
 use super::limit::Limit;
 use super::store::{FileMeta, Mtime, Page, Standing};
 use crate::streams::TransferId;
+
+/// The wire version since which a gateway can be told to replace nothing.
+pub(super) const NO_REPLACE: WireVersion = WireVersion(5);
 
 /// First byte of every message, header and trailer.
 const VERSION: u8 = 1;
@@ -63,6 +67,12 @@ pub(super) enum Question {
         target: String,
         mtime: Option<Mtime>,
     },
+    /// Make a symbolic link, unless something else has the name. From [`NO_REPLACE`] on.
+    LinkNew {
+        path: String,
+        target: String,
+        mtime: Option<Mtime>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +101,8 @@ pub(super) enum Header {
     Push { file: Pushed, offset: u64 },
     /// The file that you asked for.
     Pull { length: u64, meta: FileMeta },
+    /// As `Push`, unless another file has the path. From [`NO_REPLACE`] on.
+    PushNew { file: Pushed, offset: u64 },
 }
 
 /// The last batch of a stream of a file's bytes.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use strait_transport::{LinkHandle, Received, Seq, SiteName};
+use strait_transport::{LinkHandle, Received, Seq, SiteName, WireVersion};
 use tokio::sync::{Semaphore, watch};
 
 use super::failure::Failure;
@@ -81,14 +81,16 @@ impl Bulk {
         ))
     }
 
-    /// The link to `site` is up; `fresh` as in [`strait_transport::LinkEvent::Up`].
+    /// The link to `site` is up; `fresh` as in [`strait_transport::LinkEvent::Up`], `version` is
+    /// the one that both ends speak.
     /// Must run inside tokio.
-    pub fn handle_up(&self, site: &SiteName, fresh: bool) {
+    pub fn handle_up(&self, site: &SiteName, fresh: bool, version: WireVersion) {
         let Ok(site) = self.room.site(site) else {
             return;
         };
         if fresh && !self.room.closed.load(Ordering::SeqCst) {
-            let old = site.session.lock().replace(Session::start(&site.link));
+            let new = Session::start(&site.link, version);
+            let old = site.session.lock().replace(new);
             if let Some(old) = old {
                 old.end();
             }
@@ -237,13 +239,19 @@ impl Bulk {
             session.add_incoming(batch.stream, queue);
             incoming
         };
+        let no_replace = matches!(header, Header::PushNew { .. });
         match header {
-            Header::Push { file, offset } => {
+            Header::Push { file, offset } | Header::PushNew { file, offset } => {
                 let rest = file.length.map(|length| length.saturating_sub(offset));
                 let incoming = incoming(rest, file.meta);
                 let (room, site) = (self.room.clone(), site.clone());
+                let push = serve::Push {
+                    file,
+                    offset,
+                    no_replace,
+                };
                 tokio::task::spawn_blocking(move || {
-                    serve::receive_push(&room, &site, &file, offset, incoming);
+                    serve::receive_push(&room, &site, &push, incoming);
                 });
             }
             Header::Pull { length, meta } => {

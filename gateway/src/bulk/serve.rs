@@ -23,16 +23,28 @@ use crate::streams::TransferId;
 /// Batches read before the link takes them.
 const READ_AHEAD_BATCHES: usize = 2;
 
-/// Takes a file that the peer pushes. Blocks.
-pub(super) fn receive_push(
-    room: &Room,
-    site: &SiteName,
-    file: &Pushed,
-    offset: u64,
-    mut incoming: Incoming,
-) {
-    let outcome = new_file(file, incoming.transfer, offset)
-        .and_then(|new| receive_file(room, new, &mut incoming));
+/// A file that the peer pushes.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) file: Pushed,
+    /// What is before is here.
+    pub(super) offset: u64,
+    pub(super) no_replace: bool,
+}
+
+/// Takes it. Blocks.
+pub(super) fn receive_push(room: &Room, site: &SiteName, push: &Push, mut incoming: Incoming) {
+    let Push {
+        file,
+        offset,
+        no_replace,
+    } = push;
+    let new = new_file(file, incoming.transfer).map(|new| NewFile {
+        offset: *offset,
+        no_replace: *no_replace,
+        ..new
+    });
+    let outcome = new.and_then(|new| receive_file(room, new, &mut incoming));
     match &outcome {
         Ok(length) => tracing::info!(%site, length, offset, "received a file"),
         Err(failure) => tracing::warn!(%site, %failure, "a file from the peer was not received"),
@@ -41,13 +53,14 @@ pub(super) fn receive_push(
     incoming.blocking_answer(outcome.map(|_| ()));
 }
 
-fn new_file(file: &Pushed, transfer: TransferId, offset: u64) -> Result<NewFile, Failure> {
+fn new_file(file: &Pushed, transfer: TransferId) -> Result<NewFile, Failure> {
     Ok(NewFile {
         transfer,
         target: file.path.parse()?,
         meta: file.meta,
         length: file.length,
-        offset,
+        offset: 0,
+        no_replace: false,
     })
 }
 
@@ -233,8 +246,16 @@ fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
             store.link(&path.parse()?, &target, mtime)?;
             Ok(Answer::Linked)
         }
+        Question::LinkNew {
+            path,
+            target,
+            mtime,
+        } => {
+            store.link_new(&path.parse()?, &target, mtime)?;
+            Ok(Answer::Linked)
+        }
         Question::Kept(file) => {
-            let kept = store.kept(&new_file(&file, TransferId(0), 0)?)?;
+            let kept = store.kept(&new_file(&file, TransferId(0))?)?;
             Ok(Answer::Kept(
                 kept.map(|kept| (kept.length, *kept.digest.as_bytes())),
             ))

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use strait_transport::{Class, LinkHandle, OutStream, SendError, StreamId};
+use strait_transport::{Class, LinkHandle, OutStream, SendError, StreamId, WireVersion};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::Failure;
@@ -20,6 +20,7 @@ const MESSAGES_QUEUED_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Session {
+    version: WireVersion,
     messages: mpsc::Sender<Message>,
     tables: Mutex<Tables>,
 }
@@ -53,13 +54,19 @@ pub(super) struct Answers {
 
 impl Session {
     /// Must run inside tokio.
-    pub(super) fn start(link: &LinkHandle) -> Arc<Self> {
+    pub(super) fn start(link: &LinkHandle, version: WireVersion) -> Arc<Self> {
         let (messages, queue) = mpsc::channel(MESSAGES_QUEUED_MAX);
         tokio::spawn(send_messages(link.clone(), queue));
         Arc::new(Self {
+            version,
             messages,
             tables: Mutex::default(),
         })
+    }
+
+    /// Whether both ends understand what came with this version.
+    pub(super) fn speaks(&self, version: WireVersion) -> bool {
+        self.version >= version
     }
 
     /// Ends all that is under way. Nothing that comes later finds anyone.

@@ -1,16 +1,17 @@
 //! A file that `strait pull` writes: under its name only when it is whole.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::bulk::path::LinkTarget;
+use crate::bulk::path::{LinkTarget, NAME_BYTES_MAX};
 use crate::bulk::printable;
 use crate::bulk::store::FileMeta;
 use crate::cli::output::tell;
@@ -157,10 +158,15 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
+/// Hidden beside the target, and no longer than a name may be.
 fn hidden_name(target: &Path) -> PathBuf {
+    let ending = format!(".strait-{:08x}", rand::random::<u32>());
+    let own = target.file_name().unwrap_or_default().as_bytes();
+    let room = NAME_BYTES_MAX.saturating_sub(1 + ending.len());
+    let own = own.get(..room).unwrap_or(own);
     let mut name = OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(format!(".strait-{:08x}", rand::random::<u32>()));
+    name.push(OsStr::from_bytes(own));
+    name.push(ending);
     target.with_file_name(name)
 }
 
@@ -183,6 +189,11 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&target).unwrap(), content);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let longest = dir.path().join("ü".repeat(127));
+        let mut file = LocalFile::create(&longest).unwrap();
+        file.write(b"abc").unwrap();
+        file.commit(FileMeta::default()).unwrap();
+        assert!(longest.exists());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::far_look::{self, Looked};
 use super::local_tree::{self, Found, Item, Link};
 use super::output::explain;
 use super::transfer::Options;
-use crate::bulk::control::client::{ClientError, Gateway, Moved, PushedFile};
+use crate::bulk::control::client::{ClientError, Gateway, Moved, NewLink, PushedFile};
 use crate::bulk::location::Location;
 use crate::bulk::read::Snapshot;
 use crate::bulk::store::{FileMeta, Standing};
@@ -164,16 +164,28 @@ impl Push {
     fn link(&self, link: &Link, far: &Option<Looked>) -> Result<(), ClientError> {
         match far {
             Some(Ok(Standing::Link { target })) if target == link.target.as_str() => Ok(()),
-            Some(_) | None => self.gateway.link(&link.to, &link.target, link.mtime),
+            Some(Ok(_)) if self.no_replace => Err(ClientError::Failed(Failure::Exists)),
+            Some(_) | None => {
+                let new = NewLink {
+                    target: &link.target,
+                    mtime: link.mtime,
+                    no_replace: self.no_replace,
+                };
+                self.gateway.link(&link.to, new)
+            }
         }
     }
 
     fn standard_input(&self, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
         let from = io::stdin().lock();
-        let (nothing, update) = (PushedFile::default(), |so_far| meter.update(so_far));
+        let update = |so_far| meter.update(so_far);
+        let pushed = PushedFile {
+            no_replace: self.no_replace,
+            ..PushedFile::default()
+        };
         Ok(self
             .gateway
-            .push(&item.to, nothing, from, |_| Ok(()), update)?)
+            .push(&item.to, pushed, from, |_| Ok(()), update)?)
     }
 
     fn file(&self, item: &Item, meter: &mut Meter<'_>) -> anyhow::Result<Moved> {
@@ -184,6 +196,7 @@ impl Push {
                 length: Some(snapshot.length()),
                 meta: FileMeta::of(&meta),
                 resume,
+                no_replace: self.no_replace,
             };
             // One byte more than expected shows that it grows.
             let from = (&file).take(snapshot.length().saturating_add(1));

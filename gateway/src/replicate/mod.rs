@@ -110,7 +110,7 @@ pub async fn run(
         match event {
             LinkEvent::Up { peer, fresh } => {
                 info!(address = %peer.address, fresh, "link is up");
-                rooms.bulk.handle_up(link.site(), fresh);
+                rooms.bulk.handle_up(link.site(), fresh, peer.wire_version);
                 rooms.forwards.handle_up(link.site(), fresh);
                 rooms.neighbours.handle_up(link.site());
                 if fresh {

@@ -34,6 +34,17 @@ pub struct PushedFile {
     pub meta: FileMeta,
     /// Go on with what an earlier push of this file left at the peer.
     pub resume: bool,
+    /// Fail where another file has the name; the same bytes there are success.
+    pub no_replace: bool,
+}
+
+/// A symbolic link to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewLink<'a> {
+    pub target: &'a LinkTarget,
+    pub mtime: Option<Mtime>,
+    /// Fail where something else has the name.
+    pub no_replace: bool,
 }
 
 /// What was moved.
@@ -122,6 +133,7 @@ impl Gateway {
             length,
             meta,
             resume,
+            no_replace,
         } = file;
         let stream = self.ask(
             to,
@@ -129,6 +141,7 @@ impl Gateway {
                 length,
                 meta,
                 resume,
+                no_replace,
                 limit: self.limit,
             },
         )?;
@@ -237,14 +250,13 @@ impl Gateway {
     }
 
     /// Makes a symbolic link.
-    pub fn link(
-        &self,
-        at: &Location,
-        target: &LinkTarget,
-        mtime: Option<Mtime>,
-    ) -> Result<(), ClientError> {
-        let target = target.as_str().to_owned();
-        let reply = receive(&self.ask(at, What::Link { target, mtime })?)?;
+    pub fn link(&self, at: &Location, link: NewLink<'_>) -> Result<(), ClientError> {
+        let what = What::Link {
+            target: link.target.as_str().to_owned(),
+            mtime: link.mtime,
+            no_replace: link.no_replace,
+        };
+        let reply = receive(&self.ask(at, what)?)?;
         let Reply::Linked = reply else {
             return Err(unexpected(reply));
         };

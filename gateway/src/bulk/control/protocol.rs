@@ -36,6 +36,9 @@ pub(super) enum What {
         length: Option<u64>,
         meta: FileMeta,
         resume: bool,
+        /// Fail where another file has the path.
+        #[serde(default)]
+        no_replace: bool,
         limit: Option<Limit>,
     },
     Pull {
@@ -54,6 +57,9 @@ pub(super) enum What {
     Link {
         target: String,
         mtime: Option<Mtime>,
+        /// Fail where something else has the path.
+        #[serde(default)]
+        no_replace: bool,
     },
 }
 

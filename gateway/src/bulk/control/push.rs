@@ -10,7 +10,7 @@ use super::server::{Asked, Client};
 use crate::bulk::failure::Failure;
 use crate::bulk::figures::{Counted, Direction};
 use crate::bulk::limit::Limit;
-use crate::bulk::message::{Answer, Cost, Header, Pushed, Question};
+use crate::bulk::message::{Answer, Cost, Header, NO_REPLACE, Pushed, Question};
 use crate::bulk::outgoing::Outgoing;
 use crate::bulk::path::SitePath;
 use crate::bulk::session::Session;
@@ -20,13 +20,26 @@ use crate::streams::TransferId;
 /// How often a client hears of its progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// What the client wants to push.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) file: Pushed,
+    pub(super) resume: bool,
+    pub(super) no_replace: bool,
+    pub(super) limit: Option<Limit>,
+}
+
 pub(super) async fn push(
     client: &mut Client,
     asked: &Asked<'_>,
-    file: Pushed,
-    resume: bool,
-    limit: Option<Limit>,
+    push: Push,
 ) -> Result<(), Failure> {
+    let Push {
+        file,
+        resume,
+        no_replace,
+        limit,
+    } = push;
     let path: SitePath = file.path.parse()?;
     path.split_last()?;
     let site = asked.site;
@@ -38,7 +51,11 @@ pub(super) async fn push(
     };
     let counted = asked.room.counters.begin(Direction::Out);
     let transfer = TransferId(rand::random());
-    let header = Header::Push { file, offset };
+    // A peer that cannot be told replaces what came there since the client looked.
+    let header = match no_replace && session.speaks(NO_REPLACE) {
+        true => Header::PushNew { file, offset },
+        false => Header::Push { file, offset },
+    };
     let limiter = limit.map(|limit| asked.room.limits.of(limit));
     let mut outgoing = Outgoing::start(session, site.link(), transfer, &header, limiter).await?;
     let sent = tokio::select! {

@@ -19,7 +19,7 @@ use super::frame::{Frame, FrameCodec};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
 use super::{pull, push};
 use crate::bulk::failure::Failure;
-use crate::bulk::message::{Answer, Pushed, Question};
+use crate::bulk::message::{Answer, NO_REPLACE, Pushed, Question};
 use crate::bulk::room::{Bulk, Room, Site};
 use crate::bulk::session::Session;
 
@@ -160,30 +160,52 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
             length,
             meta,
             resume,
+            no_replace,
             limit,
         } => {
-            let file = Pushed { path, length, meta };
-            push::push(client, &asked, file, resume, limit).await
+            let push = push::Push {
+                file: Pushed { path, length, meta },
+                resume,
+                no_replace,
+                limit,
+            };
+            push::push(client, &asked, push).await
         }
         What::Pull { limit } => pull::pull(client, &asked, limit).await,
-        What::List { after } => ask(client, &asked, Question::List { path, after }).await,
-        What::Remove => ask(client, &asked, Question::Remove { path }).await,
+        What::List { after } => ask(client, &asked, |_| Question::List { path, after }).await,
+        What::Remove => ask(client, &asked, |_| Question::Remove { path }).await,
         What::Describe { paths, digests } => {
-            ask(client, &asked, Question::Describe { paths, digests }).await
+            ask(client, &asked, |_| Question::Describe { paths, digests }).await
         }
-        What::Link { target, mtime } => {
-            let question = Question::Link {
-                path,
-                target,
-                mtime,
+        What::Link {
+            target,
+            mtime,
+            no_replace,
+        } => {
+            let question = |session: &Session| match no_replace && session.speaks(NO_REPLACE) {
+                true => Question::LinkNew {
+                    path,
+                    target,
+                    mtime,
+                },
+                false => Question::Link {
+                    path,
+                    target,
+                    mtime,
+                },
             };
             ask(client, &asked, question).await
         }
     }
 }
 
-async fn ask(client: &mut Client, asked: &Asked<'_>, question: Question) -> Result<(), Failure> {
+async fn ask(
+    client: &mut Client,
+    asked: &Asked<'_>,
+    question: impl FnOnce(&Session) -> Question,
+) -> Result<(), Failure> {
     let session = asked.site.session(asked.wait).await?;
+    let question = question(&session);
     let reply = match asked.ask(&session, question).await? {
         Answer::Page(page) => Reply::Listed(page),
         Answer::Removed => Reply::Removed,
@@ -207,7 +229,8 @@ impl Asked<'_> {
             Question::Describe { .. }
             | Question::List { .. }
             | Question::Remove { .. }
-            | Question::Link { .. } => self.wait,
+            | Question::Link { .. }
+            | Question::LinkNew { .. } => self.wait,
         };
         tokio::select! {
             answer = session.ask(question) => answer,

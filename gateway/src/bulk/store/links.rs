@@ -15,6 +15,49 @@ pub(super) fn make(
     target: &str,
     mtime: Option<Mtime>,
 ) -> Result<(), StoreError> {
+    let replaced = place(shared, path, (target, mtime), |unready, folder, name| {
+        shared.rename(unready, folder, name)
+    })?;
+    shared.usage.release(replaced);
+    Ok(())
+}
+
+/// The same, in place of nothing but a link that says the same.
+pub(super) fn make_new(
+    shared: &Shared,
+    path: &SitePath,
+    target: &str,
+    mtime: Option<Mtime>,
+) -> Result<(), StoreError> {
+    let depth = path.names().count().saturating_sub(1);
+    place(
+        shared,
+        path,
+        (target, mtime),
+        |unready, folder, name| match shared.rename_new(unready, folder, name) {
+            Err(StoreError::Exists) if says(folder, name, depth).as_deref() == Some(target) => {
+                shared
+                    .unfinished
+                    .remove(unready)
+                    .map_err(|errno| StoreError::io("removing a link", errno))
+            }
+            placed => placed,
+        },
+    )
+}
+
+/// What the link says that has this name, if one has.
+fn says(folder: &OwnedFd, name: &str, depth: usize) -> Option<String> {
+    target(folder, name, depth).ok()
+}
+
+/// Makes a link aside, lets `put` give it its name, and flushes the folder.
+fn place<T>(
+    shared: &Shared,
+    path: &SitePath,
+    (target, mtime): (&str, Option<Mtime>),
+    put: impl FnOnce(&str, &OwnedFd, &str) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let (folder, name) = path.split_last()?;
     let target = LinkTarget::within(target, folder.names().count())?;
     let making = |errno| StoreError::io("making a link", errno);
@@ -31,14 +74,14 @@ pub(super) fn make(
             let (at, flags) = (shared.unfinished.folder(), AtFlags::SYMLINK_NOFOLLOW);
             rustix::fs::utimensat(at, &unready, &mtime.timestamps(), flags).map_err(making)?;
         }
-        shared.rename(&unready, &folder, name)
+        put(&unready, &folder, name)
     };
-    let replaced = placed().inspect_err(|_| {
+    let placed = placed().inspect_err(|_| {
         // What is left over is swept at the next start.
         shared.unfinished.remove(&unready).ok();
     })?;
-    shared.usage.release(replaced);
-    rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
+    rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))?;
+    Ok(placed)
 }
 
 /// Where the link `name` leads, as it says, in a folder that is `depth` folders below `bulk.dir`.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 
 pub use self::list::{Entry, EntryKind, PAGE_ENTRIES_MAX, Page};
@@ -85,6 +85,8 @@ pub struct NewFile {
     pub length: Option<u64>,
     /// Where the bytes that come begin: what is before is kept here already.
     pub offset: u64,
+    /// It takes the place of no other file.
+    pub no_replace: bool,
 }
 
 /// What the sender of a file says it sent.
@@ -138,6 +140,8 @@ pub enum StoreError {
     DigestDiffers,
     #[error("nothing of that file is kept any more")]
     NothingKept,
+    #[error("another file is there")]
+    Exists,
     #[error("{doing}: {source}")]
     Io {
         doing: &'static str,
@@ -215,6 +219,17 @@ impl Store {
         links::make(&self.shared, path, target, mtime)
     }
 
+    /// The same, in place of nothing but such a link.
+    pub fn link_new(
+        &self,
+        path: &SitePath,
+        target: &str,
+        mtime: Option<Mtime>,
+    ) -> Result<(), StoreError> {
+        path.check_writable()?;
+        links::make_new(&self.shared, path, target, mtime)
+    }
+
     /// To look at many paths.
     pub fn look(&self) -> Look<'_> {
         Look::new(&self.shared.tree)
@@ -223,11 +238,24 @@ impl Store {
     /// Removes a file or an empty folder, for good once this returns. A link is removed,
     /// not what it leads to.
     pub fn remove(&self, path: &SitePath) -> Result<(), StoreError> {
+        self.remove_if(path, |_| true).map(drop)
+    }
+
+    /// Removes what has the name if `unwanted` says so, and nothing that a transfer puts there
+    /// meanwhile. Returns whether it did.
+    fn remove_if(
+        &self,
+        path: &SitePath,
+        unwanted: impl FnOnce(&Stat) -> bool,
+    ) -> Result<bool, StoreError> {
         path.check_writable()?;
         let (folder, name) = path.split_last()?;
         let folder = self.shared.tree.open_folder(&folder)?;
         let _one_at_a_time = self.shared.renames.lock();
         let stat = tree::stat_at(&folder, name)?.ok_or(StoreError::NotFound)?;
+        if !unwanted(&stat) {
+            return Ok(false);
+        }
         let kind = FileType::from_raw_mode(stat.st_mode);
         let flags = match kind == FileType::Directory {
             true => AtFlags::REMOVEDIR,
@@ -242,7 +270,8 @@ impl Store {
                 .usage
                 .release(u64::try_from(stat.st_size).unwrap_or(0));
         }
-        rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
+        rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))?;
+        Ok(true)
     }
 
     /// The next page of a listing, after the name `after` (`""` for the first).
@@ -292,6 +321,35 @@ impl Shared {
         rustix::fs::renameat(self.unfinished.folder(), unfinished, folder, name)
             .map_err(|errno| StoreError::io("renaming into place", errno))?;
         Ok(replaced)
+    }
+
+    /// Gives an unfinished file a name, and whatever has that name meanwhile stays: then it is
+    /// [`StoreError::Exists`].
+    fn rename_new(&self, unfinished: &str, folder: &OwnedFd, name: &str) -> Result<(), StoreError> {
+        let _one_at_a_time = self.renames.lock();
+        let (from, flags) = (self.unfinished.folder(), RenameFlags::NOREPLACE);
+        match rustix::fs::renameat_with(from, unfinished, folder, name, flags) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(StoreError::Exists),
+            // This file system does not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                self.add_name(unfinished, folder, name)
+            }
+            Err(errno) => Err(StoreError::io("renaming into place", errno)),
+        }
+    }
+
+    /// The same in two steps. After a crash between them the next start takes the first name.
+    fn add_name(&self, unfinished: &str, folder: &OwnedFd, name: &str) -> Result<(), StoreError> {
+        let from = self.unfinished.folder();
+        match rustix::fs::linkat(from, unfinished, folder, name, AtFlags::empty()) {
+            Ok(()) => self
+                .unfinished
+                .remove(unfinished)
+                .map_err(|errno| StoreError::io("taking its first name from a file", errno)),
+            Err(Errno::EXIST) => Err(StoreError::Exists),
+            Err(errno) => Err(StoreError::io("naming a file", errno)),
+        }
     }
 
     fn bytes_free(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -21,6 +22,7 @@ pub struct Partial {
     key: Option<PushKey>,
     target: SitePath,
     meta: FileMeta,
+    no_replace: bool,
     hasher: blake3::Hasher,
     length: u64,
     /// It has its final name, or is kept for the next push.
@@ -47,6 +49,7 @@ impl Partial {
             key,
             target: new.target,
             meta: new.meta,
+            no_replace: new.no_replace,
             hasher: blake3::Hasher::new(),
             length: 0,
             settled: false,
@@ -96,7 +99,8 @@ impl Partial {
     }
 
     /// Compares with what the sender says it sent, makes the file durable and gives
-    /// it its name, all or nothing. What had that name before is replaced.
+    /// it its name, all or nothing. What had that name before is replaced, or stays if the file
+    /// is to replace nothing: then this succeeds if the same bytes have the name already.
     pub fn commit(mut self, trailer: &Trailer) -> Result<(), StoreError> {
         if self.length != trailer.length {
             let (declared, received) = (trailer.length, self.length);
@@ -113,10 +117,48 @@ impl Partial {
             .map_err(|source| self.shared.write_failed(source))?;
         let (folder, name) = self.target.split_last()?;
         let folder = self.shared.tree.make_folder(&folder)?;
-        let replaced = self.shared.rename(&self.name, &folder, name)?;
-        self.settled = true;
-        self.shared.usage.release(replaced);
+        match self.no_replace {
+            true => self.settled = self.place_new(&folder, name, trailer)?,
+            false => {
+                let replaced = self.shared.rename(&self.name, &folder, name)?;
+                self.settled = true;
+                self.shared.usage.release(replaced);
+            }
+        }
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
+    }
+
+    /// Of two that come at the same time one gets the name. Returns whether it was this one, or
+    /// the same bytes had it already.
+    fn place_new(
+        &self,
+        folder: &OwnedFd,
+        name: &str,
+        trailer: &Trailer,
+    ) -> Result<bool, StoreError> {
+        match self.shared.rename_new(&self.name, folder, name) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Exists) if self.is_there(trailer)? => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a plain file with these bytes has the target's name, durable.
+    fn is_there(&self, trailer: &Trailer) -> Result<bool, StoreError> {
+        let file = match self.shared.tree.open_file(&self.target) {
+            Ok((file, stat)) if u64::try_from(stat.st_size) == Ok(trailer.length) => {
+                File::from(file)
+            }
+            Ok(_) | Err(StoreError::NotAFile | StoreError::IsFolder | StoreError::NotFound) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let reading = |error| StoreError::io("reading the file that is there", error);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&file).map_err(reading)?;
+        file.sync_all().map_err(reading)?;
+        Ok((hasher.count(), hasher.finalize()) == (trailer.length, trailer.digest))
     }
 }
 

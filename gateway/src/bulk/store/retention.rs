@@ -85,9 +85,14 @@ fn retain_in(
     for (rule, mut of_rule) in rules.iter().zip(candidates) {
         of_rule.sort_by(|a, b| (b.mtime, &b.path).cmp(&(a.mtime, &a.path)));
         for (rank, Candidate { mtime, path }) in of_rule.into_iter().enumerate() {
-            if !rule.keeps(rank, mtime.age(now)) {
-                store.remove(&path)?;
-                removed += 1;
+            if rule.keeps(rank, mtime.age(now)) {
+                continue;
+            }
+            // Not what has replaced it since it was listed.
+            match store.remove_if(&path, |stat| Mtime::of(stat) == mtime) {
+                Ok(done) => removed += u64::from(done),
+                Err(StoreError::NotFound) => {}
+                Err(error) => tracing::warn!(%error, "a file beyond what is kept was not removed"),
             }
         }
     }

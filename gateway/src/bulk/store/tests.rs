@@ -28,6 +28,7 @@ fn new_file(id: u128, target: &str, length: Option<u64>) -> NewFile {
         meta: FileMeta::default(),
         length,
         offset: 0,
+        no_replace: false,
     }
 }
 
@@ -150,6 +151,95 @@ fn a_lie_about_length_or_digest_leaves_the_old_file() {
     ));
     assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"old");
     assert_eq!((leftovers(dir.path()), store.bytes()), (0, 3));
+}
+
+/// Two that are under way to one name at the same time.
+fn two_new(store: &Store, [first, second]: [&[u8]; 2]) -> [Result<(), StoreError>; 2] {
+    let begin = |id, bytes| {
+        let mut partial = store
+            .create(NewFile {
+                no_replace: true,
+                ..new_file(id, "d/f", None)
+            })
+            .unwrap();
+        partial.write(bytes).unwrap();
+        partial
+    };
+    let (one, two) = (begin(1, first), begin(2, second));
+    [one.commit(&trailer(first)), two.commit(&trailer(second))]
+}
+
+#[test]
+fn of_two_that_replace_nothing_one_gets_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    let [first, second] = two_new(&store, [b"east's", b"west's"]);
+    first.unwrap();
+    assert!(matches!(second, Err(StoreError::Exists)));
+    let there = dir.path().join("d/f");
+    assert_eq!(std::fs::read(&there).unwrap(), b"east's");
+    // The same bytes again are no other file, a part of them is.
+    let [same, part] = two_new(&store, [b"east's", b"east"]);
+    same.unwrap();
+    assert!(matches!(part, Err(StoreError::Exists)));
+    assert_eq!((leftovers(dir.path()), store.bytes()), (0, 6));
+    for taken in [path("d/f"), path("d")] {
+        assert!(store.link_new(&taken, "f", None).is_err());
+    }
+    store.link_new(&path("d/l"), "f", None).unwrap();
+    store.link_new(&path("d/l"), "f", None).unwrap();
+    let other = store.link_new(&path("d/l"), "g", None);
+    assert!(matches!(other, Err(StoreError::Exists)));
+    assert_eq!(
+        std::fs::read_link(dir.path().join("d/l")).unwrap(),
+        Path::new("f")
+    );
+    // A link in the place of a file is another file, wherever it leads.
+    std::fs::rename(&there, dir.path().join("d/g")).unwrap();
+    std::os::unix::fs::symlink("g", &there).unwrap();
+    assert!(
+        two_new(&store, [b"east's", b"east's"])
+            .iter()
+            .all(Result::is_err)
+    );
+    assert_eq!(leftovers(dir.path()), 0);
+}
+
+#[test]
+fn where_a_rename_cannot_spare_a_second_name_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    let root = store.shared.tree.root();
+    let unready = dir.path().join(PARTIAL_DIR).join("unready");
+    std::fs::write(&unready, "new").unwrap();
+    std::fs::write(dir.path().join("taken"), "old").unwrap();
+    let taken = store.shared.add_name("unready", root, "taken");
+    assert!(matches!(taken, Err(StoreError::Exists)));
+    store.shared.add_name("unready", root, "free").unwrap();
+    assert!(!unready.exists());
+    // As a crash between the two steps leaves it, long enough that a push could go on with it.
+    let kept = unready.with_file_name("key-transfer");
+    std::fs::hard_link(dir.path().join("free"), &kept).unwrap();
+    let free = File::options().write(true).open(dir.path().join("free"));
+    free.unwrap().set_len(RESUMED_BYTES_MIN).unwrap();
+    drop(store);
+    let store = open(dir.path(), None);
+    assert!(!kept.exists());
+    assert_eq!(store.bytes(), RESUMED_BYTES_MIN + 3);
+}
+
+#[test]
+fn what_replaced_a_file_is_not_removed_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    put(&store, "f", b"old").unwrap();
+    let listed = store.list(&SitePath::root(), "").unwrap().entries[0].mtime;
+    let newer = File::options().append(true).open(dir.path().join("f"));
+    let now = SystemTime::now() + Duration::from_secs(5);
+    newer.unwrap().set_modified(now).unwrap();
+    let unwanted = |stat: &Stat| Mtime::of(stat) == listed;
+    assert!(!store.remove_if(&path("f"), unwanted).unwrap());
+    assert!(dir.path().join("f").exists());
 }
 
 #[test]

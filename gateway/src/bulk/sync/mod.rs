@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use self::look::{Found, State, look};
 use self::settle::Settling;
-use super::control::client::{ClientError, Gateway, PushedFile};
+use super::control::client::{ClientError, Gateway, NewLink, PushedFile};
 use super::describe::PATHS_MAX;
 use super::failure::{Failure, printable};
 use super::figures::{SyncCounters, SyncFigures};
@@ -245,7 +245,12 @@ fn remove(file: &Found) -> io::Result<()> {
 
 fn push(gateway: &Gateway, file: &Found) -> Result<(), ClientError> {
     if let Some(target) = &file.target {
-        return gateway.link(&file.to, target, file.meta.mtime);
+        let link = NewLink {
+            target,
+            mtime: file.meta.mtime,
+            no_replace: false,
+        };
+        return gateway.link(&file.to, link);
     }
     let from = look::open(&file.path).map_err(ClientError::Read)?;
     let meta = from.metadata().map_err(ClientError::Read)?;
@@ -258,6 +263,7 @@ fn push(gateway: &Gateway, file: &Found) -> Result<(), ClientError> {
             length: Some(snapshot.length()),
             meta: FileMeta::of(&meta),
             resume,
+            no_replace: false,
         };
         let whole = (&from).take(snapshot.length().saturating_add(1));
         let check = |read: &_| snapshot.check(&from, read);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use strait_transport::{
     Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PassThrough, PeerConfig,
-    SiteName,
+    SiteName, WireVersion,
 };
 
 use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
@@ -128,6 +128,11 @@ struct Gate {
 
 impl Gate {
     fn start(end: End, bytes_max: Option<u64>) -> Self {
+        Self::start_with(end, bytes_max, WireVersion(u16::MAX))
+    }
+
+    /// With a peer that is said to speak no newer version.
+    fn start_with(end: End, bytes_max: Option<u64>, newest: WireVersion) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = dir.path().join("bulk");
         let config = BulkConfig {
@@ -138,7 +143,7 @@ impl Gate {
         let End { node, link, events } = end;
         let links = HashMap::from([(link.site().clone(), link.clone())]);
         let bulk = Arc::new(Bulk::new(&config, links).unwrap().0);
-        tokio::spawn(pump(bulk.clone(), link.site().clone(), events));
+        tokio::spawn(pump(bulk.clone(), link.site().clone(), (events, newest)));
         let socket = dir.path().join("strait.sock");
         let (serving, path) = (bulk.clone(), socket.clone());
         tokio::spawn(async move {
@@ -223,10 +228,12 @@ impl Gate {
     }
 }
 
-async fn pump(bulk: Arc<Bulk>, site: SiteName, mut events: LinkEvents) {
+async fn pump(bulk: Arc<Bulk>, site: SiteName, (mut events, newest): (LinkEvents, WireVersion)) {
     while let Some(event) = events.next().await {
         match event {
-            LinkEvent::Up { fresh, .. } => bulk.handle_up(&site, fresh),
+            LinkEvent::Up { peer, fresh } => {
+                bulk.handle_up(&site, fresh, peer.wire_version.min(newest));
+            }
             LinkEvent::Down { .. } => bulk.handle_down(&site),
             LinkEvent::Batch(batch) => {
                 let open = StreamOpen::decode(&batch.open).unwrap();

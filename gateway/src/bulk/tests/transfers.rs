@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bulk::Failure;
+use crate::bulk::message::{self, Header};
 use crate::bulk::path::PathError;
 use crate::bulk::store::{Mtime, Standing};
 
@@ -48,6 +49,7 @@ async fn mode_and_time_cross_and_ls_shows_them() {
         length: Some(3),
         meta,
         resume: true,
+        no_replace: false,
     };
     let push = move |gateway: Gateway| {
         gateway.push(&place("west:d/f"), file, &b"abc"[..], |_| Ok(()), |_| {})
@@ -84,6 +86,66 @@ async fn many_at_once_all_arrive() {
         let file = west.files.join(format!("many/{number}"));
         assert!(read(&file) == noise(number, 3000 * usize::from(number)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_pushes_that_replace_nothing_one_gets_the_name() {
+    let (east, west) = two_gates(None).await;
+    let push = async |name: &str, seed: u8| {
+        let (to, file) = (
+            place(&format!("west:{name}")),
+            PushedFile {
+                no_replace: true,
+                ..PushedFile::default()
+            },
+        );
+        let from = io::Cursor::new(noise(seed, 300_000));
+        east.run(move |gateway| gateway.push(&to, file, from, |_| Ok(()), |_| {}))
+            .await
+    };
+    for round in 0..6u8 {
+        let name = format!("round-{round}");
+        let (one, two) = tokio::join!(push(&name, 1), push(&name, 2));
+        let (won, lost) = match one {
+            Ok(_) => (1, two),
+            Err(_) => (2, one),
+        };
+        assert!(read(&west.files.join(&name)) == noise(won, 300_000));
+        let lost = lost.unwrap_err();
+        assert!(
+            matches!(lost, ClientError::Failed(Failure::Exists)),
+            "{lost}"
+        );
+        let (one, two) = tokio::join!(push(&name, won), push(&name, won));
+        assert!(one.is_ok() && two.is_ok(), "the same bytes are there");
+    }
+    assert_eq!(west.unfinished(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_of_the_release_before_is_told_nothing_that_it_does_not_know() {
+    let wires = Wires::new();
+    let (east, mut west) = (wires.east().await, wires.west().await);
+    let east = Gate::start_with(east, None, WireVersion(4));
+    let push = east.run(|gateway| {
+        let file = PushedFile {
+            no_replace: true,
+            ..PushedFile::default()
+        };
+        gateway.push(&place("west:f"), file, &b"abc"[..], |_| Ok(()), |_| {})
+    });
+    let header = async {
+        loop {
+            if let LinkEvent::Batch(batch) = west.events.next().await.unwrap() {
+                return message::decode::<Header>(&batch.bytes).unwrap();
+            }
+        }
+    };
+    tokio::select! {
+        pushed = push => panic!("nobody took it: {:?}", pushed.is_ok()),
+        header = header => assert!(matches!(header, Header::Push { .. })),
+    }
+    east.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,6 +246,7 @@ async fn the_same_push_goes_on_where_it_broke_off() {
         length: Some(40 << 20),
         meta,
         resume: true,
+        no_replace: false,
     };
     let push = |from: Vec<u8>, breaks: bool| {
         east.run(move |gateway| {
