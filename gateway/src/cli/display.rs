@@ -88,8 +88,8 @@ impl Display {
         }
     }
 
-    /// Ends the bar and says what was moved. `label` names it.
-    pub(super) fn finish(self, label: &str) {
+    /// Ends the bar and says what was moved. `label` names it, given how many files that is.
+    pub(super) fn finish(self, label: impl FnOnce(&str) -> String) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -101,6 +101,10 @@ impl Display {
             totals.so_far.arrived_bytes,
             self.began.elapsed().as_secs_f64(),
         );
+        let files = match totals.files_done == self.files {
+            true => format!("{} files", self.files),
+            false => format!("{} of {} files", totals.files_done, self.files),
+        };
         let rate = bytes as f64 / seconds.max(1e-3);
         let unchanged = match totals.files_unchanged {
             0 => String::new(),
@@ -108,7 +112,7 @@ impl Display {
         };
         tell!(
             "{}: {} in {seconds:.1} s ({}/s){}{unchanged}",
-            printable(label),
+            printable(&label(&files)),
             DecimalBytes(bytes),
             DecimalBytes(rate as u64),
             saved(&totals.so_far),

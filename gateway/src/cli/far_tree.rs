@@ -27,8 +27,10 @@ pub(super) struct FarTree {
     pub(super) links: Vec<FarFile>,
     /// It and those in it, inner ones after those that they are in.
     pub(super) folders: Vec<Location>,
-    /// Entries that are none of these, or have names that no path can spell.
+    /// Entries that are none of these.
     pub(super) skipped: u64,
+    /// Entries that have names that no path can spell.
+    pub(super) unspeakable: usize,
 }
 
 /// There is nothing that a pattern matches.
@@ -72,7 +74,8 @@ impl FarTree {
                 }
                 entries => entries.context(folder.to_string())?,
             };
-            self.skipped += unspeakable;
+            let unspeakable = usize::try_from(unspeakable).unwrap_or(usize::MAX);
+            self.unspeakable = self.unspeakable.saturating_add(unspeakable);
             self.folders.push(folder.clone());
             for entry in entries {
                 self.take(within(&folder, &entry)?, &local, &entry, &mut folders)?;

@@ -59,7 +59,7 @@ fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Re
     };
     let output = Output::new(file, &display);
     pull(gateway, &args.from, &target, output)?;
-    display.finish(&format!("{} -> {}", args.from, target.display()));
+    display.finish(|_| format!("{} -> {}", args.from, target.display()));
     Ok(())
 }
 
@@ -68,12 +68,20 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
         true => FarTree::matching(gateway, &args.from, &args.to)?,
         false => FarTree::of(gateway, &args.from, &args.to)?,
     };
-    let (files, links, skipped) = (tree.files, tree.links, tree.skipped);
+    let (files, links, skipped, unspeakable) =
+        (tree.files, tree.links, tree.skipped, tree.unspeakable);
     let length = files.iter().map(|file| file.length).sum();
     let display = Display::new(&args.options, files.len(), Some(length));
     if skipped > 0 {
         display.say(&format!(
             "skipped {skipped} at {}: not plain files",
+            args.from
+        ));
+    }
+    if unspeakable > 0 {
+        display.say(&format!(
+            "strait pull: {unspeakable} at {} have names that cannot be asked for (not UTF-8, or \
+             control characters)",
             args.from
         ));
     }
@@ -99,18 +107,11 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
         }
         linked.is_ok()
     });
-    display.finish(&format!(
-        "{} files of {} -> {}",
-        files.len(),
-        args.from,
-        args.to.display()
-    ));
-    match failed + not_linked {
+    display.finish(|files| format!("{files} of {} -> {}", args.from, args.to.display()));
+    let all = files.len() + links.len() + unspeakable;
+    match failed + not_linked + unspeakable {
         0 => Ok(()),
-        failed => bail!(
-            "pull: {failed} of {} not fetched",
-            files.len() + links.len()
-        ),
+        failed => bail!("pull: {failed} of {all} not fetched"),
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         }
         linked.is_ok()
     });
-    display.finish(&label(&items, &args.to));
+    display.finish(|files| label(files, &items, &args.to));
     let all = items.len() + links.len() + errors.len();
     match failed + not_linked + errors.len() {
         0 => Ok(()),
@@ -251,9 +251,9 @@ fn total_length(items: &[Item]) -> Option<u64> {
     items.iter().map(|item| item.length).sum()
 }
 
-fn label(items: &[Item], to: &Location) -> String {
+fn label(files: &str, items: &[Item], to: &Location) -> String {
     match items {
         [item] => format!("{} -> {}", item.local.display(), item.to),
-        items => format!("{} files -> {to}", items.len()),
+        _ => format!("{files} -> {to}"),
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         for file in files {
             let removed = match args.recursive {
                 true => remove_all(&gateway, &file),
-                false => gateway.remove(&file).map_err(Into::into),
+                false => remove(&gateway, &file),
             };
             if let Err(error) = removed {
                 tell!("strait rm: {file}: {}", explain(&error));
@@ -57,6 +57,16 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     match failed {
         0 => Ok(()),
         failed => bail!("rm: {failed} of {all} not removed"),
+    }
+}
+
+/// A file, a link, or a folder with nothing in it.
+fn remove(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
+    match gateway.remove(&place.clone().as_file()) {
+        Err(ClientError::Failed(Failure::IsFolder)) => {
+            bail!("a folder with something in it; -r removes it with all that is in it")
+        }
+        removed => Ok(removed?),
     }
 }
 
@@ -73,7 +83,8 @@ fn remove_all(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
         mut files,
         links,
         folders,
-        ..
+        skipped,
+        unspeakable,
     } = FarTree::of(gateway, place, Path::new(""))?;
     files.extend(links);
     let remove = |place: &Location| -> anyhow::Result<()> {
@@ -90,6 +101,12 @@ fn remove_all(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
             });
             outcomes.try_for_each(|outcome| outcome)
         })?;
+    }
+    let left = usize::try_from(skipped)
+        .unwrap_or(usize::MAX)
+        .saturating_add(unspeakable);
+    if left > 0 {
+        bail!("{left} in it are no plain files, or have names that cannot be said: they stay");
     }
     // Folders come after those that they are in.
     folders.iter().rev().try_for_each(remove)

@@ -204,7 +204,7 @@ impl Sync {
                     }
                 }
                 Ok(Err(error)) if is_early(&error) => {
-                    tracing::info!(file = shown, %error, "not shipped yet: it changes, or is gone");
+                    tracing::info!(file = shown, %error, "not shipped yet");
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(file = shown, %error, "not shipped");
@@ -220,11 +220,14 @@ impl Sync {
     }
 }
 
-/// Whether the file was not as it was found any more: another look will show how it is.
+/// Whether nothing is wrong with it: the file is not as it was found any more, and the next look
+/// will show how it is, or the link was down, and it waits for that.
 fn is_early(error: &ClientError) -> bool {
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    matches!(error, ClientError::Failed(Failure::Changed))
-        || matches!(error, ClientError::Read(error) if gone(error))
+    matches!(
+        error,
+        ClientError::Failed(Failure::Changed | Failure::LinkDown(_) | Failure::SessionReset)
+    ) || matches!(error, ClientError::Read(error) if gone(error))
 }
 
 /// Whether the same file will fail the same way.
