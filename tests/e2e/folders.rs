@@ -46,11 +46,21 @@ fn a_folder_goes_there_and_back() {
     file.set_modified(long_ago).unwrap();
     symlink("../part-2/f2", folder.join("part-1/link")).unwrap();
     symlink("part-3", folder.join("latest")).unwrap();
+    let longest = "n".repeat(255);
+    std::fs::write(folder.join(&longest), "x").unwrap();
+    std::fs::create_dir_all(folder.join("empty/inner")).unwrap();
+    std::fs::set_permissions(folder.join("empty"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    for inner in ["empty", "part-3", ""] {
+        File::open(folder.join(inner))
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
+    }
     let sent = tree(&folder);
     let named = folder.to_str().unwrap();
     let push = east.must(&["push", "--json", named, "west:hosts"]);
     let reports = String::from_utf8(push.stdout).unwrap();
-    assert_eq!(reports.lines().count(), 300);
+    assert_eq!(reports.lines().count(), 301);
     for report in reports.lines() {
         let report: serde_json::Value = serde_json::from_str(report).unwrap();
         assert!(report["bytes"].is_u64() && report["blake3"].is_string());
@@ -68,6 +78,13 @@ fn a_folder_goes_there_and_back() {
         let leads = |link: &str| std::fs::read_link(there.join(link)).unwrap();
         assert_eq!(leads("part-1/link"), Path::new("../part-2/f2"));
         assert_eq!(leads("latest"), Path::new("part-3"));
+        assert!(there.join("empty/inner").is_dir());
+        let empty = std::fs::metadata(there.join("empty")).unwrap();
+        assert_eq!(empty.permissions().mode() & 0o777, 0o700);
+        for inner in ["empty", "part-3", ""] {
+            let meta = std::fs::metadata(there.join(inner)).unwrap();
+            assert_eq!(meta.modified().unwrap(), long_ago, "{inner}");
+        }
     }
 
     // Another pull replaces links, and writes through none: whatever the peer says.
@@ -82,7 +99,7 @@ fn a_folder_goes_there_and_back() {
     let pull = east.strait(&["pull", "west:hosts/site/", back.to_str().unwrap()]);
     assert_eq!(pull.status.code(), Some(200));
     let complaint = String::from_utf8(pull.stderr).unwrap();
-    assert!(complaint.contains("2 of 303 not fetched"), "{complaint}");
+    assert!(complaint.contains("3 of 305 not fetched"), "{complaint}");
     assert!(complaint.contains("leads out"), "{complaint}");
     assert_eq!(tree(outside.path()).len(), 0);
     assert!(!back.join("passwd").exists());
@@ -98,7 +115,7 @@ fn a_folder_goes_there_and_back() {
         complaint.contains("site/latest: that is a folder"),
         "{complaint}"
     );
-    assert!(complaint.contains("3 of 302"), "{complaint}");
+    assert!(complaint.contains("3 of 303"), "{complaint}");
 }
 
 #[test]

@@ -92,6 +92,26 @@ fn archive_command_and_restore_command_bring_a_lost_server_back() {
     );
 }
 
+#[test]
+fn a_stopped_server_starts_from_what_was_pushed_and_pulled() {
+    let (east, west, _cable) = sites_for_postgres();
+    let mut server = Postgres::start("");
+    server
+        .query("create table t as select generate_series(1, 1000) n")
+        .unwrap();
+    server.stop();
+    let folder = format!("{}/", server.data().display());
+    east.must(&["push", "--quiet", &folder, "west:pgdata"]);
+    let empty = west.data().join("bulk/pgdata/pg_notify");
+    assert!(empty.is_dir());
+    let mut again = Postgres::vacant();
+    let data = again.data();
+    east.must(&["pull", "--quiet", "west:pgdata/", data.to_str().unwrap()]);
+    again.adopt();
+    again.run();
+    assert_eq!(again.query("select count(*) from t").unwrap(), "1000");
+}
+
 /// PostgreSQL takes a status of 1 to 125 for the end of the archive, and serves what it has.
 #[test]
 fn recovery_stops_wherever_the_archive_cannot_be_asked() {

@@ -89,6 +89,22 @@ impl Postgres {
         self.process = Some(process.expect("postgres starts"));
     }
 
+    /// Ends the server cleanly; its folder stays.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("it was started");
+        // SIGINT: a fast shutdown.
+        signal(&process, "INT");
+        process.wait().expect("its status can be read");
+    }
+
+    /// Gives what somebody else put into this folder to the server's user.
+    pub fn adopt(&self) {
+        if is_root() {
+            let owner = format!("{POSTGRES_USER}:{POSTGRES_USER}");
+            must(Command::new("chown").args(["-R", &owner]).arg(self.data()));
+        }
+    }
+
     /// Whether the server has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         let process = self.process.as_mut().expect("it was started");

@@ -4,7 +4,7 @@
 use super::failure::Failure;
 use super::path::SitePath;
 use super::read::Snapshot;
-use super::store::{Standing, Store, Trailer};
+use super::store::{FileMeta, Standing, Store, Trailer};
 
 /// Paths in one question: with the longest ones, question and answer stay below the longest message.
 pub const PATHS_MAX: usize = 256;
@@ -15,9 +15,7 @@ pub(super) fn describe(
     paths: &[String],
     digests: bool,
 ) -> Result<Vec<Result<Standing, Failure>>, Failure> {
-    if paths.len() > PATHS_MAX {
-        return Err(Failure::protocol("too many paths in one question"));
-    }
+    check_count(paths.len())?;
     let mut look = store.look();
     let mut describe_one = |path: &String| {
         let path: SitePath = path.parse()?;
@@ -35,6 +33,33 @@ pub(super) fn describe(
         }
     };
     Ok(paths.iter().map(&mut describe_one).collect())
+}
+
+/// Makes folders where they are missing.
+pub(super) fn make_folders(
+    store: &Store,
+    folders: Vec<(String, FileMeta)>,
+) -> Result<Vec<Result<(), Failure>>, Failure> {
+    check_count(folders.len())?;
+    let make = |(path, meta): (String, FileMeta)| Ok(store.make_folder(&path.parse()?, meta)?);
+    Ok(folders.into_iter().map(make).collect())
+}
+
+/// Mode and time of folders.
+pub(super) fn folders(
+    store: &Store,
+    paths: &[String],
+) -> Result<Vec<Result<FileMeta, Failure>>, Failure> {
+    check_count(paths.len())?;
+    let look = |path: &String| Ok(store.folder_meta(&path.parse()?)?);
+    Ok(paths.iter().map(look).collect())
+}
+
+fn check_count(paths: usize) -> Result<(), Failure> {
+    match paths > PATHS_MAX {
+        true => Err(Failure::protocol("too many paths in one question")),
+        false => Ok(()),
+    }
 }
 
 /// All of a file.

@@ -54,6 +54,9 @@ pub enum Failure {
     /// [`Question::LinkNew`](super::message::Question::LinkNew) alone.
     #[error("another file is there")]
     Exists,
+    /// Never sent: said by a gateway of its peer.
+    #[error("the far gateway's release does not know this yet")]
+    TooOld,
 }
 
 impl Failure {
@@ -88,7 +91,8 @@ impl Failure {
             | Self::Aborted(_)
             | Self::Io(_)
             | Self::Protocol(_)
-            | Self::Exists => return None,
+            | Self::Exists
+            | Self::TooOld => return None,
         };
         Some(remedy)
     }

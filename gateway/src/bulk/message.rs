@@ -11,6 +11,8 @@ use crate::streams::TransferId;
 
 /// The wire version since which a gateway can be told to replace nothing.
 pub(super) const NO_REPLACE: WireVersion = WireVersion(5);
+/// The wire version since which folders are told of.
+pub(super) const FOLDERS: WireVersion = WireVersion(5);
 
 /// First byte of every message, header and trailer.
 const VERSION: u8 = 1;
@@ -73,6 +75,11 @@ pub(super) enum Question {
         target: String,
         mtime: Option<Mtime>,
     },
+    /// Make these folders where they are missing, and give them mode and time, in this order. At
+    /// most [`PATHS_MAX`](super::describe::PATHS_MAX). From [`FOLDERS`] on.
+    MakeFolders { folders: Vec<(String, FileMeta)> },
+    /// Which mode and time have these folders? At most as many. From [`FOLDERS`] on.
+    Folders { paths: Vec<String> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +90,8 @@ pub(super) enum Answer {
     /// Length so far, and digest of that.
     Kept(Option<(u64, [u8; 32])>),
     Linked,
+    FoldersMade(Vec<Result<(), Failure>>),
+    Folders(Vec<Result<FileMeta, Failure>>),
 }
 
 /// A file, as its sender describes it.

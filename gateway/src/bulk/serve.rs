@@ -7,7 +7,7 @@ use strait_transport::SiteName;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::describe::describe;
+use super::describe::{self, describe};
 use super::failure::Failure;
 use super::figures::{Counted, Direction};
 use super::incoming::{Incoming, Piece};
@@ -254,6 +254,10 @@ fn answer(store: &Store, question: Question) -> Result<Answer, Failure> {
             store.link_new(&path.parse()?, &target, mtime)?;
             Ok(Answer::Linked)
         }
+        Question::MakeFolders { folders } => {
+            Ok(Answer::FoldersMade(describe::make_folders(store, folders)?))
+        }
+        Question::Folders { paths } => Ok(Answer::Folders(describe::folders(store, &paths)?)),
         Question::Kept(file) => {
             let kept = store.kept(&new_file(&file, TransferId(0))?)?;
             Ok(Answer::Kept(

@@ -19,6 +19,13 @@ pub(super) struct FarFile {
     pub(super) length: u64,
 }
 
+/// A folder, and where it goes here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FarFolder {
+    pub(super) from: Location,
+    pub(super) local: PathBuf,
+}
+
 /// What is in a folder at a peer site.
 #[derive(Debug, Default)]
 pub(super) struct FarTree {
@@ -26,7 +33,7 @@ pub(super) struct FarTree {
     /// Symbolic links; their length is 0.
     pub(super) links: Vec<FarFile>,
     /// It and those in it, inner ones after those that they are in.
-    pub(super) folders: Vec<Location>,
+    pub(super) folders: Vec<FarFolder>,
     /// Entries that are none of these.
     pub(super) skipped: u64,
     /// Entries that have names that no path can spell.
@@ -76,7 +83,10 @@ impl FarTree {
             };
             let unspeakable = usize::try_from(unspeakable).unwrap_or(usize::MAX);
             self.unspeakable = self.unspeakable.saturating_add(unspeakable);
-            self.folders.push(folder.clone());
+            self.folders.push(FarFolder {
+                from: folder.clone(),
+                local: local.clone(),
+            });
             for entry in entries {
                 self.take(within(&folder, &entry)?, &local, &entry, &mut folders)?;
             }

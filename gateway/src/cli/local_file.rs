@@ -48,13 +48,18 @@ pub(super) fn resolve(target: &Path, name: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Makes the folders between `root` and the file `target` that are missing. A link in the place of
-/// one is an error: what is pulled stays below `root`.
+/// Makes the folders between `root` and the file `target` that are missing.
 pub(super) fn make_folder_of(target: &Path, root: &Path) -> anyhow::Result<()> {
-    let below = target.strip_prefix(root)?.parent();
+    make_folder(target.parent().unwrap_or(root), root)
+}
+
+/// Makes a folder and those between it and `root` that are missing. A link in the place of one is
+/// an error: what is pulled stays below `root`.
+pub(super) fn make_folder(folder: &Path, root: &Path) -> anyhow::Result<()> {
+    let below = folder.strip_prefix(root)?;
     std::fs::create_dir_all(root).with_context(|| format!("making {}", shown(root)))?;
     let mut folder = root.to_owned();
-    for name in below.into_iter().flat_map(Path::components) {
+    for name in below.components() {
         folder.push(name);
         match std::fs::create_dir(&folder) {
             Ok(()) => {}

@@ -30,6 +30,14 @@ pub(super) struct Link {
     pub(super) mtime: Option<Mtime>,
 }
 
+/// A folder, and its place at the far site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Folder {
+    pub(super) local: PathBuf,
+    pub(super) to: Location,
+    pub(super) meta: FileMeta,
+}
+
 impl Link {
     pub(super) fn place(&self) -> Place<'_> {
         Place {
@@ -45,6 +53,8 @@ pub(super) struct Found {
     pub(super) items: Vec<Item>,
     /// Those that lead to a place in the folder that was named.
     pub(super) links: Vec<Link>,
+    /// Each before those that are in it.
+    pub(super) folders: Vec<Folder>,
     /// Each with its path.
     pub(super) errors: Vec<anyhow::Error>,
     /// Other links, devices and the like in folders.
@@ -116,6 +126,16 @@ fn expand_one(name: &Path, to: &Location, found: &mut Found) -> anyhow::Result<(
 }
 
 fn walk(folder: &Path, to: &Location, depth: usize, found: &mut Found) {
+    // The far site's own folder stays as it is.
+    if !to.path.is_root()
+        && let Ok(meta) = std::fs::metadata(folder)
+    {
+        found.folders.push(Folder {
+            local: folder.to_owned(),
+            to: to.clone(),
+            meta: FileMeta::of(&meta),
+        });
+    }
     let entries =
         std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let mut entries = match entries {

@@ -9,6 +9,7 @@ mod exit;
 mod export;
 mod far_look;
 mod far_tree;
+mod folders;
 mod init;
 mod key;
 mod local_file;

@@ -9,6 +9,7 @@ use super::Globals;
 use super::display::{Display, Meter};
 use super::far_look::{self, Looked, Place};
 use super::far_tree::{self, FarFile, FarTree};
+use super::folders;
 use super::local_file::{self, LocalFile};
 use super::output::{explain, stdout};
 use super::transfer::Options;
@@ -64,6 +65,7 @@ fn pull_one(gateway: &Gateway, args: &Args, standard_output: bool) -> anyhow::Re
 }
 
 fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
+    let had_root = args.to.exists();
     let tree = match far_tree::is_pattern(&args.from) {
         true => FarTree::matching(gateway, &args.from, &args.to)?,
         false => FarTree::of(gateway, &args.from, &args.to)?,
@@ -107,9 +109,10 @@ fn pull_folder(gateway: &Gateway, args: &Args) -> anyhow::Result<()> {
         }
         linked.is_ok()
     });
+    let not_made = folders::pull(gateway, &tree.folders, (&args.to, had_root), &display);
     display.finish(|files| format!("{files} of {} -> {}", args.from, args.to.display()));
-    let all = files.len() + links.len() + unspeakable;
-    match failed + not_linked + unspeakable {
+    let all = files.len() + links.len() + not_made + unspeakable;
+    match failed + not_linked + not_made + unspeakable {
         0 => Ok(()),
         failed => bail!("pull: {failed} of {all} not fetched"),
     }

@@ -8,6 +8,7 @@ use anyhow::bail;
 use super::Globals;
 use super::display::{Display, Meter};
 use super::far_look::{self, Looked};
+use super::folders;
 use super::local_tree::{self, Found, Item, Link};
 use super::output::explain;
 use super::transfer::Options;
@@ -56,6 +57,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let Found {
         items,
         links,
+        folders,
         errors,
         skipped,
     } = local_tree::expand(&args.files, &args.to);
@@ -98,9 +100,10 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         }
         linked.is_ok()
     });
+    let not_made = folders::push(&push.gateway, &folders, !args.no_replace, &display);
     display.finish(|files| label(files, &items, &args.to));
-    let all = items.len() + links.len() + errors.len();
-    match failed + not_linked + errors.len() {
+    let all = items.len() + links.len() + not_made + errors.len();
+    match failed + not_linked + not_made + errors.len() {
         0 => Ok(()),
         failed => bail!("push: {failed} of {all} not sent"),
     }

@@ -109,5 +109,6 @@ fn remove_all(gateway: &Gateway, place: &Location) -> anyhow::Result<()> {
         bail!("{left} in it are no plain files, or have names that cannot be said: they stay");
     }
     // Folders come after those that they are in.
-    folders.iter().rev().try_for_each(remove)
+    let mut folders = folders.iter().rev();
+    folders.try_for_each(|folder| remove(&folder.from))
 }

@@ -263,6 +263,44 @@ impl Gateway {
         Ok(())
     }
 
+    /// Makes folders at `site` where they are missing, and gives them mode and time; at most
+    /// [`PATHS_MAX`](crate::bulk::describe::PATHS_MAX) of them.
+    pub fn make_folders(
+        &self,
+        site: &SiteName,
+        folders: Vec<(SitePath, FileMeta)>,
+    ) -> Result<Vec<Result<(), Failure>>, ClientError> {
+        let named = |(path, meta): (SitePath, _)| (String::from(path), meta);
+        let folders: Vec<_> = folders.into_iter().map(named).collect();
+        let (count, place) = (folders.len(), Location::root_of(site));
+        let reply = receive(&self.ask(&place, What::MakeFolders { folders })?)?;
+        let Reply::FoldersMade(made) = reply else {
+            return Err(unexpected(reply));
+        };
+        match made.len() == count {
+            true => Ok(made),
+            false => Err(incomprehensible()),
+        }
+    }
+
+    /// Mode and time of these folders at `site`; at most as many.
+    pub fn folders(
+        &self,
+        site: &SiteName,
+        paths: impl IntoIterator<Item = SitePath>,
+    ) -> Result<Vec<Result<FileMeta, Failure>>, ClientError> {
+        let paths: Vec<_> = paths.into_iter().map(String::from).collect();
+        let (count, place) = (paths.len(), Location::root_of(site));
+        let reply = receive(&self.ask(&place, What::Folders { paths })?)?;
+        let Reply::Folders(folders) = reply else {
+            return Err(unexpected(reply));
+        };
+        match folders.len() == count {
+            true => Ok(folders),
+            false => Err(incomprehensible()),
+        }
+    }
+
     fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
         let socket = self.socket.clone();
         let stream = UnixStream::connect(&socket).map_err(|source| {
@@ -388,6 +426,8 @@ fn unexpected(reply: Reply) -> ClientError {
         | Reply::Listed(_)
         | Reply::Removed
         | Reply::Linked
+        | Reply::FoldersMade(_)
+        | Reply::Folders(_)
         | Reply::Described(_) => incomprehensible(),
     }
 }

@@ -61,6 +61,14 @@ pub(super) enum What {
         #[serde(default)]
         no_replace: bool,
     },
+    /// Make folders; `path` says nothing.
+    MakeFolders {
+        folders: Vec<(String, FileMeta)>,
+    },
+    /// Mode and time of folders; `path` says nothing.
+    Folders {
+        paths: Vec<String>,
+    },
 }
 
 /// Where the bytes of a pushed file begin.
@@ -112,6 +120,8 @@ pub(super) enum Reply {
     Removed,
     Described(Vec<Result<Standing, Failure>>),
     Linked,
+    FoldersMade(Vec<Result<(), Failure>>),
+    Folders(Vec<Result<FileMeta, Failure>>),
     /// It is over.
     Failed(Failure),
 }

@@ -19,7 +19,7 @@ use super::frame::{Frame, FrameCodec};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
 use super::{pull, push};
 use crate::bulk::failure::Failure;
-use crate::bulk::message::{Answer, NO_REPLACE, Pushed, Question};
+use crate::bulk::message::{Answer, FOLDERS, NO_REPLACE, Pushed, Question};
 use crate::bulk::room::{Bulk, Room, Site};
 use crate::bulk::session::Session;
 
@@ -196,6 +196,10 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
             };
             ask(client, &asked, question).await
         }
+        What::MakeFolders { folders } => {
+            ask(client, &asked, |_| Question::MakeFolders { folders }).await
+        }
+        What::Folders { paths } => ask(client, &asked, |_| Question::Folders { paths }).await,
     }
 }
 
@@ -211,6 +215,8 @@ async fn ask(
         Answer::Removed => Reply::Removed,
         Answer::Described(described) => Reply::Described(described),
         Answer::Linked => Reply::Linked,
+        Answer::FoldersMade(made) => Reply::FoldersMade(made),
+        Answer::Folders(folders) => Reply::Folders(folders),
         Answer::Kept(_) => return Err(Failure::protocol("an answer to another question")),
     };
     client.reply(&reply).await
@@ -230,8 +236,17 @@ impl Asked<'_> {
             | Question::List { .. }
             | Question::Remove { .. }
             | Question::Link { .. }
-            | Question::LinkNew { .. } => self.wait,
+            | Question::LinkNew { .. }
+            | Question::MakeFolders { .. }
+            | Question::Folders { .. } => self.wait,
         };
+        let about_folders = matches!(
+            question,
+            Question::MakeFolders { .. } | Question::Folders { .. }
+        );
+        if about_folders && !session.speaks(FOLDERS) {
+            return Err(Failure::TooOld);
+        }
         tokio::select! {
             answer = session.ask(question) => answer,
             failure = self.site.down_for(patience) => Err(failure),

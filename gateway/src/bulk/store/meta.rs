@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
@@ -73,6 +74,18 @@ impl FileMeta {
                 seconds: metadata.mtime(),
                 nanos: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
             }),
+        }
+    }
+
+    /// Gives a folder this mode and time, as far as they are known; its owner may always work in it.
+    pub fn apply_to_folder(&self, folder: impl AsFd) -> io::Result<()> {
+        if let Some(mode) = self.mode {
+            let mode = Mode::from_raw_mode(mode & MODE_MASK) | Mode::RWXU;
+            rustix::fs::fchmod(&folder, mode)?;
+        }
+        match self.mtime {
+            Some(mtime) => Ok(rustix::fs::futimens(folder, &mtime.timestamps())?),
+            None => Ok(()),
         }
     }
 

@@ -230,6 +230,25 @@ impl Store {
         links::make_new(&self.shared, path, target, mtime)
     }
 
+    /// Makes a folder where it is missing, and gives it mode and time where they are known, for
+    /// good once this returns. Its owner, the gateway, can always work in it.
+    pub fn make_folder(&self, path: &SitePath, meta: FileMeta) -> Result<(), StoreError> {
+        path.check_writable()?;
+        path.split_last()?;
+        let folder = self.shared.tree.make_folder(path)?;
+        meta.apply_to_folder(&folder)
+            .map_err(|error| StoreError::io("setting permissions and time", error))?;
+        rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
+    }
+
+    /// Mode and time of a folder.
+    pub fn folder_meta(&self, path: &SitePath) -> Result<FileMeta, StoreError> {
+        let folder = self.read(path, Tree::open_folder)?;
+        let stat = rustix::fs::fstat(&folder);
+        let stat = stat.map_err(|errno| StoreError::io("looking at a folder", errno))?;
+        Ok(FileMeta::of_stat(&stat))
+    }
+
     /// To look at many paths.
     pub fn look(&self) -> Look<'_> {
         Look::new(&self.shared.tree)

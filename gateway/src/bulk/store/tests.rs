@@ -243,6 +243,34 @@ fn what_replaced_a_file_is_not_removed_for_it() {
 }
 
 #[test]
+fn folders_have_mode_and_time_and_stay_usable() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), None);
+    let meta = FileMeta {
+        mode: Some(0o4050),
+        mtime: Some(Mtime {
+            seconds: 1_000_000_000,
+            nanos: 5,
+        }),
+    };
+    for _ in 0..2 {
+        store.make_folder(&path("a/empty"), meta).unwrap();
+        let made = store.folder_meta(&path("a/empty")).unwrap();
+        assert_eq!((made.mode, made.mtime), (Some(0o750), meta.mtime));
+    }
+    // Where nothing is known, what is there stays as it is.
+    let unknown = FileMeta::default();
+    store.make_folder(&path("a/empty"), unknown).unwrap();
+    let kept = store.folder_meta(&path("a/empty")).unwrap();
+    assert_eq!((kept.mode, kept.mtime), (Some(0o750), meta.mtime));
+    put(&store, "f", b"x").unwrap();
+    let file = store.make_folder(&path("f"), meta);
+    assert!(matches!(file, Err(StoreError::NotAFolder)));
+    assert!(store.make_folder(&SitePath::root(), meta).is_err());
+    assert!(store.make_folder(&path(SNAPSHOTS_DIR), meta).is_err());
+}
+
+#[test]
 fn leftovers_of_a_crash_are_swept_and_reported() {
     let dir = tempfile::tempdir().unwrap();
     put(&open(dir.path(), None), "kept", b"kept").unwrap();
