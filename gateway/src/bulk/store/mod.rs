@@ -309,10 +309,11 @@ impl Store {
         };
         let dir = self.shared.snapshots.as_ref().ok_or(StoreError::NotFound)?;
         // Anew each time: it is made when there is a first one.
-        let root = File::open(dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::NotFound,
-            _ => StoreError::io("opening the folder of snapshots", error),
-        })?;
+        let root =
+            File::open(dir).map_err(|error| match error.kind() == io::ErrorKind::NotFound {
+                true => StoreError::NotFound,
+                false => StoreError::io("opening the folder of snapshots", error),
+            })?;
         read(&Tree::new(root.into()), &inner)
     }
 
