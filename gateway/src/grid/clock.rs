@@ -66,6 +66,16 @@ impl HybridClock {
 }
 
 #[cfg(test)]
+impl super::Grid {
+    /// As if this machine's clock had been so far ahead.
+    pub(crate) fn set_clock_ahead(&self, by: Duration) {
+        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let reading = reading_of(now_ms().saturating_add(by_ms));
+        self.lock().clock.observe(reading);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

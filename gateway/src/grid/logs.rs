@@ -19,6 +19,10 @@ pub(crate) const ENTRY_BYTES_MAX: usize = 768 << 10;
 /// Logs that are looked at under the lock at a time.
 pub(super) const LOGS_SLICE: usize = 1024;
 
+/// Sequences that the first id after a start is chosen from where the clock is behind the last one:
+/// far more than there can be entries in a window of loss.
+const SEQ_BY_CHANCE_END: u64 = 1 << 48;
+
 /// The id that `XADD` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NewId {
@@ -81,11 +85,11 @@ impl State {
             None => self.create_log(key)?,
         };
         self.check_own_log(log)?;
-        let (last, from_ms) = (
-            self.logs[log.0].position().last,
-            self.logs[log.0].ids_from_ms,
-        );
-        let id = next_id(last, id, now_ms.max(self.ids_from_ms).max(from_ms))?;
+        let (last, ids_from) = {
+            let log = &self.logs[log.0];
+            (log.position().last, log.ids_from.max(self.ids_from))
+        };
+        let id = next_id((last, ids_from), id, now_ms)?;
         if let Some(trim) = trim {
             let checked = self.logs[log.0].check_trim(trim, 1);
             checked.map_err(|absent| self.want(log, absent))?;
@@ -105,19 +109,24 @@ impl State {
     /// Such an id is at most so much later than the log's last one that is left. As long as the clock
     /// is ahead of the last id, ids come from the clock: then a start later than all of them is enough.
     /// Where the clock is behind the last id, because it ran ahead and was set right, they would come
-    /// again, by sequence or by the clock, unless they begin after that time. Other logs, and new ones,
-    /// had ids from the same clock; but an id that is further ahead was named by a client.
+    /// again, by sequence or by the clock, unless they begin after that time; and at a sequence by
+    /// chance, as this start's ids may be lost as well and the next one begin here too. Other logs, and
+    /// new ones, had ids from the same clock; but an id that is further ahead was named by a client.
     pub(super) fn resume_ids(&mut self, now_ms: u64, lost: Duration) {
         let lost_ms = u64::try_from(lost.as_millis()).unwrap_or(u64::MAX);
-        let after = |last_ms: u64| last_ms.saturating_add(lost_ms).saturating_add(1);
+        let seq = rand::random_range(0..SEQ_BY_CHANCE_END);
+        let after = |last_ms: u64| EntryId {
+            ms: last_ms.saturating_add(lost_ms).saturating_add(1),
+            seq,
+        };
         let own = self.origins.site(SiteId::OWN);
         for log in self.logs.iter_mut().filter(|log| log.name.site == *own) {
             let last_ms = log.position().last.ms;
             if last_ms >= now_ms {
-                log.ids_from_ms = after(last_ms);
+                log.ids_from = after(last_ms);
             }
             if (now_ms..now_ms.saturating_add(AHEAD_MAX_MS)).contains(&last_ms) {
-                self.ids_from_ms = self.ids_from_ms.max(after(last_ms));
+                self.ids_from = self.ids_from.max(after(last_ms));
             }
         }
     }
@@ -219,15 +228,22 @@ impl State {
     }
 }
 
-/// The id of the entry after `last`; `now_ms` is not before any millisecond that is taken.
-fn next_id(last: EntryId, wanted: NewId, now_ms: u64) -> Result<EntryId, OpError> {
+/// The id of the entry after `last`; one that is not named by the client is at least `ids_from`.
+fn next_id(
+    (last, ids_from): (EntryId, EntryId),
+    wanted: NewId,
+    now_ms: u64,
+) -> Result<EntryId, OpError> {
     if last == EntryId::MAX {
         return Err(OpError::IdsExhausted);
     }
     match wanted {
-        NewId::Auto if now_ms > last.ms => Ok(EntryId { ms: now_ms, seq: 0 }),
+        NewId::Auto if now_ms > last.ms => Ok(EntryId { ms: now_ms, seq: 0 }.max(ids_from)),
         // The clock stands still or stepped back: ids go on from the last one.
-        NewId::Auto => last.next().ok_or(OpError::IdsExhausted),
+        NewId::Auto => {
+            let next = last.next().ok_or(OpError::IdsExhausted)?;
+            Ok(next.max(ids_from))
+        }
         NewId::AutoSeq(ms) if ms > last.ms => Ok(EntryId { ms, seq: 0 }),
         NewId::AutoSeq(ms) if ms == last.ms => {
             let seq = last.seq.checked_add(1).ok_or(OpError::IdTooSmall)?;

@@ -121,8 +121,8 @@ pub(crate) struct State {
     /// Peers that have not told since the start what they hold of our logs.
     pub(super) unheard_of_logs: BTreeSet<SiteName>,
     pub(super) claim_lines: ClaimLines,
-    /// No entry gets an id before this millisecond: see [`State::resume_ids`].
-    pub(super) ids_from_ms: u64,
+    /// No entry gets an id before this one: see [`State::resume_ids`].
+    pub(super) ids_from: EntryId,
     /// The last epoch on disk.
     pub(super) durable_epoch: Epoch,
     /// By [`Feed`](super::Feed).
@@ -171,7 +171,7 @@ impl State {
             runs: Runs::default(),
             unheard_of_logs: BTreeSet::new(),
             claim_lines: ClaimLines::default(),
-            ids_from_ms: 0,
+            ids_from: EntryId::MIN,
             durable_epoch: Epoch(0),
             recent: Default::default(),
             flush_number: FlushNumber(0),

@@ -55,8 +55,8 @@ pub(crate) struct Log {
     /// From here on it was as its origin's when the two were last compared; none: it differed, or
     /// was not compared yet.
     pub(super) agrees_from: Option<EntryId>,
-    /// No entry gets an id before this millisecond: see [`State::resume_ids`](super::State::resume_ids).
-    pub(super) ids_from_ms: u64,
+    /// No entry gets an id before this one: see [`State::resume_ids`](super::State::resume_ids).
+    pub(super) ids_from: EntryId,
     /// For retention by age.
     pub(super) ahead: Ahead,
     /// Stands in the list of logs that the next flush looks at.
@@ -77,7 +77,7 @@ impl Log {
             freed_to: EntryId::MIN,
             floor,
             agrees_from: None,
-            ids_from_ms: 0,
+            ids_from: EntryId::MIN,
             ahead: Ahead::default(),
             dirty: false,
             waiters: Vec::new(),
