@@ -33,6 +33,8 @@ pub enum StreamOpen {
     CompareAsk,
     /// What answers it.
     CompareAnswer,
+    /// What is not taken of the peer's grid streams. To peers of wire version 5 and later.
+    Refusals,
 }
 
 /// A descriptor that this version does not understand.
@@ -70,6 +72,7 @@ mod tests {
             StreamOpen::BulkMessages,
             StreamOpen::CompareAsk,
             StreamOpen::CompareAnswer,
+            StreamOpen::Refusals,
             StreamOpen::BulkData {
                 transfer: TransferId(7 << 90),
             },

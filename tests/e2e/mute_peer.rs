@@ -16,7 +16,7 @@ use strait_transport::{
 use tokio::runtime::Runtime;
 
 /// The list of what a site holds, on a grid stream: nothing.
-const HOLDS_NOTHING: &[u8] = &[2];
+const HOLDS_NOTHING: &[u8] = &[2, 1];
 const KEYS: usize = 10_000;
 
 /// A gateway that was made for this test.

@@ -118,6 +118,7 @@ impl Bulk {
                 StreamOpen::Grid { .. }
                 | StreamOpen::CompareAsk
                 | StreamOpen::CompareAnswer
+                | StreamOpen::Refusals
                 | StreamOpen::FlowMessages
                 | StreamOpen::FlowOpen(_)
                 | StreamOpen::FlowData { .. } => {}

@@ -174,6 +174,7 @@ impl Forwards {
                 StreamOpen::Grid { .. }
                 | StreamOpen::CompareAsk
                 | StreamOpen::CompareAnswer
+                | StreamOpen::Refusals
                 | StreamOpen::BulkMessages
                 | StreamOpen::BulkData { .. } => {}
                 StreamOpen::FlowMessages => handle_messages(site, &session, &batch),

@@ -180,8 +180,14 @@ pub struct StreamReport {
     pub sent_records: u64,
     /// Records of the peer that were merged here.
     pub applied_records: u64,
-    /// Records of the peer that could not be read. Must stay 0.
+    /// Records of the peer that were not taken. Must stay 0.
     pub refused_records: u64,
+    /// Why something of what the peer sends is not taken, nor confirmed to it.
+    #[serde(default)]
+    pub refusing: Option<String>,
+    /// Why the peer does not take, nor confirm, something of what it is sent.
+    #[serde(default)]
+    pub refused_by_peer: Option<String>,
     /// Times that entries were missing and were asked for again.
     pub gaps: u64,
     /// Times that catching up began.

@@ -115,11 +115,14 @@ fn render_stream(out: &mut Table, stream: &StreamReport) {
     if stream.catching_up {
         text.push_str(", catching up");
     }
-    if stream.refused_records > 0 {
-        text.push_str(&format!(
-            ", {} UNREADABLE RECORDS FROM THE PEER",
-            stream.refused_records
-        ));
+    if let Some(why) = &stream.refused_by_peer {
+        text.push_str(&format!(", THE PEER DOES NOT TAKE IT: {why}"));
+    }
+    if let Some(why) = &stream.refusing {
+        text.push_str(&format!(", WHAT THE PEER SENDS IS NOT TAKEN: {why}"));
+    } else if stream.refused_records > 0 {
+        let records = stream.refused_records;
+        text.push_str(&format!(", {records} RECORDS OF THE PEER WERE NOT TAKEN"));
     }
     out.field(&stream.stream, format_args!("{text}"));
 }

@@ -14,6 +14,7 @@ const ASK: u8 = 3;
 const RECORDS: u8 = 4;
 const LINKED: u8 = 5;
 const CAUGHT_UP: u8 = 6;
+const BEGIN: u8 = 7;
 
 /// Sites that a message may name: more are no deployment.
 const LINKED_MAX: usize = 128;
@@ -32,6 +33,9 @@ pub(super) enum Message {
     Linked(BTreeSet<SiteName>),
     /// Everything that the receiver of this lacked by its positions has been sent.
     CaughtUp,
+    /// From here on comes all that the receiver of this lacks by its positions, also what it did not
+    /// take before.
+    Begin,
 }
 
 /// A batch that is none of these: the peer's fault.
@@ -51,6 +55,7 @@ impl Message {
             ASK if batch.is_empty() => Ok(Self::Ask),
             RECORDS => decode_records(batch).map(Self::Records),
             CAUGHT_UP if batch.is_empty() => Ok(Self::CaughtUp),
+            BEGIN if batch.is_empty() => Ok(Self::Begin),
             LINKED => decode_linked(&batch).map(Self::Linked),
             _ => Err(MalformedMessage),
         }
@@ -107,6 +112,11 @@ pub(super) fn ask() -> Bytes {
 /// The batch that says that a catch-up is over.
 pub(super) fn caught_up() -> Bytes {
     Bytes::from_static(&[CAUGHT_UP])
+}
+
+/// The batch that begins a catch-up. To peers of wire version 5 and later.
+pub(super) fn begin() -> Bytes {
+    Bytes::from_static(&[BEGIN])
 }
 
 /// The batch that holds no record: its acknowledgement says that all before it is applied.

@@ -17,11 +17,16 @@ mod message;
 mod neighbours;
 mod progress;
 mod receive;
+mod refusals;
 mod ship;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received, SiteName};
+use parking_lot::Mutex;
+use strait_transport::{
+    LinkEvent, LinkEvents, LinkHandle, LogPace, Received, SiteName, WireVersion,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -35,7 +40,9 @@ use compare::Comparer;
 pub use floors::Floors;
 pub use lag::{FlushClock, Lag};
 pub use neighbours::Neighbours;
-pub use progress::{Progress, ProgressFigures};
+pub use progress::{NotTaken, Progress, ProgressFigures};
+use receive::Signal;
+use refusals::{Refusal, Teller};
 
 /// What the links of a gateway share.
 #[derive(Clone, Debug)]
@@ -60,34 +67,53 @@ struct Session {
     /// By [`Feed`].
     feeds: [FeedSession; 2],
     comparing: compare::Roles,
+    /// About streams that nobody knows.
+    lines: Mutex<LogPace>,
 }
 
 /// One feed of a session, both ways.
 struct FeedSession {
     incoming: mpsc::UnboundedSender<Received>,
+    signals: mpsc::UnboundedSender<Signal>,
     shipper: JoinHandle<()>,
 }
 
 impl Session {
     fn start(
         rooms: &Rooms,
-        link: &LinkHandle,
+        (link, version): (&LinkHandle, WireVersion),
         (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
     ) -> Self {
         progress.begin();
-        let feeds = Feed::ALL.map(|feed| FeedSession::start(rooms, link, (feed, progress)));
+        let link_to = (link, version >= refusals::TOLD_SINCE);
+        let feeds = Feed::ALL.map(|feed| FeedSession::start(rooms, link_to, (feed, progress)));
         let comparing = compare::Roles::start(&rooms.grid, link, (progress, comparer));
-        Self { feeds, comparing }
+        Self {
+            feeds,
+            comparing,
+            lines: Mutex::default(),
+        }
     }
 }
 
 impl FeedSession {
-    fn start(rooms: &Rooms, link: &LinkHandle, (feed, progress): (Feed, &Arc<Progress>)) -> Self {
+    /// `is_told`: the peer understands what it is told of what is not taken.
+    fn start(
+        rooms: &Rooms,
+        (link, is_told): (&LinkHandle, bool),
+        (feed, progress): (Feed, &Arc<Progress>),
+    ) -> Self {
         let (signals, signalled) = mpsc::unbounded_channel();
         let of_feed = || (feed, progress.clone());
-        let incoming = receive::start(rooms.grid.clone(), link.site(), of_feed(), signals);
-        let shipper = ship::start(rooms, link.clone(), of_feed(), signalled);
-        Self { incoming, shipper }
+        let teller = is_told.then(|| Teller::new(link));
+        let told = (signals.clone(), teller);
+        let incoming = receive::start(rooms.grid.clone(), link.site(), of_feed(), told);
+        let shipper = ship::start(rooms, (link.clone(), is_told), of_feed(), signalled);
+        Self {
+            incoming,
+            signals,
+            shipper,
+        }
     }
 }
 
@@ -114,7 +140,8 @@ pub async fn run(
                 rooms.forwards.handle_up(link.site(), fresh);
                 rooms.neighbours.handle_up(link.site());
                 if fresh {
-                    session = Some(Session::start(&rooms, &link, (&progress, &comparer)));
+                    let link = (&link, peer.wire_version);
+                    session = Some(Session::start(&rooms, link, (&progress, &comparer)));
                 }
             }
             LinkEvent::Down { reason, is_meant } => {
@@ -141,6 +168,15 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
                 drop(session.feeds[feed as usize].incoming.send(received));
             }
         }
+        Ok(StreamOpen::Refusals) => match Refusal::decode(&received.bytes) {
+            Some(refusal) => {
+                if let Some(session) = session {
+                    let signals = &session.feeds[refusal.feed as usize].signals;
+                    drop(signals.send(Signal::NotTaken(refusal, received)));
+                }
+            }
+            None => refusals::unreadable(),
+        },
         Ok(open @ (StreamOpen::CompareAsk | StreamOpen::CompareAnswer)) => {
             if let Some(session) = session {
                 session.comparing.handle(&open, received);
@@ -154,9 +190,17 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
             | StreamOpen::FlowOpen(_)
             | StreamOpen::FlowData { .. }),
         ) => rooms.forwards.handle_batch(link.site(), open, received),
+        // A later release opens it only to peers that understand it. Whoever does all the same is not
+        // told that something became of it.
         Err(error) => {
-            warn!(stream = %received.stream, %error, "batch put aside");
-            received.ack();
+            if let Some(more) =
+                session.and_then(|session| session.lines.lock().is_due(Instant::now()))
+            {
+                warn!(stream = %received.stream, %error, more, "batch put aside");
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

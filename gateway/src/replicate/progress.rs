@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::grid::{Feed, FlushNumber};
 
 /// Figures of one link, kept across its sessions.
@@ -20,6 +22,8 @@ pub(super) struct FeedProgress {
     sent: AtomicU64,
     applied: AtomicU64,
     refused: AtomicU64,
+    refusing: Mutex<Option<String>>,
+    refused_by_peer: Mutex<Option<String>>,
 }
 
 /// [`Progress`] of one feed at one moment.
@@ -41,8 +45,17 @@ pub struct ProgressFigures {
     pub sent: u64,
     /// The peer's records that were applied.
     pub applied: u64,
-    /// The peer's records that could not be read: must stay 0.
+    /// The peer's records that were not taken: must stay 0.
     pub refused: u64,
+}
+
+/// What one end does not take of a feed, and why; none: it takes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotTaken {
+    /// What we do not take of what the peer sends.
+    pub here: Option<String>,
+    /// What the peer does not take of what we send.
+    pub there: Option<String>,
 }
 
 impl Progress {
@@ -52,6 +65,15 @@ impl Progress {
 
     pub fn figures(&self, feed: Feed) -> ProgressFigures {
         self.of(feed).figures()
+    }
+
+    /// What either end does not take of a feed.
+    pub fn not_taken(&self, feed: Feed) -> NotTaken {
+        let feed = self.of(feed);
+        NotTaken {
+            here: feed.refusing.lock().clone(),
+            there: feed.refused_by_peer.lock().clone(),
+        }
     }
 
     /// Whether the peer durably holds all of our flushes up to this one.
@@ -75,6 +97,8 @@ impl Progress {
         for feed in &self.0 {
             feed.heard_all(false);
             feed.catching_up.store(true, Ordering::Relaxed);
+            feed.refusing(None);
+            feed.refused_by_peer(None);
         }
     }
 }
@@ -122,6 +146,16 @@ impl FeedProgress {
 
     pub(super) fn record_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why something is not taken of what the peer sends; none: all is again.
+    pub(super) fn refusing(&self, why: Option<String>) {
+        *self.refusing.lock() = why;
+    }
+
+    /// Likewise of what we send, as the peer says.
+    pub(super) fn refused_by_peer(&self, why: Option<String>) {
+        *self.refused_by_peer.lock() = why;
     }
 
     pub(super) fn gap(&self) {

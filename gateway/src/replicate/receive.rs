@@ -4,17 +4,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use strait_transport::{Received, SiteName};
+use strait_transport::{LogPace, Received, Seq, SiteName};
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
 
 use super::message::Message;
 use super::progress::{FeedProgress, Progress};
+use super::refusals::{Again, Refusal, Teller};
 use crate::grid::{
-    Applied, ApplyError, Feed, Grid, Heard, Positions, Ticket, UnpackError, Unpacked,
+    Applied, ApplyError, Feed, Grid, Heard, LogName, LogPosition, Positions, Ticket, UnpackError,
+    Unpacked,
 };
 
 /// How long to wait before a record is tried again that our own disk or memory refused.
@@ -25,8 +27,10 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) enum Signal {
     /// The peer holds this: send what it lacks.
     Theirs(Positions),
-    /// Tell the peer what we hold.
-    TellOurs,
+    /// Tell the peer what we hold, so long from now.
+    TellOurs(Duration),
+    /// The peer does not take something of ours. Acknowledged when that is heeded.
+    NotTaken(Refusal, Received),
     /// The peer has told all that we lacked when it was told so.
     HeardAll,
     /// The peer has links of its own to these sites.
@@ -37,21 +41,25 @@ pub(super) enum Signal {
 struct Pending {
     ticket: Option<Ticket>,
     received: Received,
+    /// What of it was not taken, if the peer is to hear of that first.
+    refusal: Option<Refusal>,
+    /// Never acknowledged: something was not taken, and the peer cannot be told.
+    withheld: bool,
 }
 
-/// Starts the thread of one session; it ends when the returned sender is dropped.
+/// Starts the thread of one session; it ends when the returned sender is dropped. With a `teller` the
+/// peer is told what is not taken.
 /// What waits in the channels is bounded by what a peer may have unacknowledged.
 pub(super) fn start(
     grid: Arc<Grid>,
     site: &SiteName,
     (feed, progress): (Feed, Arc<Progress>),
-    signals: mpsc::UnboundedSender<Signal>,
+    (signals, teller): (mpsc::UnboundedSender<Signal>, Option<Teller>),
 ) -> mpsc::UnboundedSender<Received> {
     let (incoming, mut batches) = mpsc::unbounded_channel();
     let (pending, acks) = mpsc::unbounded_channel();
-    tokio::spawn(acknowledge(grid.clone(), acks));
     let mut applier = Applier {
-        grid,
+        grid: grid.clone(),
         site: site.clone(),
         feed,
         progress,
@@ -59,7 +67,13 @@ pub(super) fn start(
         pending,
         heard: Heard::default(),
         theirs: Positions::default(),
+        is_told: teller.is_some(),
+        in_doubt: false,
+        refusal: None,
+        again: Again::default(),
+        lines: LogPace::default(),
     };
+    tokio::spawn(acknowledge(grid, acks, teller));
     let span = tracing::Span::current();
     let spawned = thread::Builder::new()
         .name(format!("{}-{site}", feed.name()))
@@ -87,6 +101,14 @@ struct Applier {
     heard: Heard,
     /// What the peer said so far of its positions: at most as much as is held here.
     theirs: Positions,
+    /// The peer understands what it is told of what is not taken.
+    is_told: bool,
+    /// Something was not taken since the peer last began from our positions.
+    in_doubt: bool,
+    /// What of the batch at hand is to be told.
+    refusal: Option<Refusal>,
+    again: Again,
+    lines: LogPace,
 }
 
 impl Applier {
@@ -95,40 +117,33 @@ impl Applier {
     }
 
     fn handle(&mut self, received: Received) {
-        let ticket = match Message::decode(received.bytes.clone()) {
-            Ok(Message::Positions { piece, end }) => {
-                self.positions(&piece, end);
-                None
-            }
-            Ok(Message::Ask) => {
-                self.signal(Signal::TellOurs);
-                None
-            }
-            Ok(Message::Records(records)) => self.records(records),
-            Ok(Message::CaughtUp) => {
-                self.progress().heard_all(true);
-                self.grid.heard(&self.site, self.feed);
-                self.signal(Signal::HeardAll);
-                None
-            }
-            Ok(Message::Linked(sites)) => {
-                self.signal(Signal::Linked(sites));
-                None
-            }
-            Err(error) => {
-                self.progress().record_refused();
-                error!(%error, "batch put aside: are both gateways of the same version?");
-                None
-            }
-        };
+        let mut ticket = None;
+        match Message::decode(received.bytes.clone()) {
+            Ok(Message::Positions { piece, end }) => self.positions(&piece, end),
+            Ok(Message::Ask) => self.signal(Signal::TellOurs(Duration::ZERO)),
+            Ok(Message::Records(records)) => ticket = self.records(received.seq, records),
+            Ok(Message::CaughtUp) => self.caught_up(),
+            Ok(Message::Begin) => self.in_doubt = false,
+            Ok(Message::Linked(sites)) => self.signal(Signal::Linked(sites)),
+            Err(error) => self.refuse(received.seq, &error.to_string()),
+        }
         // Closed only when the session ends: the peer then sends it again.
-        drop(self.pending.send(Pending { ticket, received }));
+        drop(self.pending.send(Pending {
+            ticket,
+            received,
+            refusal: self.refusal.take().filter(|_| self.is_told),
+            withheld: self.in_doubt && !self.is_told,
+        }));
     }
 
     fn positions(&mut self, piece: &Bytes, end: bool) {
         let mut said = Positions::default();
         if let Err(error) = said.extend_from(piece) {
-            error!(%error, "the peer's positions are put aside");
+            // It is sent more than it lacks.
+            self.progress().record_refused();
+            if let Some(more) = self.lines.is_due(Instant::now()) {
+                error!(%error, more, "the peer's positions are put aside");
+            }
         }
         self.theirs.extend(self.grid.known_of(said));
         if end {
@@ -137,33 +152,93 @@ impl Applier {
         }
     }
 
+    /// The peer has told all that we lacked by our positions. If something of it was not taken, it has not.
+    fn caught_up(&mut self) {
+        if self.in_doubt {
+            return;
+        }
+        self.again.reset();
+        self.progress().refusing(None);
+        self.progress().heard_all(true);
+        self.grid.heard(&self.site, self.feed);
+        self.signal(Signal::HeardAll);
+    }
+
     /// Applies records in order; returns the ticket of the last.
-    fn records(&mut self, packed: Vec<Bytes>) -> Option<Ticket> {
+    fn records(&mut self, seq: Seq, packed: Vec<Bytes>) -> Option<Ticket> {
         let mut last = None;
-        let unpacked = packed.into_iter().flat_map(|packed| self.unpack(packed));
-        for record in unpacked.collect::<Vec<_>>() {
-            match self.apply(record) {
-                Ok(applied) => {
-                    self.progress().record_applied();
-                    last = Some(applied.ticket);
-                }
-                Err(ApplyError::Gap { log, have }) => {
-                    self.progress().gap();
-                    warn!(%log, have = %have.last, "entries are missing; asking for them again");
-                    self.signal(Signal::TellOurs);
-                }
-                Err(error) => {
-                    self.progress().record_refused();
-                    error!(%error, "record put aside: are both gateways of the same version?");
+        for packed in packed {
+            for record in self.unpack(seq, packed) {
+                let record = match self.in_doubt {
+                    true => record.without_promises(),
+                    false => record,
+                };
+                match self.apply(record) {
+                    Ok(applied) => {
+                        self.progress().record_applied();
+                        last = Some(applied.ticket);
+                    }
+                    Err(ApplyError::Gap { log, have }) => self.gap(seq, &log, have),
+                    Err(error) => self.refuse(seq, &error.to_string()),
                 }
             }
         }
         last
     }
 
-    /// The records that were sent as `packed`; none if it cannot be read. Then the peer is asked
-    /// to begin anew, once.
-    fn unpack(&mut self, packed: Bytes) -> Vec<Unpacked> {
+    /// Something of a batch is not taken: nothing of the feed counts from there on until the peer begins
+    /// anew, which it is asked to.
+    fn refuse(&mut self, seq: Seq, why: &str) {
+        self.progress().record_refused();
+        if let Some(more) = self.lines.is_due(Instant::now()) {
+            error!(
+                feed = self.feed.name(),
+                reason = why,
+                more,
+                "what the peer sends is not taken, nor confirmed from there on"
+            );
+        }
+        self.doubt(seq, false, why);
+    }
+
+    fn gap(&mut self, seq: Seq, log: &LogName, have: LogPosition) {
+        self.progress().gap();
+        if self.in_doubt {
+            // Most likely because of what was not taken before.
+            return;
+        }
+        if let Some(more) = self.lines.is_due(Instant::now()) {
+            warn!(%log, have = %have.last, more, "entries are missing; asking for them again");
+        }
+        match self.is_told {
+            true => self.doubt(
+                seq,
+                true,
+                &format!("log {log} has a gap after {}", have.last),
+            ),
+            // It counts for a moment as held what it is about to send again.
+            false => self.signal(Signal::TellOurs(Duration::ZERO)),
+        }
+    }
+
+    fn doubt(&mut self, seq: Seq, is_gap: bool, reason: &str) {
+        if self.in_doubt {
+            return;
+        }
+        self.in_doubt = true;
+        self.progress().refusing(Some(reason.to_owned()));
+        let after = self.again.after(is_gap);
+        self.signal(Signal::TellOurs(after));
+        self.refusal = Some(Refusal {
+            feed: self.feed,
+            seq,
+            is_gap,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// The records that were sent as `packed`; none if it cannot be read.
+    fn unpack(&mut self, seq: Seq, packed: Bytes) -> Vec<Unpacked> {
         loop {
             match self.grid.unpack(&mut self.heard, packed.clone()) {
                 Ok(records) => return records,
@@ -172,13 +247,7 @@ impl Applier {
                     thread::sleep(RETRY);
                 }
                 Err(error) => {
-                    self.progress().record_refused();
-                    error!(%error, "record put aside: are both gateways of the same version?");
-                    if let UnpackError::Malformed(_) = error {
-                        // Not in a tight circle, should the next one be no better.
-                        thread::sleep(RETRY);
-                        self.signal(Signal::TellOurs);
-                    }
+                    self.refuse(seq, &error.to_string());
                     return Vec::new();
                 }
             }
@@ -217,11 +286,26 @@ impl Applier {
     }
 }
 
-async fn acknowledge(grid: Arc<Grid>, mut pending: mpsc::UnboundedReceiver<Pending>) {
-    while let Some(Pending { ticket, received }) = pending.recv().await {
-        if let Some(ticket) = ticket {
+async fn acknowledge(
+    grid: Arc<Grid>,
+    mut pending: mpsc::UnboundedReceiver<Pending>,
+    mut teller: Option<Teller>,
+) {
+    let mut withheld = false;
+    while let Some(batch) = pending.recv().await {
+        withheld |= batch.withheld;
+        if withheld {
+            continue;
+        }
+        if let Some(ticket) = batch.ticket {
             grid.durable(ticket).await;
         }
-        received.ack();
+        if let (Some(refusal), Some(teller)) = (&batch.refusal, &mut teller) {
+            // Else the peer would take the acknowledgement for a confirmation.
+            withheld = !teller.tell(refusal).await;
+        }
+        if !withheld {
+            batch.received.ack();
+        }
     }
 }

@@ -13,8 +13,8 @@ use crate::observe::{
     CompareReport, GatewayReport, HistoryReport, LinkReport, RefusalReport, Status, StatusSource,
     StreamReport,
 };
-use crate::replicate::ProgressFigures;
 use crate::replicate::compare::{CompareError, Comparison};
+use crate::replicate::{NotTaken, ProgressFigures};
 
 impl StatusSource for Parts {
     fn status(&self) -> Status {
@@ -95,7 +95,8 @@ impl Parts {
         let mut report = LinkReport::new(link.handle.site(), link.handle.key(), &status, now);
         let streams = Feed::ALL.map(|feed| {
             let figures = link.progress.figures(feed);
-            self.stream_report(feed, &figures, stuck_s)
+            let not_taken = link.progress.not_taken(feed);
+            self.stream_report(feed, (&figures, not_taken), stuck_s)
         });
         report.streams = streams.into();
         report.heard_all = link.progress.heard_all();
@@ -115,7 +116,12 @@ impl Parts {
         }
     }
 
-    fn stream_report(&self, feed: Feed, figures: &ProgressFigures, stuck_s: f64) -> StreamReport {
+    fn stream_report(
+        &self,
+        feed: Feed,
+        (figures, not_taken): (&ProgressFigures, NotTaken),
+        stuck_s: f64,
+    ) -> StreamReport {
         let lag = self.peers.clock.lag(feed, figures.acked, Instant::now());
         StreamReport {
             stream: feed.name().to_owned(),
@@ -126,6 +132,8 @@ impl Parts {
             sent_records: figures.sent,
             applied_records: figures.applied,
             refused_records: figures.refused,
+            refusing: not_taken.here,
+            refused_by_peer: not_taken.there,
             gaps: figures.gaps,
             catch_ups: figures.catch_ups,
         }

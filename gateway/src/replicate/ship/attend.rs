@@ -2,7 +2,7 @@
 //! else it does: a catch-up may take hours, and the peer waits for an answer meanwhile.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use strait_transport::{OutStream, SendError, Seq, SiteName};
@@ -24,6 +24,8 @@ pub(super) enum Event {
     FlushAcked,
     /// The peer holds the oldest batch of those under way.
     BatchAcked,
+    /// It is time to tell again what we hold.
+    Retell,
 }
 
 impl Shipper {
@@ -35,6 +37,7 @@ impl Shipper {
         tokio::select! {
             signal = self.signals.recv() => signal.map(Event::Signal).ok_or(SendError::Closed),
             changed = self.known.changed() => changed.map(|()| Event::Neighbours).map_err(closed),
+            () = at(self.retell) => Ok(Event::Retell),
             acked = acked(&self.out, flush) => acked.map(|()| Event::FlushAcked),
             acked = acked(&self.out, batch) => acked.map(|()| Event::BatchAcked),
             changed = self.flushes.changed() => changed.map(|()| Event::Flushed).map_err(closed),
@@ -46,7 +49,13 @@ impl Shipper {
             // Whoever sends flushes looks himself.
             Event::Flushed => {}
             Event::Signal(Signal::Theirs(theirs)) => self.theirs = Some(theirs),
-            Event::Signal(Signal::TellOurs) => self.tell_positions().await?,
+            Event::Signal(Signal::TellOurs(Duration::ZERO)) => self.tell_positions().await?,
+            Event::Signal(Signal::TellOurs(after)) => self.retell = Some(Instant::now() + after),
+            Event::Signal(Signal::NotTaken(refusal, received)) => {
+                self.not_taken(&refusal);
+                received.ack();
+            }
+            Event::Retell => self.tell_positions().await?,
             Event::Signal(Signal::Linked(sites)) => self.linked = sites,
             Event::Signal(Signal::HeardAll) => self.heard_all = true,
             Event::Neighbours => self.tell_neighbours().await?,
@@ -99,6 +108,7 @@ impl Shipper {
     /// Tells what is on disk. What was applied before should be, or it would be sent again; a disk that
     /// refuses says so itself.
     pub(super) async fn tell_positions(&mut self) -> Result<(), SendError> {
+        self.retell = None;
         let grid = self.grid.clone();
         blocking(move || drop(grid.flush())).await?;
         let site = self.link.site();
@@ -132,6 +142,14 @@ impl Shipper {
             self.tell_positions().await?;
         }
         Ok(())
+    }
+}
+
+/// Waits until then, if there is a time to wait for.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

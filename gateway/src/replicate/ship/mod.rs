@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use strait_transport::{Class, LinkHandle, OutStream, SendError, Seq, SiteName};
+use strait_transport::{Class, LinkHandle, LogPace, OutStream, SendError, Seq, SiteName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::{Instrument, debug, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use super::Rooms;
 use super::floors::Floors;
@@ -19,6 +19,7 @@ use super::message::{self, RecordPacker};
 use super::neighbours::Neighbours;
 use super::progress::{FeedProgress, Progress};
 use super::receive::Signal;
+use super::refusals::Refusal;
 use crate::grid::{
     EntryId, Epoch, Feed, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions,
     RECORD_BYTES_MAX, Relayed, Sent,
@@ -37,7 +38,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Starts shipping in a new session; it ends with the session.
 pub(super) fn start(
     rooms: &Rooms,
-    link: LinkHandle,
+    (link, is_told): (LinkHandle, bool),
     (feed, progress): (Feed, Arc<Progress>),
     signals: mpsc::UnboundedReceiver<Signal>,
 ) -> JoinHandle<()> {
@@ -46,9 +47,9 @@ pub(super) fn start(
         let open = StreamOpen::Grid { feed };
         let ended = match link.open(Class::Interactive, open.encode()) {
             Ok(out) => {
-                Shipper::new(rooms, (link, out), (feed, progress), signals)
-                    .run()
-                    .await
+                let mut shipper = Shipper::new(rooms, (link, out), (feed, progress), signals);
+                shipper.says_begin = is_told;
+                shipper.run().await
             }
             Err(error) => Err(error),
         };
@@ -86,6 +87,15 @@ struct Shipper {
     /// Batches that complete a flush, until they are acknowledged.
     unacked: VecDeque<(Seq, Mark)>,
     floor: Floor,
+    /// The peer understands where a catch-up begins.
+    says_begin: bool,
+    /// The batch with which the last one began.
+    begun: Seq,
+    /// The peer did not take something since: nothing more counts as held there until the next.
+    is_refused: bool,
+    lines: LogPace,
+    /// When the peer is told again what we hold.
+    retell: Option<Instant>,
 }
 
 /// Up to where the peer then holds everything.
@@ -137,6 +147,11 @@ impl Shipper {
                 next: None,
                 taken: Instant::now(),
             },
+            says_begin: false,
+            begun: Seq(0),
+            is_refused: false,
+            lines: LogPace::default(),
+            retell: None,
         }
     }
 
@@ -165,6 +180,11 @@ impl Shipper {
     async fn catch_up(&mut self, theirs: &Positions) -> Result<Option<FlushNumber>, SendError> {
         self.progress().catching_up(true);
         self.sent = Sent::default();
+        self.packer = RecordPacker::default();
+        if self.says_begin {
+            self.begun = self.out.send(message::begin(), false).await?;
+            self.is_refused = false;
+        }
         let mark = match self.feed {
             Feed::Counters => Some(self.scan_counters(theirs).await?),
             Feed::Logs => self.scan_logs(theirs).await?,
@@ -352,7 +372,9 @@ impl Shipper {
         // Without a record the peer held it all already; an empty list carries the mark.
         let batch = self.packer.finish().unwrap_or_else(message::no_records);
         let seq = self.send(batch).await?;
-        self.unacked.push_back((seq, mark));
+        if !self.is_refused {
+            self.unacked.push_back((seq, mark));
+        }
         self.progress().shipped(mark.flush);
         Ok(())
     }
@@ -362,13 +384,38 @@ impl Shipper {
         self.progress().shipped(mark.flush);
         match self.unacked.back_mut() {
             Some((_, last)) => *last = mark,
+            None if self.is_refused => {}
             None => self.note_held(mark),
+        }
+    }
+
+    /// The peer did not take all of a batch: what was sent from there on, until a catch-up begins that
+    /// sends it again, does not count as held there.
+    fn not_taken(&mut self, refusal: &Refusal) {
+        let (seq, begun) = (refusal.seq, self.begun);
+        self.unacked
+            .retain(|(marked, _)| *marked < seq || (seq < begun && *marked >= begun));
+        self.is_refused |= seq >= begun;
+        let (feed, reason) = (self.feed.name(), &refusal.reason);
+        if refusal.is_gap {
+            return info!(feed, reason, "the peer asks for what it lacks");
+        }
+        self.progress()
+            .refused_by_peer(Some(refusal.reason.clone()));
+        if let Some(more) = self.lines.is_due(Instant::now()) {
+            error!(
+                feed,
+                reason,
+                more,
+                "the peer does not take what it is sent: it confirms nothing from there on"
+            );
         }
     }
 
     /// The peer durably holds everything up to `mark`.
     fn note_held(&mut self, Mark { flush, epoch }: Mark) {
         self.progress().acked(flush);
+        self.progress().refused_by_peer(None);
         let site = self.link.site();
         self.grid.set_peer_acked(site, self.feed, epoch);
         if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= flush) {

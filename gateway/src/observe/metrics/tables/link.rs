@@ -200,8 +200,18 @@ pub(in super::super) const STREAM: &[Metric<StreamReport>] = &[
     ),
     counter(
         "strait_stream_refused_records",
-        "Unreadable records of the peer: must stay 0",
+        "Records of the peer that were not taken: must stay 0",
         |s| some(s.refused_records),
+    ),
+    gauge(
+        "strait_stream_refusing",
+        "1 while something that the peer sends is not taken, nor confirmed to it",
+        |s| some(s.refusing.is_some()),
+    ),
+    gauge(
+        "strait_stream_refused_by_peer",
+        "1 while the peer does not take, nor confirm, something of what it is sent",
+        |s| some(s.refused_by_peer.is_some()),
     ),
     counter(
         "strait_stream_gaps",
