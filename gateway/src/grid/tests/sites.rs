@@ -36,7 +36,8 @@ struct Model {
     lines: Vec<EntryId>,
     /// Every id that a client was told, also of what a crash took back.
     given: BTreeSet<EntryId>,
-    /// The clock jumped ahead, and no entry on disk shows that yet: the case that docs/STORE.md leaves.
+    /// The clock was set, and no entry on disk shows how far it was ahead: the case that docs/STORE.md
+    /// leaves.
     jumped: bool,
 }
 
@@ -109,6 +110,11 @@ impl Site {
     /// An hour back, or forth.
     fn step_clock(&mut self, back: bool) {
         if back {
+            // What is lost and later than all that is on disk is what docs/STORE.md leaves.
+            self.flush();
+            self.model.jumped |= self.model.lines_durable < self.model.lines.len();
+            let last = self.model.lines.last().copied();
+            self.model.given.retain(|id| Some(*id) <= last);
             self.clock_ms = self.clock_ms.saturating_sub(3_600_000);
             return;
         }
