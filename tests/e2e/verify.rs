@@ -209,6 +209,6 @@ fn who_waits_for_a_peer_that_hangs_is_told() {
         "{said}"
     );
     let (code, _) = strait_tests::get(east.http, "/verify/nosuch").unwrap();
-    assert_eq!(code, 404);
+    assert_eq!(code, 405, "a page must not act");
     east.must(&["verify", "west"]);
 }

@@ -5,9 +5,10 @@ use clap::Subcommand;
 
 use super::Globals;
 use super::output::{say, tell};
+use super::own;
 use super::pair::token_of;
 use crate::config::fingerprint;
-use crate::datadir::{exchange_identity, next_identity, reload_gateway};
+use crate::datadir::{exchange_identity, next_identity};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -48,7 +49,7 @@ fn rotate(globals: &Globals) -> anyhow::Result<()> {
     };
     let key = identity.public_key();
     let token = token_of(globals, key, Vec::new())?;
-    let gateway = match reload_gateway(&layout)? {
+    let gateway = match own::reload(globals)? {
         true => "the running gateway goes over to it: see its log, or `strait status` at the peers",
         false => "no gateway runs here: the next start uses it",
     };

@@ -17,6 +17,7 @@ mod local_tree;
 mod logging;
 mod ls;
 pub(crate) mod output;
+mod own;
 mod pair;
 mod pull;
 mod push;
@@ -307,7 +308,7 @@ mod tests {
         ] {
             let told = told(east, words);
             assert!(
-                told.contains("is `strait run` running?"),
+                told.contains("no gateway runs on this data directory"),
                 "{words:?}: {told}"
             );
         }

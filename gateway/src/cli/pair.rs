@@ -4,9 +4,9 @@ use anyhow::Context;
 use strait_transport::PublicKey;
 
 use super::output::{say, tell};
-use super::{Globals, init::parse_address};
+use super::{Globals, init::parse_address, own};
 use crate::config::{self, Config, PairToken, PeerChange, PeerEdit, Pin, fingerprint, put_peer};
-use crate::datadir::{read_identity, reload_gateway};
+use crate::datadir::read_identity;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -98,8 +98,8 @@ fn add_peer(globals: &Globals, token: PairToken, args: &Args) -> anyhow::Result<
     };
     let change = put_peer(&layout.config(), own_key, &peer)?;
     say(outcome(globals, &peer, change))?;
-    if change == PeerChange::Replaced && reload_gateway(&layout)? {
-        say("the running gateway reads it anew: see its log\n")?;
+    if change == PeerChange::Replaced && own::reload(globals)? {
+        say("the running gateway has read it anew: see its log\n")?;
     }
     Ok(())
 }

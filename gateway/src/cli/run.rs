@@ -2,7 +2,7 @@
 
 use super::Globals;
 use crate::config;
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, check_password_file};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
@@ -11,5 +11,8 @@ pub(super) fn run(globals: &Globals, Args {}: Args) -> anyhow::Result<()> {
     let dir = DataDir::open(&globals.data)?;
     let own_key = dir.identity().public_key();
     let config = config::load_for(&dir.layout().config(), Some(own_key))?;
+    if config.grid.password.is_some() {
+        check_password_file(dir.layout())?;
+    }
     crate::run::run_until_signal(dir, config)
 }

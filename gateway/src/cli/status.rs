@@ -1,7 +1,7 @@
-//! `strait status`: how the running gateway is, asked over its own HTTP port.
+//! `strait status`: how the running gateway is, asked over its own socket, or at an HTTP address.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use anyhow::{Context, bail, ensure};
 
 use super::Globals;
 use super::output::{explain, say, tell};
-use crate::observe::{Status, render};
+use super::own;
+use crate::observe::render;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,7 +20,7 @@ pub(super) struct Args {
     /// Ask again every so many seconds, until interrupted
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     watch: Option<u64>,
-    /// Where the gateway listens for HTTP [default: listen.http of the configuration]
+    /// Ask whichever gateway answers HTTP there, instead of the one of the data directory
     #[arg(long, value_name = "IP:PORT")]
     http: Option<SocketAddr>,
 }
@@ -29,16 +30,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
-    let address = match args.http {
-        Some(address) => address,
-        None => http_of(globals)?,
+    let ask = || match args.http {
+        Some(address) => ask_at(address),
+        None => own::status_json(globals),
     };
     let Some(every_s) = args.watch else {
-        return show(&ask(address)?, args.json);
+        return show(&ask()?, args.json);
     };
     loop {
         // A gateway that is being restarted is what one watches for.
-        let answer = ask(address);
+        let answer = ask();
         if io::stdout().is_terminal() && !args.json {
             say("\x1b[2J\x1b[H")?;
         }
@@ -54,37 +55,17 @@ fn show(json: &str, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return say(format_args!("{}\n", json.trim_end()));
     }
-    let status: Status = serde_json::from_str(json).context(
-        "the gateway's answer is not the status of this release: update this command or restart \
-         the gateway, or use --json",
-    )?;
-    say(render(&status))
+    say(render(&own::read_status(json)?))
 }
 
-/// Where the gateway of this data directory answers.
-pub(super) fn http_of(globals: &Globals) -> anyhow::Result<SocketAddr> {
-    Ok(reachable(globals.config()?.listen.http))
-}
-
-/// Who listens everywhere is asked on loopback.
-pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
-}
-
-pub(super) fn ask(address: SocketAddr) -> anyhow::Result<String> {
+fn ask_at(address: SocketAddr) -> anyhow::Result<String> {
     get(address, "/status", TIMEOUT).with_context(|| {
         format!("no answer from a gateway at http://{address}/status (is `strait run` running?)")
     })
 }
 
 /// HTTP/1.0, so that the answer is one piece that ends with the connection.
-pub(super) fn get(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<String> {
+fn get(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
@@ -131,7 +112,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::observe::{Server, sample};
+    use crate::observe::{Server, Status, sample};
 
     #[test]
     fn answers_are_taken_apart() {
@@ -156,18 +137,10 @@ mod tests {
         server.pages().show(Arc::new(gateway));
         let address = server.local_addr();
         runtime.spawn(server.serve(std::future::pending()));
-        let status: Status = serde_json::from_str(&ask(address).unwrap()).unwrap();
+        let status: Status = serde_json::from_str(&ask_at(address).unwrap()).unwrap();
         assert_eq!(status, sample::status());
         drop(runtime);
-        let error = ask(address).unwrap_err().to_string();
+        let error = ask_at(address).unwrap_err().to_string();
         assert!(error.contains("is `strait run` running?)"), "{error}");
-    }
-
-    #[test]
-    fn a_gateway_that_listens_everywhere_is_asked_on_loopback() {
-        let ask = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(ask("0.0.0.0:7441"), "127.0.0.1:7441");
-        assert_eq!(ask("[::]:7441"), "[::1]:7441");
-        assert_eq!(ask("10.0.0.1:7441"), "10.0.0.1:7441");
     }
 }

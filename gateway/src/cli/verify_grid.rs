@@ -1,7 +1,6 @@
 //! `strait verify SITE`: do both sites hold the same counters and logs? What does not agree is
 //! mended, and named.
 
-use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -11,12 +10,10 @@ use strait_transport::SiteName;
 
 use super::output::say;
 use super::transfer::Options;
-use super::{Globals, status};
-use crate::observe::{LinkPhase, Status};
+use super::{Globals, own};
+use crate::observe::LinkPhase;
 use crate::replicate::compare::Comparison;
 
-/// Both sites read their whole grid.
-const TIMEOUT: Duration = Duration::from_secs(3600);
 /// How often the link is looked at meanwhile.
 const EVERY: Duration = Duration::from_millis(200);
 
@@ -49,18 +46,16 @@ pub(super) fn run(globals: &Globals, site: &str, options: &Options) -> anyhow::R
 /// The comparison with a site, as JSON. The link may be down for as long as `wait`, before it
 /// begins and in the middle; so long, too, the sites may take to catch up before it begins.
 pub(super) fn compare(globals: &Globals, site: &str, wait: Duration) -> anyhow::Result<String> {
-    // It becomes part of a request line.
     let site: SiteName = site.parse()?;
-    let address = status::http_of(globals)?;
-    let mut link = Watched::new(address, &site, wait);
+    let mut link = Watched::new(globals, &site, wait);
     let begun = Instant::now();
     while !link.is_up()? || (link.is_catching_up && begun.elapsed() < wait) {
         sleep(EVERY);
     }
     let (sender, answer) = mpsc::channel();
-    let path = format!("/verify/{site}");
+    let (asked, of) = (globals.clone(), site.clone());
     // Left alone where the link stays down: the process ends then.
-    thread::spawn(move || sender.send(status::get(address, &path, TIMEOUT)));
+    thread::spawn(move || sender.send(own::compare(&asked, &of)));
     loop {
         match answer.recv_timeout(EVERY) {
             Err(RecvTimeoutError::Timeout) => link.is_up()?,
@@ -72,7 +67,7 @@ pub(super) fn compare(globals: &Globals, site: &str, wait: Duration) -> anyhow::
 
 /// A link that may be down for a while.
 struct Watched<'a> {
-    gateway: SocketAddr,
+    globals: &'a Globals,
     site: &'a SiteName,
     wait: Duration,
     seen_up: Instant,
@@ -80,9 +75,9 @@ struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    fn new(gateway: SocketAddr, site: &'a SiteName, wait: Duration) -> Self {
+    fn new(globals: &'a Globals, site: &'a SiteName, wait: Duration) -> Self {
         Self {
-            gateway,
+            globals,
             site,
             wait,
             seen_up: Instant::now(),
@@ -92,7 +87,7 @@ impl<'a> Watched<'a> {
 
     /// Whether it is up now; an error when it has been down for too long, or there is none.
     fn is_up(&mut self) -> anyhow::Result<bool> {
-        let status: Status = serde_json::from_str(&status::ask(self.gateway)?)?;
+        let status = own::status(self.globals)?;
         let link = status.link_to(self.site.as_ref())?;
         if link.phase == LinkPhase::Replicating {
             self.is_catching_up = link.is_catching_up();

@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
 
 /// Who may read a file that is written over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub enum Access {
     Same,
 }
 
-/// Writes a file that does not exist yet, for its owner alone, and fsyncs it and its
+/// Writes a file that does not exist yet, for the directory's owner alone, and fsyncs it and its
 /// directory.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
@@ -22,18 +24,48 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
+    give(path, &file)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     sync_directory(&directory_of(path))
 }
 
+/// Gives the new file at `path` to the owner of its directory: a command that root runs leaves nothing
+/// that the gateway, which runs as another user, cannot read. A file that cannot be given is removed.
+pub(crate) fn give_to_owner(path: &Path) -> io::Result<()> {
+    give(path, &File::open(path)?)
+}
+
+fn give(path: &Path, file: &File) -> io::Result<()> {
+    let owner = fs::metadata(directory_of(path))?;
+    let given = give_like(file, &owner);
+    given.inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Gives a file to the owner of another one, unless that is our user.
+pub(crate) fn give_like(file: &File, other: &fs::Metadata) -> io::Result<()> {
+    if other.uid() == geteuid().as_raw() {
+        return Ok(());
+    }
+    fchown(file, Some(other.uid()), Some(other.gid())).map_err(|error| {
+        let uid = other.uid();
+        let text = format!(
+            "it must belong to the user that the gateway runs as (uid {uid}): run this as that user, \
+             or as root ({error})"
+        );
+        io::Error::new(error.kind(), text)
+    })
+}
+
 /// Puts `bytes` in the place of the file at `path`: a new file is written beside it,
 /// fsynced, renamed over it, and the directory is fsynced. Whoever reads sees the old
-/// bytes or the new ones. One writer at a time.
+/// bytes or the new ones. The owner stays, where our user may give files away; else the file
+/// belongs to the directory's owner. One writer at a time.
 pub fn write_over(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    let old = fs::metadata(path)?;
     let mode = match access {
         Access::Owner => 0o600,
-        Access::Same => fs::metadata(path)?.permissions().mode() & 0o777,
+        Access::Same => old.mode() & 0o777,
     };
     let beside = beside(path);
     let mut file = OpenOptions::new()
@@ -42,6 +74,9 @@ pub fn write_over(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)?;
+    if give_like(&file, &old).is_err() {
+        give(&beside, &file)?;
+    }
     file.write_all(bytes)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()?;
@@ -85,5 +120,31 @@ mod tests {
             0o640
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_the_directory() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        const SERVICE: u32 = 4711;
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(SERVICE), Some(SERVICE)).unwrap();
+        let owner = |path: &Path| {
+            let metadata = fs::metadata(path).unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+        };
+        let (key, config) = (dir.path().join("key"), dir.path().join("strait.toml"));
+        write_new(&key, b"key").unwrap();
+        assert_eq!(owner(&key), (SERVICE, SERVICE, 0o600));
+        write_over(&key, b"next", Access::Owner).unwrap();
+        assert_eq!(owner(&key), (SERVICE, SERVICE, 0o600));
+        // An administrator's file, which the service may read.
+        write_new(&config, b"one").unwrap();
+        std::os::unix::fs::chown(&config, Some(12), Some(SERVICE)).unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+        write_over(&config, b"two", Access::Same).unwrap();
+        assert_eq!(owner(&config), (12, SERVICE, 0o640));
     }
 }

@@ -3,11 +3,10 @@
 use std::fs;
 use std::io;
 
-use rustix::process::{Pid, Signal, kill_process};
 use strait_transport::Identity;
 
-use super::durable::sync_directory;
-use super::{DataDirError, Layout, check_format, lock};
+use super::durable::{give_to_owner, sync_directory};
+use super::{DataDirError, Layout, check_format};
 
 /// The key that the site will go over to: made now, unless there is one.
 pub fn next_identity(layout: &Layout) -> Result<Identity, DataDirError> {
@@ -18,6 +17,7 @@ pub fn next_identity(layout: &Layout) -> Result<Identity, DataDirError> {
     }
     let next = Identity::generate()?;
     next.save(&path)?;
+    give_to_owner(&path).map_err(DataDirError::io("write", &path))?;
     sync_directory(layout.root()).map_err(DataDirError::io("fsync", layout.root()))?;
     Ok(next)
 }
@@ -48,18 +48,6 @@ pub fn exchange_identity(layout: &Layout) -> Result<Option<Identity>, DataDirErr
     Ok(Some(identity))
 }
 
-/// Tells the gateway that runs on this directory to read keys and peers anew. False: none runs.
-pub fn reload_gateway(layout: &Layout) -> Result<bool, DataDirError> {
-    check_format(layout)?;
-    let holder = lock::holder(layout).and_then(|pid| i32::try_from(pid).ok());
-    let Some(pid) = holder.and_then(Pid::from_raw) else {
-        return Ok(false);
-    };
-    let told = kill_process(pid, Signal::HUP).map_err(io::Error::from);
-    told.map_err(DataDirError::io("signal the gateway of", layout.root()))?;
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +73,5 @@ mod tests {
             assert_eq!(old.public_key(), before);
         }
         assert_ne!(read_identity(&layout).unwrap().public_key(), first);
-        assert!(!reload_gateway(&layout).unwrap(), "none runs");
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::durable::give_like;
 use super::{DataDirError, Layout};
 
 /// A gateway that was killed a moment ago holds its lock until the kernel has taken its memory
@@ -28,6 +29,11 @@ impl Lock {
     pub(super) fn take(layout: &Layout) -> Result<Self, DataDirError> {
         let path = layout.lock();
         let file = open(&path).map_err(DataDirError::io("open", &path))?;
+        // Else the owner's gateway could not lock it; a gateway that runs as another user goes on all
+        // the same.
+        if let Ok(directory) = layout.root().metadata() {
+            drop(give_like(&file, &directory));
+        }
         let asked = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -93,13 +99,13 @@ impl Drop for DirectoryLock {
     }
 }
 
-/// The process that holds the lock, if one does.
-pub(super) fn holder(layout: &Layout) -> Option<u32> {
-    let file = File::open(layout.lock()).ok()?;
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(rustix::io::Errno::WOULDBLOCK) => read_pid(&layout.lock()),
-        Ok(()) | Err(_) => None,
-    }
+/// Whether a process holds the lock of the directory.
+pub(crate) fn is_held(layout: &Layout) -> bool {
+    let Ok(file) = File::open(layout.lock()) else {
+        return false;
+    };
+    let locked = flock(&file, FlockOperation::NonBlockingLockShared);
+    locked == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
 fn read_pid(path: &Path) -> Option<u32> {

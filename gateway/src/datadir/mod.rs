@@ -18,13 +18,14 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 use strait_transport::{Identity, IdentityError};
 
-pub(crate) use durable::sync_directory;
+pub(crate) use durable::{give_to_owner, sync_directory};
 pub use durable::{Access, write_new, write_over};
-pub use exchange::{exchange_identity, next_identity, reload_gateway};
+pub use exchange::{exchange_identity, next_identity};
 pub use incarnation::Incarnation;
 pub use layout::Layout;
-pub(crate) use lock::lock_directory;
+pub(crate) use lock::{is_held, lock_directory};
 
+use durable::give_like;
 use lock::Lock;
 
 /// What the file `FORMAT` says. It is written last when a directory is made, so a
@@ -79,6 +80,10 @@ pub enum DataDirError {
     #[error("{} can be read by others than its owner: chmod 600 it, and exchange it (`strait key \
              next`) if somebody did", .0.display())]
     KeyOpen(PathBuf),
+    /// A configuration with a password that others can read.
+    #[error("{} holds the password of grid.password, and can be read by others than its owner and group: \
+             chmod 640 it, and change the password if somebody did", .0.display())]
+    PasswordOpen(PathBuf),
     /// The identity key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -116,6 +121,8 @@ impl DataDir {
         let lock = Lock::take(&layout)?;
         let identity = Identity::generate()?;
         identity.save(&layout.identity())?;
+        let given = give_to_owner(&layout.identity());
+        given.map_err(DataDirError::io("write", &layout.identity()))?;
         let incarnation = Incarnation::draw();
         let write = |path: PathBuf, text: &str| {
             write_new(&path, text.as_bytes()).map_err(DataDirError::io("write", &path))
@@ -188,6 +195,20 @@ fn load_identity(path: &Path) -> Result<Identity, DataDirError> {
     }
 }
 
+/// Refuses a configuration with a password that everybody on this machine can read.
+pub fn check_password_file(layout: &Layout) -> Result<(), DataDirError> {
+    let mode = |path: &Path| -> Result<u32, DataDirError> {
+        let metadata = fs::metadata(path).map_err(DataDirError::io("read", path))?;
+        Ok(metadata.mode())
+    };
+    let path = layout.config();
+    // Into a directory that is closed to them nobody comes.
+    match mode(layout.root())? & 0o001 != 0 && mode(&path)? & 0o004 != 0 {
+        true => Err(DataDirError::PasswordOpen(path)),
+        false => Ok(()),
+    }
+}
+
 /// Reads the public half of the key of a directory that a running gateway may hold.
 pub fn read_identity(layout: &Layout) -> Result<Identity, DataDirError> {
     check_format(layout)?;
@@ -237,11 +258,22 @@ fn make_empty(path: &Path) -> Result<(), DataDirError> {
 }
 
 fn make_rooms(layout: &Layout) -> Result<(), DataDirError> {
-    for room in [layout.grid(), layout.history()] {
-        private_directory()
-            .recursive(true)
-            .create(&room)
-            .map_err(DataDirError::io("make", &room))?;
+    for room in [layout.grid(), layout.history(), layout.snapshots()] {
+        make_room(&room).map_err(DataDirError::io("make", &room))?;
+    }
+    Ok(())
+}
+
+/// Makes a folder of a data directory, for the directory's owner alone, unless it is there.
+pub(crate) fn make_room(room: &Path) -> io::Result<()> {
+    if room.is_dir() {
+        return Ok(());
+    }
+    private_directory().create(room)?;
+    // A gateway that runs as another user than the owner's goes on all the same.
+    let parent = parent_of(room).unwrap_or_default();
+    if let (Ok(room), Ok(owner)) = (fs::File::open(room), parent.metadata()) {
+        drop(give_like(&room, &owner));
     }
     Ok(())
 }
@@ -338,6 +370,11 @@ mod tests {
         DataDir::open(&path).unwrap();
         fs::set_permissions(layout.identity(), open_to_all).unwrap();
         assert!(open().to_string().contains("chmod 600"));
+        fs::set_permissions(layout.config(), fs::Permissions::from_mode(0o644)).unwrap();
+        check_password_file(&layout).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let told = check_password_file(&layout).unwrap_err().to_string();
+        assert!(told.contains("chmod 640"), "{told}");
         fs::write(layout.identity(), "no key").unwrap();
         assert!(open().to_string().contains("restore it from a backup"));
         fs::remove_file(layout.identity()).unwrap();

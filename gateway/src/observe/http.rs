@@ -12,13 +12,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, HOST};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_util::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -28,7 +27,6 @@ use tokio::time::{sleep, timeout};
 
 use super::metrics;
 use super::status::Status;
-use crate::replicate::compare::{CompareError, Comparison};
 
 /// Knows how the gateway is.
 pub trait StatusSource: Send + Sync + 'static {
@@ -37,9 +35,6 @@ pub trait StatusSource: Send + Sync + 'static {
 
     /// Digest of its whole grid, in hexadecimal. May take long.
     fn digest(&self) -> String;
-
-    /// Compares the grid with that of a peer, which mends what differs.
-    fn compare(&self, site: String) -> BoxFuture<'static, Result<Comparison, CompareError>>;
 }
 
 /// What the pages are made from: nothing, until the gateway has recovered.
@@ -58,7 +53,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
-const PATHS: &str = "there are /metrics, /status, /digest, /verify/SITE, /livez and /readyz\n";
+const PATHS: &str = "there are /metrics, /status, /digest, /livez and /readyz\n";
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +173,7 @@ fn router(source: Source, any_host: bool) -> Router {
         .route("/metrics", get(serve_metrics))
         .route("/status", get(serve_status))
         .route("/digest", get(serve_digest))
-        .route("/verify/{site}", get(serve_verify))
+        .route("/verify/{site}", get(refuse_verify))
         .route("/readyz", get(serve_ready))
         .route("/livez", get(async || "alive\n"))
         .fallback(async || (StatusCode::NOT_FOUND, format!("no such page; {PATHS}")))
@@ -247,22 +242,11 @@ async fn serve_digest(State(source): State<Source>) -> Result<Response, Unavaila
     Ok((digest + "\n").into_response())
 }
 
-async fn serve_verify(
-    State(source): State<Source>,
-    Path(site): Path<String>,
-) -> Result<Response, Unavailable> {
-    match source.gateway()?.compare(site).await {
-        Ok(comparison) => json(&comparison),
-        Err(error) => {
-            let code = match error {
-                CompareError::NoSuchPeer(_) => StatusCode::NOT_FOUND,
-                CompareError::NotLinked(_) | CompareError::NoAnswer(_) | CompareError::Broken => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
-            };
-            Ok((code, format!("{error}\n")).into_response())
-        }
-    }
+/// A page that any site on the Web can make a browser ask for must not act.
+async fn refuse_verify() -> Response {
+    let text = "a comparison acts, and pages only show: run `strait verify SITE` on this host\n";
+    // Nothing is allowed there.
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "")], text).into_response()
 }
 
 async fn serve_ready(State(source): State<Source>) -> Result<Response, Unavailable> {
@@ -360,6 +344,7 @@ mod tests {
             ("/digest", "200", "00ff\n"),
             ("/status", "200", "\"site\":\"east\""),
             ("/", "404", "/metrics"),
+            ("/verify/west", "405", "strait verify SITE"),
             ("/status/../etc/passwd", "404", "no such page"),
         ] {
             let answer = get(address, path).await;
@@ -377,7 +362,7 @@ mod tests {
         let (address, pages) = (server.local_addr(), server.pages());
         tokio::spawn(server.serve(std::future::pending()));
         assert!(get(address, "/livez").await.contains("alive"));
-        for path in ["/readyz", "/status", "/metrics", "/digest", "/verify/west"] {
+        for path in ["/readyz", "/status", "/metrics", "/digest"] {
             let answer = get(address, path).await;
             assert!(answer.starts_with("HTTP/1.0 503 "), "{path}: {answer}");
             assert!(answer.contains("is starting"), "{path}: {answer}");

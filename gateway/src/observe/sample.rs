@@ -1,13 +1,11 @@
 //! A gateway for tests: one link up, one down.
 
-use futures_util::future::BoxFuture;
-
 use super::*;
 use crate::bulk::{BulkFigures, SyncReport};
 use crate::datadir::Incarnation;
 use crate::forward::{FlowReport, ForwardReport, ForwardsReport};
 use crate::grid::GridStats;
-use crate::replicate::compare::{CompareError, Comparison};
+use crate::replicate::compare::Comparison;
 use crate::resp::ClientFigures;
 
 /// A gateway that never changes.
@@ -21,10 +19,6 @@ impl StatusSource for Still {
 
     fn digest(&self) -> String {
         "00ff".to_owned()
-    }
-
-    fn compare(&self, peer: String) -> BoxFuture<'static, Result<Comparison, CompareError>> {
-        Box::pin(async { Err(CompareError::NotLinked(peer)) })
     }
 }
 

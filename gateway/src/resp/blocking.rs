@@ -1,7 +1,7 @@
 //! A blocking Redis client of a few lines, for our own commands: they talk to a grid as any
 //! client would, over a socket.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub enum Reply {
 
 /// One blocking connection.
 #[derive(Debug)]
-pub struct Client {
-    stream: BufReader<TcpStream>,
+pub struct Client<S: Read = TcpStream> {
+    stream: BufReader<S>,
     /// Requests that have not been written yet.
     pending: Vec<u8>,
     awaited: usize,
@@ -35,11 +35,18 @@ impl Client {
         let stream = TcpStream::connect(address).context("the grid does not answer")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A client on a connection that is there already.
+    pub fn over(stream: S) -> Self {
+        Self {
             stream: BufReader::with_capacity(64 << 10, stream),
             pending: Vec::new(),
             awaited: 0,
-        })
+        }
     }
 
     /// Adds a command to the pipeline.

@@ -18,7 +18,7 @@ use super::snapshots::Snapshots;
 use crate::bulk::{Bulk, BulkConfig, SyncFigures};
 use crate::codec::{LinkDecoder, LinkEncoder};
 use crate::config::{CompressionLevel, Config, OnFull};
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, make_room};
 use crate::forward::{self, Forwards, Listeners};
 use crate::grid::{ColdConfig, Grid, GridConfig};
 use crate::resp::{self, RespConfig};
@@ -221,6 +221,10 @@ fn by_site(links: &Links) -> HashMap<SiteName, LinkHandle> {
 
 async fn open_bulk(dir: &DataDir, config: &Config, links: &Links) -> anyhow::Result<Arc<Bulk>> {
     let links = by_site(links);
+    if config.bulk.dir.parent() == Some(dir.layout().root()) {
+        // What is wrong with it, opening it says.
+        drop(make_room(&config.bulk.dir));
+    }
     let config = BulkConfig {
         dir: config.bulk.dir.clone(),
         snapshots: Some(dir.layout().snapshots()),

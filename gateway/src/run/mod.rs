@@ -2,6 +2,7 @@
 
 mod assemble;
 mod clock;
+mod local;
 mod parts;
 mod reload;
 mod retention;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use strait_transport::Node;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -29,6 +30,7 @@ use crate::observe;
 use crate::replicate::{self, Floors, Neighbours, Rooms};
 use crate::resp;
 use assemble::{Links, Ports, assemble};
+use local::{Own, RELOADS_MAX, Reload};
 use parts::Parts;
 
 pub use signals::run_until_signal;
@@ -54,6 +56,8 @@ pub struct Gateway {
     /// One task for each link; ends with the node.
     links: JoinSet<()>,
     stopping: watch::Sender<bool>,
+    /// Orders of commands to read keys and peers anew; taken by whoever carries them out.
+    reloads: Option<mpsc::Receiver<Reload>>,
     http_address: SocketAddr,
     // Dropped last: the directory stays locked until everything is written.
     dir: Arc<DataDir>,
@@ -89,6 +93,7 @@ impl Gateway {
             servers,
             links: JoinSet::new(),
             stopping,
+            reloads: None,
             dir,
         };
         gateway.serve_clients(assembled.resp);
@@ -174,11 +179,15 @@ impl Gateway {
     fn serve_clients(&mut self, resp: resp::Server) {
         let (bulk, socket) = (self.parts.bulk.clone(), self.dir.layout().socket());
         self.servers.spawn(resp.serve(self.stop_signal()));
+        let (reloads, orders) = mpsc::channel(RELOADS_MAX);
+        self.reloads = Some(orders);
+        let parts = self.parts.clone();
+        let local = Arc::new(Own { parts, reloads });
         let group = self.parts.config.bulk.group;
         let stop = self.stop_signal();
         self.servers.spawn(async move {
-            if let Err(error) = bulk.serve_control(&socket, group, stop).await {
-                error!(%error, "the control socket is closed: no push, pull or ls");
+            if let Err(error) = bulk.serve_control(&socket, group, local, stop).await {
+                error!(%error, "the control socket is closed: no command reaches this gateway");
             }
         });
     }

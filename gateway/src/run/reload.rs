@@ -1,4 +1,4 @@
-//! What a running gateway takes over from its files on SIGHUP: its own key, and what is said of its
+//! What a running gateway takes over from its files on SIGHUP, or when a command says so: its own key, and what is said of its
 //! peers.
 
 use std::path::PathBuf;
@@ -12,26 +12,31 @@ use crate::datadir::Layout;
 
 impl Gateway {
     /// Reads key and configuration anew. What is wrong with them is logged, and changes nothing.
-    pub(super) async fn reload(&self) {
-        match self.try_reload().await {
-            Ok(key) => info!(
-                key = config::fingerprint(&key),
-                "SIGHUP: read keys and peers anew"
-            ),
-            Err(error) => error!("SIGHUP: nothing was changed: {error:#}"),
+    /// `by` says which signal or command asked for it.
+    pub(super) async fn reload(&self, by: &str) -> Result<(), String> {
+        match self.try_reload(by).await {
+            Ok(key) => {
+                let key = config::fingerprint(&key);
+                info!(key, "{by}: read keys and peers anew");
+                Ok(())
+            }
+            Err(error) => {
+                error!("{by}: nothing was changed: {error:#}");
+                Err(format!("nothing was changed: {error:#}"))
+            }
         }
     }
 
-    async fn try_reload(&self) -> anyhow::Result<PublicKey> {
+    async fn try_reload(&self, by: &str) -> anyhow::Result<PublicKey> {
         let layout = self.dir.layout().clone();
         let (identity, new) = blocking(move || read(&layout)).await?;
         let unlinked = self.node.reload(&identity, &new.peers)?;
         for site in unlinked {
-            warn!(%site, "SIGHUP: a peer was added: it has a link from the next start on");
+            warn!(%site, "{by}: a peer was added: it has a link from the next start on");
         }
         *self.parts.key.write() = identity.public_key();
         if without_peers(&new) != without_peers(&self.parts.config) {
-            warn!("SIGHUP: what else was changed in strait.toml takes effect at the next start");
+            warn!("{by}: what else was changed in strait.toml takes effect at the next start");
         }
         Ok(identity.public_key())
     }

@@ -1,5 +1,6 @@
 //! The gateway as a process: what it does at which signal, and what it tells systemd.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,11 @@ use std::time::Duration;
 use anyhow::Context;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Gateway;
+use super::local::Reload;
 use crate::config::Config;
 use crate::datadir::DataDir;
 
@@ -33,11 +36,13 @@ async fn until_signal(dir: Arc<DataDir>, config: Config) -> anyhow::Result<()> {
     let (version, site) = (env!("CARGO_PKG_VERSION"), config.site.clone());
     info!(version, %site, data = %dir.layout().root().display(), "starting");
     let mut start = pin!(Gateway::start(dir, config));
-    let mut gateway = None;
+    let mut gateway: Option<Gateway> = None;
+    let mut reloads = None;
     loop {
         tokio::select! {
             started = &mut start, if gateway.is_none() => {
-                gateway = Some(started?);
+                let started = gateway.insert(started?);
+                reloads = started.reloads.take();
                 tell_systemd(NotifyState::Ready);
                 continue;
             }
@@ -46,7 +51,16 @@ async fn until_signal(dir: Arc<DataDir>, config: Config) -> anyhow::Result<()> {
             _ = hangup.recv() => {
                 // A start reads everything anyway.
                 if let Some(gateway) = &gateway {
-                    gateway.reload().await;
+                    // Told in the log.
+                    gateway.reload("SIGHUP").await.ok();
+                }
+                continue;
+            }
+            order = next(&mut reloads) => {
+                if let Some(gateway) = &gateway {
+                    let outcome = gateway.reload("strait reload").await;
+                    // The command may have gone.
+                    order.send(outcome).ok();
                 }
                 continue;
             }
@@ -59,6 +73,17 @@ async fn until_signal(dir: Arc<DataDir>, config: Config) -> anyhow::Result<()> {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The next order to read keys and peers anew.
+async fn next(reloads: &mut Option<mpsc::Receiver<Reload>>) -> Reload {
+    let Some(reloads) = reloads else {
+        return pending().await;
+    };
+    match reloads.recv().await {
+        Some(order) => order,
+        None => pending().await,
     }
 }
 

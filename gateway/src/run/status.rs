@@ -2,10 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use futures_util::future::BoxFuture;
 use strait_transport::Refusal;
-
-use strait_transport::Phase;
 
 use super::parts::{Link, Parts};
 use crate::grid::Feed;
@@ -13,7 +10,6 @@ use crate::observe::{
     CompareReport, GatewayReport, HistoryReport, LinkReport, RefusalReport, Status, StatusSource,
     StreamReport,
 };
-use crate::replicate::compare::{CompareError, Comparison};
 use crate::replicate::{NotTaken, ProgressFigures};
 
 impl StatusSource for Parts {
@@ -52,20 +48,6 @@ impl StatusSource for Parts {
 
     fn digest(&self) -> String {
         self.grid.digest().to_string()
-    }
-
-    fn compare(&self, peer: String) -> BoxFuture<'static, Result<Comparison, CompareError>> {
-        let mut links = self.peers.present();
-        let link = links.find(|link| link.handle.site().as_ref() == peer);
-        // A session that may yet be resumed takes demands, and answers them when it is.
-        let linked = link.map(|link| (link.comparer.clone(), link.handle.status().phase));
-        Box::pin(async move {
-            match linked {
-                Some((comparer, Phase::Up)) => comparer.compare(&peer).await,
-                Some(_) => Err(CompareError::NotLinked(peer)),
-                None => Err(CompareError::NoSuchPeer(peer)),
-            }
-        })
     }
 }
 

@@ -9,14 +9,20 @@ use serde::Serialize;
 use strait_transport::SiteName;
 
 use super::frame::Frame;
-use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What};
-use crate::bulk::failure::Failure;
+use super::protocol::{
+    self, Ask, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What,
+};
+use crate::bulk::failure::{Failure, printable};
 use crate::bulk::limit::Limit;
 use crate::bulk::location::Location;
 use crate::bulk::message::Cost;
 use crate::bulk::path::{LinkTarget, SitePath};
 use crate::bulk::read::BatchReader;
 use crate::bulk::store::{FileMeta, Mtime, Page, Standing, Trailer};
+use crate::datadir::{Layout, is_held};
+
+/// Longest answer to an [`Ask`]: more than the status of a gateway with the most peers there can be.
+const TOLD_BYTES_MAX: usize = 16 << 20;
 
 /// The gateway of a data directory, as a command sees it.
 #[derive(Clone, Debug)]
@@ -64,6 +70,16 @@ pub enum ClientError {
         socket.display()
     )]
     NotRunning { socket: PathBuf },
+    #[error(
+        "the gateway of this data directory ({}) is starting, or about to stop: run the same command \
+         again in a moment",
+        socket.display()
+    )]
+    NotServing { socket: PathBuf },
+    #[error("the gateway does not answer within {} s: it hangs, or was paused", .0.as_secs())]
+    Silent(Duration),
+    #[error("{}", printable(.0))]
+    Refused(String),
     #[error("cannot reach the gateway at {}: {source}", socket.display())]
     Connect { socket: PathBuf, source: io::Error },
     #[error(
@@ -301,31 +317,90 @@ impl Gateway {
         }
     }
 
-    fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
-        let socket = self.socket.clone();
-        let stream = UnixStream::connect(&socket).map_err(|source| {
-            let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
-            if absent.contains(&source.kind()) {
-                ClientError::NotRunning { socket }
-            } else {
-                ClientError::Connect { socket, source }
+    /// Asks the gateway itself, which has so long to begin its answer.
+    pub fn tell(&self, ask: Ask, timeout: Duration) -> Result<String, ClientError> {
+        let stream = self.ask_gateway(ask, timeout)?;
+        let mut told = Vec::new();
+        loop {
+            match read_frame(&stream, timeout)? {
+                Frame::Data(piece) if told.len() + piece.len() <= TOLD_BYTES_MAX => {
+                    told.extend_from_slice(&piece);
+                }
+                Frame::Data(_) => return Err(incomprehensible()),
+                message @ Frame::Message(_) => {
+                    return match protocol::decode(&message).ok_or_else(incomprehensible)? {
+                        Reply::Told => String::from_utf8(told).map_err(|_| incomprehensible()),
+                        reply => Err(unexpected(reply)),
+                    };
+                }
             }
-        })?;
+        }
+    }
+
+    /// A connection to the gateway's grid that speaks the Redis protocol.
+    pub fn grid(&self, timeout: Duration) -> Result<UnixStream, ClientError> {
+        let stream = self.ask_gateway(Ask::Grid, timeout)?;
+        let frame = read_frame(&stream, timeout)?;
+        match protocol::decode(&frame).ok_or_else(incomprehensible)? {
+            Reply::Speak => Ok(stream),
+            reply => Err(unexpected(reply)),
+        }
+    }
+
+    fn ask_gateway(&self, ask: Ask, timeout: Duration) -> Result<UnixStream, ClientError> {
+        let stream = self.connect()?;
+        let limited = stream.set_read_timeout(Some(timeout));
+        limited.map_err(|source| self.unreachable(source))?;
+        let nowhere = String::new();
+        self.open(&stream, nowhere.clone(), nowhere, What::Gateway(ask))?;
+        Ok(stream)
+    }
+
+    fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
+        let stream = self.connect()?;
+        self.open(&stream, place.site.to_string(), place.path.to_string(), what)?;
+        Ok(stream)
+    }
+
+    fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).map_err(|source| self.unreachable(source))
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        if !absent.contains(&source.kind()) {
+            return ClientError::Connect { socket, source };
+        }
+        match socket.parent().is_some_and(|dir| is_held(&Layout::at(dir))) {
+            true => ClientError::NotServing { socket },
+            false => ClientError::NotRunning { socket },
+        }
+    }
+
+    fn open(
+        &self,
+        stream: &UnixStream,
+        site: String,
+        path: String,
+        what: What,
+    ) -> Result<(), ClientError> {
         let request = Request {
-            site: place.site.to_string(),
-            path: place.path.to_string(),
+            site,
+            path,
             wait_s: self.wait.as_secs(),
             what,
         };
-        send(
-            &stream,
-            &Opening {
-                version: VERSION,
-                request,
-            },
-        )?;
-        Ok(stream)
+        let version = VERSION;
+        send(stream, &Opening { version, request })
     }
+}
+
+fn read_frame(stream: &UnixStream, timeout: Duration) -> Result<Frame, ClientError> {
+    Frame::read_from(stream).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(timeout),
+        _ => ClientError::Stopped,
+    })
 }
 
 /// Skips what the peer has kept, if it is what `reader` gives, and says where it goes on.
@@ -418,7 +493,10 @@ fn receive(stream: &UnixStream) -> Result<Reply, ClientError> {
 fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Failed(failure) => ClientError::Failed(failure),
-        Reply::Ready { .. }
+        Reply::Refused(reason) => ClientError::Refused(reason),
+        Reply::Told
+        | Reply::Speak
+        | Reply::Ready { .. }
         | Reply::Progress(_)
         | Reply::Done { .. }
         | Reply::File { .. }

@@ -69,6 +69,22 @@ pub(super) enum What {
     Folders {
         paths: Vec<String>,
     },
+    /// Something of the gateway itself; `site` and `path` say nothing.
+    Gateway(Ask),
+}
+
+/// A question to the gateway itself, or an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Its status document, as JSON.
+    Status,
+    /// Compare all counters and logs with those of a peer; what was found, as JSON.
+    Compare { site: String },
+    /// Read keys and peers anew.
+    Reload,
+    /// After [`Reply::Speak`] the connection speaks the Redis protocol.
+    Grid,
 }
 
 /// Where the bytes of a pushed file begin.
@@ -122,6 +138,12 @@ pub(super) enum Reply {
     Linked,
     FoldersMade(Vec<Result<(), Failure>>),
     Folders(Vec<Result<FileMeta, Failure>>),
+    /// The gateway's answer was in the bytes before this.
+    Told,
+    /// Go on in the Redis protocol.
+    Speak,
+    /// The gateway cannot do what [`Ask`] says, for this reason.
+    Refused(String),
     /// It is over.
     Failed(Failure),
 }

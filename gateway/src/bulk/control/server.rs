@@ -17,6 +17,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::frame::{Frame, FrameCodec};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
+use super::local::{self, Local};
 use super::{pull, push};
 use crate::bulk::failure::Failure;
 use crate::bulk::message::{Answer, FOLDERS, NO_REPLACE, Pushed, Question};
@@ -54,16 +55,18 @@ pub(super) struct Asked<'a> {
 impl Bulk {
     /// Serves commands of this process's user, and of the members of `group`, on a Unix
     /// socket at `path`, replacing what an earlier run left
-    /// there, until `shutdown`; then removes it and ends all transfers.
+    /// there, until `shutdown`; then removes it and ends all transfers. `local` answers questions
+    /// to the gateway itself.
     pub async fn serve_control(
         self: Arc<Self>,
         path: &Path,
         group: Option<u32>,
+        local: Arc<dyn Local>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
         let listener = bind(path, group)?;
         tokio::select! {
-            () = accept(&self.room, &listener) => {}
+            () = accept(&self.room, &local, &listener) => {}
             () = shutdown => {}
         }
         self.close();
@@ -107,7 +110,7 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
-async fn accept(room: &Arc<Room>, listener: &UnixListener) {
+async fn accept(room: &Arc<Room>, local: &Arc<dyn Local>, listener: &UnixListener) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else {
@@ -115,9 +118,9 @@ async fn accept(room: &Arc<Room>, listener: &UnixListener) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let room = room.clone();
+                let (room, local) = (room.clone(), local.clone());
                 tokio::spawn(async move {
-                    serve(&room, Client::new(stream)).await;
+                    serve(&room, &*local, Client::new(stream)).await;
                     drop(permit);
                 });
             }
@@ -130,8 +133,17 @@ async fn accept(room: &Arc<Room>, listener: &UnixListener) {
     }
 }
 
-async fn serve(room: &Room, mut client: Client) {
+async fn serve(room: &Room, local: &dyn Local, mut client: Client) {
     let outcome = match tokio::time::timeout(OPENING_TIMEOUT, client.opening()).await {
+        Ok(Ok(Request {
+            what: What::Gateway(ask),
+            ..
+        })) => {
+            if let Err(failure) = local::answer(local, client, ask).await {
+                tracing::debug!(%failure, "a command failed");
+            }
+            return;
+        }
         Ok(Ok(request)) => answer(room, &mut client, request).await,
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::protocol("no request came over the control socket")),
@@ -200,6 +212,8 @@ async fn answer(room: &Room, client: &mut Client, request: Request) -> Result<()
             ask(client, &asked, |_| Question::MakeFolders { folders }).await
         }
         What::Folders { paths } => ask(client, &asked, |_| Question::Folders { paths }).await,
+        // Answered before a site was looked for.
+        What::Gateway(_) => Err(Failure::protocol("a question to the gateway names a site")),
     }
 }
 
@@ -261,6 +275,19 @@ impl Client {
             frames: FramedRead::new(read, FrameCodec),
             replies: FramedWrite::new(write, FrameCodec),
         }
+    }
+
+    /// Whether the command runs as our user, or as root.
+    pub(super) fn is_owner(&self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        let peer = self.frames.get_ref().as_ref().peer_cred();
+        peer.is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    }
+
+    /// The connection itself, from after our last reply on.
+    pub(super) fn into_stream(self) -> io::Result<UnixStream> {
+        let (read, write) = (self.frames.into_inner(), self.replies.into_inner());
+        read.reunite(write).map_err(io::Error::other)
     }
 
     async fn opening(&mut self) -> Result<Request, Failure> {

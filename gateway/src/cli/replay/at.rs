@@ -1,12 +1,11 @@
-//! Counters go back to a snapshot: written to the running gateway as any client would, so that
-//! all sites follow.
+//! Counters go back to a snapshot: written to the running gateway in its clients' protocol, over
+//! its own socket, so that all sites follow.
 
 use std::io;
-
-use anyhow::Context;
+use std::os::unix::net::UnixStream;
 
 use super::super::output::say;
-use super::{Globals, export, status};
+use super::{Globals, export, own};
 use crate::grid::Image;
 use crate::resp::blocking::Client;
 
@@ -26,7 +25,7 @@ struct Changes {
 /// Says what is to be done, and with `yes` does it.
 pub(super) fn replay(globals: &Globals, at_ms: u64, yes: bool) -> anyhow::Result<()> {
     let then = export::snapshot(globals, at_ms)?;
-    let mut client = connect(globals)?;
+    let mut client = own::grid(globals)?;
     let mut done = Changes::default();
     for _ in 0..ROUNDS {
         // What is in memory goes to the journal, which is what is compared.
@@ -52,17 +51,6 @@ pub(super) fn replay(globals: &Globals, at_ms: u64, yes: bool) -> anyhow::Result
         done.deleted += changes.deleted;
     }
     anyhow::bail!("clients keep writing to what goes back: stop them, and run this again")
-}
-
-fn connect(globals: &Globals) -> anyhow::Result<Client> {
-    let config = globals.config()?;
-    let mut client = Client::connect(status::reachable(config.listen.grid))?;
-    if let Some(password) = &config.grid.password {
-        client
-            .call(&[b"AUTH", password.reveal().as_bytes()])
-            .context("the gateway has another password than its configuration")?;
-    }
-    Ok(client)
 }
 
 /// The commands that make `now` into `then`: first deletions, as a name may have become another
@@ -98,7 +86,7 @@ fn differences(
     Ok(changes)
 }
 
-fn send(client: &mut Client, words: &[&[u8]]) -> io::Result<()> {
+fn send(client: &mut Client<UnixStream>, words: &[&[u8]]) -> io::Result<()> {
     client.queue(words);
     if client.pending_bytes() >= PIPELINE_BYTES {
         client.flush().map_err(io::Error::other)?;

@@ -14,6 +14,7 @@ use crate::bulk::store::{Entry, FileMeta};
 use crate::cli::far_tree;
 use crate::cli::local_file::LocalFile;
 use crate::cli::output::tell;
+use crate::datadir::{give_to_owner, make_room};
 use crate::grid::{SnapshotFile, list_snapshots};
 
 /// Fetches the peer's last snapshot that was begun by `at_ms`, unless there is one here that is as
@@ -46,7 +47,7 @@ pub(super) fn snapshot(
         folder: false,
         ..folder
     };
-    std::fs::create_dir_all(&dir)?;
+    make_room(&dir)?;
     let mut fetched = Fetched {
         file: LocalFile::create(&dir.join(&name))?,
         meta: FileMeta::default(),
@@ -55,6 +56,7 @@ pub(super) fn snapshot(
         .pull(&file, &mut fetched)
         .with_context(|| format!("fetching {file}"))?;
     fetched.file.commit(fetched.meta)?;
+    give_to_owner(&dir.join(&name))?;
     tell!(
         "fetched the snapshot of {} from {from}",
         crate::cli::time::rfc3339(time_ms)

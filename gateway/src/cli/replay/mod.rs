@@ -5,14 +5,13 @@ mod at;
 mod fetch;
 
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 
 use super::output::{say, tell, tell_text};
-use super::{Globals, export, status, verify_grid};
+use super::{Globals, export, own, verify_grid};
 use crate::observe::{LinkPhase, LinkReport, Status, seconds};
 use crate::replicate::compare::Comparison;
 
@@ -59,14 +58,13 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
 
 fn replay(globals: &Globals, args: &Args, from: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let address = status::http_of(globals)?;
     let wait = Duration::from_secs(args.wait);
-    wait_for_all(address, args, from)?;
+    wait_for_all(globals, args, from)?;
     let mut rounds = Rounds::default();
     loop {
         let found: Comparison = serde_json::from_str(&verify_grid::compare(globals, from, wait)?)?;
         if found.is_clean() {
-            let status = ask(address)?;
+            let status = own::status(globals)?;
             return say(format!(
                 "{} holds what {} holds: {} keys, {} log entries, after {}; {} ranges of counters \
                  and {} logs compared by digest\n",
@@ -119,11 +117,11 @@ impl Rounds {
 }
 
 /// Waits until everything that the peer held is here, and shows how far it is.
-fn wait_for_all(address: SocketAddr, args: &Args, from: &str) -> anyhow::Result<()> {
+fn wait_for_all(globals: &Globals, args: &Args, from: &str) -> anyhow::Result<()> {
     let shown = !args.quiet && io::stderr().is_terminal();
     let mut heard = Instant::now();
     loop {
-        let status = ask(address)?;
+        let status = own::status(globals)?;
         let link = status.link_to(from)?;
         if link.phase == LinkPhase::Replicating {
             heard = Instant::now();
@@ -155,10 +153,6 @@ fn progress(status: &Status, link: &LinkReport) -> String {
         "{} of {}: {records} records, {} keys, {} log entries",
         link.phase, link.peer, status.grid.keys, status.grid.entries
     )
-}
-
-fn ask(address: SocketAddr) -> anyhow::Result<Status> {
-    Ok(serde_json::from_str(&status::ask(address)?)?)
 }
 
 #[cfg(test)]
