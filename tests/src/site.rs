@@ -216,11 +216,20 @@ impl Site {
 
     /// Starts the gateway and waits until it is ready.
     pub fn start(&mut self) {
+        self.start_until("ready", "/readyz");
+    }
+
+    /// Starts the gateway and waits until it serves, be it that it does not call itself ready.
+    pub fn start_serving(&mut self) {
+        self.start_until("serving", "/status");
+    }
+
+    fn start_until(&mut self, state: &str, path: &str) {
         self.launch();
         let (http, namespace) = (self.http, self.namespace.clone());
-        eventually(&format!("{} is ready", self.name), 30, || {
+        eventually(&format!("{} is {state}", self.name), 30, || {
             self.assert_runs();
-            let answer = lab::inside(namespace.as_deref(), || http::get(http, "/readyz"));
+            let answer = lab::inside(namespace.as_deref(), || http::get(http, path));
             answer.filter(|(code, _)| *code == 200)
         });
     }

@@ -147,6 +147,7 @@ impl Door {
         self,
         handshake: impl Future<Output = Result<Option<Line>, Refused>>,
     ) -> Result<(), Refused> {
+        let begun = Instant::now();
         let line = timeout(HANDSHAKE_MAX, handshake).await;
         let slow = |_| Refusal::Handshake.because("the handshake took too long");
         let Some(line) = line.map_err(slow)?? else {
@@ -158,7 +159,7 @@ impl Door {
             line.connection.close(Goodbye::Violation, "unknown key");
             return Err(Refusal::UnknownKey.because("unknown key"));
         };
-        if let Some(caller) = link::introduce(line).await? {
+        if let Some(caller) = link::introduce(line, begun).await? {
             // A link that has stopped needs no callers.
             drop(link.send(caller).await);
         }

@@ -156,6 +156,10 @@ pub struct LinkStatus {
     /// Times that the peer acknowledged nothing for too long, with batches under way: see
     /// [`PeerConfig::stalls_after`](crate::PeerConfig::stalls_after).
     pub stalls: u64,
+    /// Times that a gateway of the peer's site was turned away because another one is linked.
+    pub copies: u64,
+    /// The peer refuses this gateway as a copy, for as long as it runs: its words.
+    pub refused_as_copy: Option<String>,
     /// Why the last connection or dial failed.
     pub last_error: Option<String>,
     /// All classes together.

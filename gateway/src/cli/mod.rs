@@ -22,6 +22,7 @@ mod pair;
 mod pull;
 mod push;
 mod reload;
+mod renew;
 mod replay;
 mod rm;
 mod run;
@@ -117,6 +118,8 @@ enum Command {
     Key(key::Args),
     /// Make the running gateway read keys and peers anew
     Reload(reload::Args),
+    /// Go on as another incarnation of the site: for one of two copies of a data directory
+    Renew(renew::Args),
     /// Run the gateway
     Run(run::Args),
     /// Name every mistake in the configuration, with its line and its remedy
@@ -201,6 +204,7 @@ fn dispatch(globals: &Globals, command: Command) -> anyhow::Result<()> {
         Command::Pair(args) => pair::run(globals, args),
         Command::Key(args) => key::run(globals, args),
         Command::Reload(args) => reload::run(globals, args),
+        Command::Renew(args) => renew::run(globals, args),
         Command::Run(args) => run::run(globals, args),
         Command::CheckConfig(args) => check_config::run(globals, args),
         Command::Status(args) => status::run(globals, args),

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::RwLock;
 use strait_transport::{Identity, IdentityError};
 
-pub(crate) use durable::{give_to_owner, sync_directory};
 pub use durable::{Access, write_new, write_over};
+pub(crate) use durable::{give_to_owner, sync_directory};
 pub use exchange::{exchange_identity, next_identity};
 pub use incarnation::Incarnation;
 pub use layout::Layout;
@@ -177,7 +177,12 @@ impl DataDir {
     /// Begins another life of the site in the same directory, for when what it had written is not
     /// all there: what it counts from now on is kept apart from that.
     pub fn renew_incarnation(&self) -> Result<(), DataDirError> {
-        let (path, incarnation) = (self.layout.incarnation(), Incarnation::draw());
+        self.set_incarnation(Incarnation::draw())
+    }
+
+    /// The same, with an incarnation that was drawn before.
+    pub fn set_incarnation(&self, incarnation: Incarnation) -> Result<(), DataDirError> {
+        let path = self.layout.incarnation();
         let text = incarnation.file_text();
         write_over(&path, text.as_bytes(), Access::Owner)
             .map_err(DataDirError::io("write", &path))?;

@@ -39,6 +39,7 @@ mod recent;
 mod record;
 mod recovery;
 mod relay;
+mod renew;
 mod replication;
 mod retention;
 mod runs;
@@ -55,6 +56,7 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -78,6 +80,7 @@ pub use positions::{Positions, PositionsError};
 pub use recent::{Feed, Flushed};
 pub use recovery::Recovery;
 pub use relay::Relayed;
+pub use renew::{Renewed, renew};
 pub use replication::{Applied, ApplyError, CounterScan};
 pub use retention::LogLimits;
 pub use snapshot::{SnapshotError, SnapshotFile, SnapshotHead, SnapshotRules, list_snapshots};
@@ -165,6 +168,8 @@ pub struct Grid {
     /// How often something was found to be lost of a log.
     holes_found: watch::Sender<u64>,
     acked: watch::Sender<BTreeMap<SiteName, Acked>>,
+    /// A peer refuses this gateway as a copy: what peers confirm may be the other one's.
+    is_copy: AtomicBool,
 }
 
 impl Grid {
@@ -195,6 +200,7 @@ impl Grid {
             progress: watch::channel(flush::Progress::default()).0,
             holes_found: watch::channel(0).0,
             acked: watch::channel(BTreeMap::new()).0,
+            is_copy: AtomicBool::new(false),
             state: Mutex::new(state),
             writer: Mutex::new(flush::Writer::new(journal, damaged)),
             figures: Mutex::default(),

@@ -287,6 +287,11 @@ impl<'a> Replay<'a> {
                 let read = self.state.runs.read(body, incarnation);
                 read.map_err(|error| error.0)?;
             }
+            (Kind::Renewed, body) => {
+                let updates = decode_counters(body).map_err(|error| error.0)?;
+                let renewed = self.state.take_renewed(&updates);
+                renewed.map_err(|_| "has too many names")?;
+            }
             (Kind::Log, body) => {
                 let section = decode_log(body).map_err(|error| error.0)?;
                 if !self.section(&section)? {

@@ -308,7 +308,7 @@ impl Grid {
                 self.check_takes((!section.entries.is_empty()).then_some(Feed::Logs))?;
                 self.apply_section(from, &section)?
             }
-            Kind::PackedCounters | Kind::PackedLog | Kind::Runs => {
+            Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed => {
                 return Err(ApplyError::Malformed("it is of another kind"));
             }
         };

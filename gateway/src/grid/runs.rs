@@ -69,6 +69,9 @@ pub(super) struct Runs {
     skipped: Vec<(Epoch, Epoch)>,
     /// With the last epoch before the run that changed the counter.
     bases: BTreeMap<(CounterRef, Epoch), Base>,
+    /// A peer refuses this gateway as a copy: after this epoch, at the latest, it and the other one
+    /// parted.
+    copied: Option<Epoch>,
     /// The journal does not say this yet.
     unwritten: bool,
     /// All peers were heard; over when this is on disk.
@@ -91,6 +94,7 @@ impl Runs {
             self.from = last;
             self.ended.clear();
             self.skipped.clear();
+            self.copied = None;
         }
         let now = now_ms.min(EPOCH_MAX / EPOCHS_PER_MS) * EPOCHS_PER_MS;
         let now = now + rand::random_range(0..EPOCHS_PER_MS / 2);
@@ -132,6 +136,37 @@ impl Runs {
         {
             self.ended.splice(..2, [(first, last)]);
         }
+    }
+
+    /// A peer refuses this gateway as a copy. False where nobody knows any more what was counted since
+    /// the two parted.
+    pub(super) fn mark_copied(&mut self) -> bool {
+        if self.open && self.copied.is_none() {
+            let (fork, _) = self.run_of(self.first.0);
+            self.copied = Some(fork);
+            self.unwritten = true;
+        }
+        self.copied.is_some()
+    }
+
+    /// After which epoch, at the latest, this gateway and one that it is a copy of parted.
+    pub(super) fn copied(&self) -> Option<Epoch> {
+        self.copied
+    }
+
+    /// Up to where peers hold nothing of ours that we lack.
+    pub(super) fn from(&self) -> Epoch {
+        self.from
+    }
+
+    /// What our component of each counter was at `fork` that has changed since.
+    pub(super) fn bases_since(&self, fork: Epoch) -> BTreeMap<CounterRef, Component> {
+        let since = self.bases.iter().filter(|((_, at), _)| *at >= fork);
+        let mut first = BTreeMap::new();
+        for ((counter, _), base) in since {
+            first.entry(*counter).or_insert(base.component);
+        }
+        first
     }
 
     /// Whether there may be a peer that holds what we lost.
@@ -269,6 +304,11 @@ impl Runs {
         self.bases.len() * BASE_BYTES
     }
 
+    /// Whether the journal must say so although nothing else has changed.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.unwritten && self.copied.is_some()
+    }
+
     /// The record for the journal, if that does not say so yet.
     pub(super) fn news(&mut self, incarnation: u64) -> Option<Bytes> {
         std::mem::take(&mut self.unwritten).then(|| self.record(incarnation))
@@ -288,6 +328,9 @@ impl Runs {
                 put(&mut out, last.0);
             }
         }
+        if let Some(copied) = self.copied {
+            put(&mut out, copied.0);
+        }
         out.into()
     }
 
@@ -306,6 +349,11 @@ impl Runs {
                 stretches.push((epoch(&mut reader)?, epoch(&mut reader)?));
             }
         }
+        // The release before ends here.
+        let copied = match reader.is_empty() {
+            true => None,
+            false => Some(epoch(&mut reader)?),
+        };
         if !open || from != self.from {
             self.bases.clear();
         }
@@ -315,6 +363,7 @@ impl Runs {
             first,
             ended,
             skipped,
+            copied,
             bases: std::mem::take(&mut self.bases),
             ..Self::default()
         };

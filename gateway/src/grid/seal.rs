@@ -46,7 +46,7 @@ pub(super) struct Sealed {
 impl Sealed {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.epoch.is_none() && self.queue.is_empty()
+        self.epoch.is_none() && self.queue.is_empty() && self.runs.is_empty()
     }
 
     fn note_range(&mut self, rows: &CounterRows) {
@@ -159,7 +159,7 @@ impl State {
             queue: std::mem::take(&mut self.queue),
             positions: changes.logs.iter().map(|(id, to, _)| (*id, *to)).collect(),
             watermarks: self.watermarks.clone(),
-            runs: match changed {
+            runs: match changed || self.runs.is_urgent() {
                 true => self.runs.news(self.incarnation()).into_iter().collect(),
                 false => Vec::new(),
             },

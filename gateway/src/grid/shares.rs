@@ -125,6 +125,23 @@ impl Keyspace {
         found.map(|(_, component)| component).unwrap_or_default()
     }
 
+    /// Puts a component of another origin in the place of the one that is there.
+    pub(super) fn put_other(&mut self, at: CounterRef, origin: OriginId, component: Component) {
+        let mut others: Vec<_> = self.others(at).collect();
+        others.retain(|(known, _)| *known != origin);
+        if component.version > 0 {
+            others.push((origin, component));
+        }
+        let counter = self.counter_mut(at);
+        (counter.other_origin, counter.other) = (OriginId::NONE, Component::default());
+        if counter.has(flag::MORE) {
+            self.extra_mut(at).parts.clear();
+        }
+        for (origin, component) in others {
+            self.merge_other(at, origin, component);
+        }
+    }
+
     /// Merges a component of another origin.
     pub(super) fn merge_other(&mut self, at: CounterRef, origin: OriginId, component: Component) {
         let counter = self.counter_mut(at);

@@ -98,6 +98,12 @@ pub struct LinkReport {
     /// Times that the peer acknowledged nothing for `peer.stall_s`, with batches under way.
     #[serde(default)]
     pub stalls: u64,
+    /// Times that a second gateway with the peer's key was turned away.
+    #[serde(default)]
+    pub copies: u64,
+    /// The peer refuses this gateway as a copy: its words.
+    #[serde(default)]
+    pub refused_as_copy: Option<String>,
     /// Why the last connection or dial failed.
     pub last_error: Option<String>,
     /// What went out, all classes together.
@@ -221,6 +227,8 @@ impl LinkReport {
             reconnects: status.reconnects,
             handovers: status.handovers,
             stalls: status.stalls,
+            copies: status.copies,
+            refused_as_copy: status.refused_as_copy.clone(),
             last_error: status.last_error.clone(),
             ledger: ByteLedger::from(status.ledger),
             classes: status.classes.iter().map(ClassReport::from).collect(),

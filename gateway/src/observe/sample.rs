@@ -193,6 +193,8 @@ fn north() -> LinkReport {
         reconnects: 0,
         handovers: 0,
         stalls: 0,
+        copies: 0,
+        refused_as_copy: None,
         last_error: Some("timed out".to_owned()),
         ledger: ByteLedger::default(),
         classes: Vec::new(),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use strait_transport::Node;
+use strait_transport::{LinkHandle, Node};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use crate::bulk::sync::Syncs;
 use crate::config::Config;
 use crate::datadir::DataDir;
-use crate::grid::{Digest, Flusher, Spiller};
+use crate::grid::{Digest, Flusher, Grid, Spiller};
 use crate::observe;
 use crate::replicate::{self, Floors, Neighbours, Rooms};
 use crate::resp;
@@ -261,10 +261,30 @@ impl Gateway {
             }
         });
         for ((handle, events), link) in links.into_iter().zip(&parts.peers.links) {
+            let (grid, refused) = (parts.grid.clone(), handle.clone());
+            let stop = told_to_stop(&self.stopping);
+            self.servers.spawn(async move {
+                tokio::select! {
+                    () = mark_copy(grid, refused) => {}
+                    () = stop => {}
+                }
+            });
             let kept = (link.progress.clone(), link.comparer.clone());
             self.links
                 .spawn(replicate::run(rooms.clone(), handle, events, kept));
         }
+    }
+}
+
+/// Waits until the peer refuses us as a copy; from then on it counts what is counted here apart.
+async fn mark_copy(grid: Arc<Grid>, link: LinkHandle) {
+    link.refused_as_copy().await;
+    if !grid.refused_as_copy() {
+        error!(
+            site = %link.site(),
+            "nobody knows any more what was counted here since the two copies parted: the peers keep \
+             the counters of the other one"
+        );
     }
 }
 

@@ -64,11 +64,20 @@ impl Parts {
         }
     }
 
-    /// Recovery is over before anything is served, so only a broken disk is left.
+    /// Recovery is over before anything is served: a broken disk is left, and a copied directory.
     fn not_ready(&self) -> Vec<String> {
         let failed = self.grid.stats().journal_failed;
         let reason = "the grid's journal cannot be written: see the log".to_owned();
-        failed.then_some(reason).into_iter().collect()
+        let refused = self.peers.present().filter_map(|link| {
+            let words = link.handle.status().refused_as_copy?;
+            let site = link.handle.site();
+            Some(format!("{site} refuses this gateway as a copy: {words}"))
+        });
+        failed
+            .then_some(reason)
+            .into_iter()
+            .chain(refused)
+            .collect()
     }
 
     fn link_report(&self, link: &Link, stuck_s: f64) -> LinkReport {

@@ -11,15 +11,19 @@ pub(crate) enum Goodbye {
     Violation,
     /// It took too long to introduce itself.
     Timeout,
+    /// Another gateway with the peer's key and incarnation is linked. The release before takes it for
+    /// any other end.
+    Copy,
 }
 
 impl Goodbye {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Stopping,
         Self::Replaced,
         Self::Version,
         Self::Violation,
         Self::Timeout,
+        Self::Copy,
     ];
 
     pub(crate) fn code(self) -> u8 {
@@ -29,6 +33,7 @@ impl Goodbye {
             Self::Version => 2,
             Self::Violation => 3,
             Self::Timeout => 4,
+            Self::Copy => 5,
         }
     }
 }

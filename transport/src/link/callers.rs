@@ -1,8 +1,11 @@
 //! Those who dial us, sorted by what they want.
 
+use std::time::Instant;
+
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
+use super::copies::Run;
 use super::establish::{Caller, EstablishError, Introduction, STEP_MAX};
 use crate::line::{Goodbye, Line};
 use crate::wire::hello::{Hello, PairToken};
@@ -20,7 +23,16 @@ pub(super) enum Call {
 #[derive(Debug)]
 pub(super) struct Greeting {
     pub(super) line: Line,
+    /// When its handshake began.
+    pub(super) begun: Instant,
     pub(super) hello: Box<Hello>,
+}
+
+impl Greeting {
+    /// Who says Hello.
+    pub(super) fn run(&self) -> Run {
+        Run::of(&self.hello, &self.line)
+    }
 }
 
 #[derive(Debug)]
@@ -41,11 +53,18 @@ impl Callers {
     /// The next control connection. Keeps a bulk connection for later. May be cancelled.
     pub(super) async fn next(&mut self) -> Call {
         loop {
-            let Some(Caller { line, introduction }) = self.incoming.recv().await else {
+            let Some(caller) = self.incoming.recv().await else {
                 return std::future::pending().await;
             };
+            let Caller {
+                line,
+                begun,
+                introduction,
+            } = caller;
             match introduction {
-                Introduction::Hello(hello) => return Call::Hello(Greeting { line, hello }),
+                Introduction::Hello(hello) => {
+                    return Call::Hello(Greeting { line, begun, hello });
+                }
                 Introduction::Join(token) => return Call::Join(line, token),
                 Introduction::Attach(token) => self.early_bulk = Some((token, line)),
             }

@@ -2,14 +2,17 @@
 //! as soon as it is found, without a gap.
 
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use super::Own;
 use super::callers::{Call, Callers, Greeting, refuse};
+use super::copies::{Copies, Verdict};
 use super::core::Generation;
 use super::decoder::DecoderJob;
 use super::drain::Drain;
 use super::establish::{self, EstablishError, Pair};
 use super::pair::{Carrier, RunningPair};
+use super::probe::Probe;
 use super::scout::{Found, Scout};
 use super::shared::Shared;
 use crate::line::{Goodbye, Line};
@@ -28,6 +31,8 @@ pub(super) enum End {
     Redialed(Box<Pair>, &'static str),
     /// The peer said that it stops, and why.
     Left(String),
+    /// The peer said that we are a copy.
+    Refused(String),
     /// For the reason given.
     Broken(String),
 }
@@ -50,6 +55,7 @@ pub(super) struct Generated<'a> {
     pub(super) callers: &'a mut Callers,
     pub(super) scout: &'a mut Scout,
     pub(super) shaper: &'a mut Arc<Shaper>,
+    pub(super) copies: &'a mut Copies,
 }
 
 impl Generated<'_> {
@@ -80,7 +86,7 @@ impl Generated<'_> {
             End::Replaced(_) | End::Redialed(..) => {
                 (Goodbye::Replaced, "a newer connection takes over")
             }
-            End::Left(reason) => (Goodbye::Stopping, reason.as_str()),
+            End::Left(reason) | End::Refused(reason) => (Goodbye::Stopping, reason.as_str()),
             End::Broken(reason) => (Goodbye::Violation, reason.as_str()),
         };
         if let Some(draining) = draining {
@@ -94,7 +100,7 @@ impl Generated<'_> {
         // The rate may have been changed; if not, a new pair starts no new burst.
         let rate_bits_s = self.link.settings().rate_bits_s;
         if self.shaper.rate_bits_s() != rate_bits_s {
-            *self.shaper = Arc::new(Shaper::new(rate_bits_s, std::time::Instant::now()));
+            *self.shaper = Arc::new(Shaper::new(rate_bits_s, Instant::now()));
         }
         let carrier = Carrier {
             link: Arc::clone(self.link),
@@ -122,13 +128,26 @@ impl Generated<'_> {
             self.dialed.then_some(self.token),
         );
         tokio::pin!(search);
+        let mut probe = None;
         loop {
             tokio::select! {
                 reason = current.ended() => {
-                    return Turn::End(match current.has_left(Goodbye::Stopping) {
-                        true => End::Left(reason),
-                        false => End::Broken(reason),
+                    return Turn::End(match probe.take() {
+                        Some(Probe { greeting, .. }) => End::Replaced(greeting),
+                        None if current.has_left(Goodbye::Copy) => End::Refused(reason),
+                        None if current.has_left(Goodbye::Stopping) => End::Left(reason),
+                        None => End::Broken(reason),
                     });
+                }
+                (greeting, is_answered) = outcome(&mut probe) => {
+                    let verdict = match is_answered {
+                        true => self.copies.rival(self.link, greeting.run()),
+                        false => Verdict::Welcome,
+                    };
+                    match verdict {
+                        Verdict::Welcome => return Turn::End(End::Replaced(greeting)),
+                        verdict => self.copies.turn_away(self.link, &greeting, verdict),
+                    }
                 }
                 () = self.link.command.notified() => return Turn::End(End::Command),
                 () = self.link.keys.notified() => {
@@ -146,7 +165,16 @@ impl Generated<'_> {
                     Found::Instead(pair, reason) => Turn::End(End::Redialed(pair, reason)),
                 },
                 call = self.callers.next() => match call {
-                    Call::Hello(greeting) => return Turn::End(End::Replaced(greeting)),
+                    Call::Hello(greeting) => {
+                        match self.copies.judge(greeting.run(), Some(greeting.begun), true) {
+                            Verdict::Welcome => return Turn::End(End::Replaced(greeting)),
+                            Verdict::Doubtful => {
+                                let control = current.control();
+                                probe = Some(Probe::new(greeting, self.link, control));
+                            }
+                            verdict => self.copies.turn_away(self.link, &greeting, verdict),
+                        }
+                    }
                     Call::Join(line, token) if token == self.token && draining.is_none() => {
                         match agree_to_join(line, token, self.callers).await {
                             Ok(pair) => return Turn::HandOver(Box::new(pair)),
@@ -159,6 +187,18 @@ impl Generated<'_> {
                 },
             }
         }
+    }
+}
+
+/// What became of the question whether the linked gateway lives, and who waits for that.
+async fn outcome(probe: &mut Option<Probe>) -> (Greeting, bool) {
+    let Some(asking) = probe else {
+        return std::future::pending().await;
+    };
+    let is_answered = asking.is_answered().await;
+    match probe.take() {
+        Some(Probe { greeting, .. }) => (greeting, is_answered),
+        None => std::future::pending().await,
     }
 }
 

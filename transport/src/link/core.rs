@@ -81,6 +81,8 @@ pub(super) struct Core {
     missing: Vec<(Class, Number)>,
     /// The peer should dial anew.
     wants_renewal: bool,
+    /// The peer should say something, so that we know that it lives.
+    wants_answer: bool,
     ledgers: [Ledger; Class::COUNT],
     /// Of each class's last batch.
     levels: [i32; Class::COUNT],
@@ -109,6 +111,7 @@ impl Core {
             allowances: Default::default(),
             missing: Vec::new(),
             wants_renewal: false,
+            wants_answer: false,
             ledgers: [Ledger::default(); Class::COUNT],
             levels: [0; Class::COUNT],
             stream_ledgers: HashMap::new(),
@@ -222,6 +225,7 @@ impl Core {
         self.is_up = false;
         self.missing.clear();
         self.wants_renewal = false;
+        self.wants_answer = false;
         self.outgoing = Default::default();
         self.outgoing_bytes = [0; Class::COUNT];
         self.generation
@@ -416,7 +420,20 @@ impl Core {
         if std::mem::take(&mut self.wants_renewal) {
             Message::Renew.encode(&mut out);
         }
+        if std::mem::take(&mut self.wants_answer) {
+            // It acknowledges nothing, and is acknowledged itself.
+            let nothing = Message::Acks {
+                class: Class::Control,
+                runs: Vec::new(),
+            };
+            nothing.encode(&mut out);
+        }
         out
+    }
+
+    /// Says something that the peer's end answers by itself.
+    pub(super) fn ask_answer(&mut self) {
+        self.wants_answer = true;
     }
 
     /// Asks the peer to dial anew.

@@ -12,6 +12,7 @@ use super::Own;
 use super::backoff::Backoff;
 use super::callers::{Callers, Greeting};
 use super::carry::{End, Generated};
+use super::copies::{Copies, Run, Verdict};
 use super::core::Generation;
 use super::decoder::DecoderJob;
 use super::dial::{Effort, dial};
@@ -36,6 +37,7 @@ pub(super) struct Driver {
     decoder: mpsc::Sender<DecoderJob>,
     callers: Callers,
     scout: Scout,
+    copies: Copies,
     /// When the peer was last there.
     seen: Option<Instant>,
     /// Outlives connections: a new one starts no new burst.
@@ -43,7 +45,8 @@ pub(super) struct Driver {
 }
 
 enum Begin {
-    Dialed(Box<Pair>),
+    /// When the dial began, if that is known.
+    Dialed(Box<Pair>, Option<Instant>),
     Called(Greeting),
     /// Paused, resumed or closed.
     Command,
@@ -55,6 +58,7 @@ struct Opened {
     generation: Generation,
     token: PairToken,
     peer: PeerInfo,
+    run: Run,
     dialed: bool,
 }
 
@@ -72,6 +76,7 @@ impl Driver {
             decoder,
             callers: Callers::new(callers),
             scout: Scout::new(),
+            copies: Copies::default(),
             seen: None,
             shaper: Arc::new(shaper),
         }
@@ -85,6 +90,10 @@ impl Driver {
                 self.rest().await;
                 continue;
             }
+            if *self.link.refused.borrow() {
+                self.stay_away().await;
+                continue;
+            }
             let wait = backoff.next(&mut rand::rng());
             let begin = match next.take() {
                 Some(begin) => Ok(begin),
@@ -93,7 +102,7 @@ impl Driver {
             let started = Instant::now();
             let opened = match begin {
                 Ok(Begin::Command) => continue,
-                Ok(Begin::Dialed(pair)) => self.open_dialed(*pair).await,
+                Ok(Begin::Dialed(pair, begun)) => self.open_dialed(*pair, begun).await,
                 Ok(Begin::Called(greeting)) => self.open_called(greeting).await.map(Ok),
                 Err(error) => Err(error),
             };
@@ -126,11 +135,15 @@ impl Driver {
                 (Phase::Connecting, "replaced".to_owned(), Some(next))
             }
             Ok(End::Redialed(pair, reason)) => {
-                let next = Begin::Dialed(pair);
+                let next = Begin::Dialed(pair, None);
                 (Phase::Connecting, reason.to_owned(), Some(next))
             }
             Ok(End::Command) if self.link.lock().paused => (Phase::Paused, "paused".into(), None),
             Ok(End::Command) => (Phase::Closed, "closed".into(), None),
+            Ok(End::Refused(reason)) | Err(EstablishError::RefusedAsCopy(reason)) => {
+                self.refused(&reason);
+                (Phase::Connecting, reason, None)
+            }
             Ok(End::Left(reason) | End::Broken(reason)) => {
                 tracing::debug!(%site, %reason, "link down");
                 (Phase::Connecting, reason, None)
@@ -144,6 +157,25 @@ impl Driver {
         self.link.lock().down(phase, &reason, is_meant);
         self.link.event.notify_one();
         next
+    }
+
+    /// The peer is linked with another gateway of ours: this one stays away for as long as it runs.
+    fn refused(&self, reason: &str) {
+        tracing::error!(
+            site = %self.link.site, reason,
+            "the peer refuses this gateway as a copy: stop one of the two, then restart this one or \
+             run `strait renew` on its data directory"
+        );
+        self.link.lock().telemetry.refused_as_copy = Some(reason.to_owned());
+        self.link.refused.send_replace(true);
+    }
+
+    /// While refused as a copy: nobody is dialed, nobody is answered.
+    async fn stay_away(&mut self) {
+        tokio::select! {
+            () = self.link.command.notified() => {}
+            () = self.callers.turn_away() => {}
+        }
     }
 
     /// While paused: nobody is dialed, nobody is answered.
@@ -162,6 +194,7 @@ impl Driver {
     async fn begin(&mut self, wait: Duration) -> Result<Begin, EstablishError> {
         let peer = self.link.settings();
         let own = self.own.clone();
+        let begun = Instant::now();
         let effort = match self.seen.is_some_and(|seen| seen.elapsed() < MISSED) {
             true => Effort::Repeated,
             false => Effort::Once,
@@ -175,7 +208,7 @@ impl Driver {
         };
         tokio::pin!(dial);
         tokio::select! {
-            pair = &mut dial => Ok(Begin::Dialed(Box::new(pair?))),
+            pair = &mut dial => Ok(Begin::Dialed(Box::new(pair?), Some(begun))),
             () = self.link.command.notified() => Ok(Begin::Command),
             // What was read anew counts at once.
             () = self.link.renew.notified() => Ok(Begin::Command),
@@ -188,6 +221,7 @@ impl Driver {
     async fn open_dialed(
         &mut self,
         mut pair: Pair,
+        begun: Option<Instant>,
     ) -> Result<Result<Opened, Greeting>, EstablishError> {
         let connections = [&pair.control, &pair.bulk].map(|line| line.connection.clone());
         let token = PairToken(rand::random());
@@ -202,19 +236,22 @@ impl Driver {
             establish::write_prefix(&mut pair.bulk, Prefix::Attach(token)).await?;
             establish::write_hello(&mut pair.control, &ours).await?;
             let theirs = establish::read_hello(&mut pair.control).await?;
+            let run = Run::of(&theirs, &pair.control);
+            opening.admit(&mut self.copies, run, begun)?;
             let peer = opening.agree(&theirs, &pair.control).await?;
-            Ok((generation, peer))
+            Ok((generation, peer, run))
         };
         let opened = tokio::select! {
             opened = opened => opened,
             greeting = yield_to(yields, &mut self.callers) => return Ok(Err(greeting)),
         };
         match opened {
-            Ok((generation, peer)) => Ok(Ok(Opened {
+            Ok((generation, peer, run)) => Ok(Ok(Opened {
                 pair,
                 generation,
                 token,
                 peer,
+                run,
                 dialed: true,
             })),
             Err(error) => Err(hang_up(&connections, error)),
@@ -223,7 +260,12 @@ impl Driver {
 
     /// Introduces us to who called.
     async fn open_called(&mut self, greeting: Greeting) -> Result<Opened, EstablishError> {
-        let Greeting { mut line, hello } = greeting;
+        let run = greeting.run();
+        let Greeting {
+            mut line,
+            begun,
+            hello,
+        } = greeting;
         let connections = [line.connection.clone()];
         let token = hello.token;
         let opening = Opening {
@@ -232,6 +274,7 @@ impl Driver {
             decoder: &self.decoder,
         };
         let opened = async {
+            opening.admit(&mut self.copies, run, Some(begun))?;
             let (generation, ours) = opening.our_hello(token).await?;
             establish::write_hello(&mut line, &ours).await?;
             let peer = opening.agree(&hello, &line).await?;
@@ -247,6 +290,7 @@ impl Driver {
                 generation,
                 token,
                 peer,
+                run,
                 dialed: false,
             }),
             Err(error) => Err(hang_up(&connections, error)),
@@ -259,8 +303,10 @@ impl Driver {
             generation,
             token,
             peer,
+            run,
             dialed,
         } = opened;
+        self.copies.link(run, Instant::now());
         tracing::debug!(site = %self.link.site, address = %peer.address, "link up");
         self.link.lock().up(generation, peer);
         self.link.event.notify_one();
@@ -275,6 +321,7 @@ impl Driver {
             callers: &mut self.callers,
             scout: &mut self.scout,
             shaper: &mut self.shaper,
+            copies: &mut self.copies,
         };
         let end = generated.run(pair).await;
         self.seen = Some(Instant::now());
@@ -290,6 +337,21 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// Refuses a run that another one has superseded; no pair of connections stands now.
+    fn admit(
+        &self,
+        copies: &mut Copies,
+        run: Run,
+        begun: Option<Instant>,
+    ) -> Result<(), EstablishError> {
+        match copies.judge(run, begun, false) {
+            Verdict::Welcome | Verdict::Doubtful => Ok(()),
+            verdict @ (Verdict::Stale | Verdict::Copy) => {
+                Err(copies.refusal(self.link, run, verdict))
+            }
+        }
+    }
+
     /// Ends everything of the connection before, and says what we hold.
     async fn our_hello(&self, token: PairToken) -> Result<(Generation, Hello), EstablishError> {
         let generation = self.link.lock().begin();
@@ -358,5 +420,11 @@ fn hang_up(connections: &[Connection], error: EstablishError) -> EstablishError 
     for connection in connections {
         connection.close(error.goodbye(), &error.to_string());
     }
-    theirs.map_or(error, |ended| broken_off(ended.reason))
+    match theirs {
+        Some(ended) if ended.goodbye == Some(Goodbye::Copy) => {
+            EstablishError::RefusedAsCopy(ended.reason)
+        }
+        Some(ended) => broken_off(ended.reason),
+        None => error,
+    }
 }

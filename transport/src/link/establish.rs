@@ -1,7 +1,7 @@
 //! The first words on a connection.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -36,6 +36,15 @@ pub(super) enum EstablishError {
     Malformed(#[from] Malformed),
     #[error("{0}")]
     Violation(String),
+    #[error(
+        "another gateway with the same key and incarnation is linked, from {linked}: this one is a \
+         copy"
+    )]
+    Copy { linked: SocketAddr },
+    #[error("a later start of the same gateway is linked")]
+    Superseded,
+    #[error("{0}")]
+    RefusedAsCopy(String),
 }
 
 impl EstablishError {
@@ -45,11 +54,14 @@ impl EstablishError {
             Self::Version { .. } => Goodbye::Version,
             Self::Malformed(_) | Self::Violation(_) => Goodbye::Violation,
             Self::Slow(_) => Goodbye::Timeout,
+            Self::Copy { .. } => Goodbye::Copy,
+            Self::Superseded => Goodbye::Replaced,
             Self::NoAddress
             | Self::Resolve { .. }
             | Self::Dial { .. }
             | Self::Both { .. }
-            | Self::BrokenOff(_) => Goodbye::Stopping,
+            | Self::BrokenOff(_)
+            | Self::RefusedAsCopy(_) => Goodbye::Stopping,
         }
     }
 }
@@ -69,6 +81,8 @@ pub(super) struct Pair {
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(super) line: Line,
+    /// When its handshake began.
+    pub(super) begun: Instant,
     pub(super) introduction: Introduction,
 }
 
@@ -82,9 +96,15 @@ pub(super) enum Introduction {
 
 /// Reads a caller's first words; closes the connection where they make no sense. `None`: the peer
 /// has taken it back, as one does of two when both ends dial at once.
-pub(crate) async fn introduce(mut line: Line) -> Result<Option<Caller>, Refused> {
+pub(crate) async fn introduce(mut line: Line, begun: Instant) -> Result<Option<Caller>, Refused> {
     let error = match read_introduction(&mut line.recv).await {
-        Ok(introduction) => return Ok(Some(Caller { line, introduction })),
+        Ok(introduction) => {
+            return Ok(Some(Caller {
+                line,
+                begun,
+                introduction,
+            }));
+        }
         Err(error) => error,
     };
     line.connection.close(error.goodbye(), &error.to_string());
@@ -101,7 +121,10 @@ pub(crate) async fn introduce(mut line: Line) -> Result<Option<Caller>, Refused>
         | EstablishError::Both { .. }
         | EstablishError::Slow(_)
         | EstablishError::Malformed(_)
-        | EstablishError::Violation(_) => Err(Refusal::Handshake.because(error)),
+        | EstablishError::Violation(_)
+        | EstablishError::Copy { .. }
+        | EstablishError::Superseded
+        | EstablishError::RefusedAsCopy(_) => Err(Refusal::Handshake.because(error)),
     }
 }
 

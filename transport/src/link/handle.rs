@@ -52,6 +52,15 @@ impl LinkHandle {
         status(&self.link.lock())
     }
 
+    /// Waits until the peer refuses this gateway as a copy of the one that it is linked with.
+    pub async fn refused_as_copy(&self) {
+        let mut refused = self.link.refused.subscribe();
+        // The link is gone: nobody will say so any more.
+        if refused.wait_for(|refused| *refused).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Lets no more than so many bits a second of a class's encoded batches go, on average; 0:
     /// none. `None`, as at first: as many as the link carries.
     pub fn set_class_rate(&self, class: Class, bits_s: Option<u64>) {
@@ -111,6 +120,8 @@ fn status(core: &Core) -> LinkStatus {
         reconnects: telemetry.ups.saturating_sub(1),
         handovers: telemetry.handovers,
         stalls: telemetry.stalls,
+        copies: telemetry.copies,
+        refused_as_copy: telemetry.refused_as_copy.clone(),
         last_error: telemetry.last_error.clone(),
         ledger,
         classes,

@@ -119,6 +119,11 @@ impl RunningPair {
         }
     }
 
+    /// The control connection.
+    pub(super) fn control(&self) -> &Connection {
+        &self.connections[0]
+    }
+
     pub(super) fn transport(&self) -> Transport {
         self.connections[0].transport()
     }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::core::{AckTicket, Core};
 use crate::class::Class;
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) renew: Notify,
     /// Other keys are pinned than before.
     pub(super) keys: Notify,
+    /// The peer has refused us as a copy.
+    pub(super) refused: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -50,6 +52,7 @@ impl Shared {
             command: Notify::new(),
             renew: Notify::new(),
             keys: Notify::new(),
+            refused: watch::Sender::new(false),
         }
     }
 

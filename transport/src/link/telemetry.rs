@@ -58,6 +58,10 @@ pub(super) struct Telemetry {
     pub(super) handovers: u64,
     /// Times that the peer acknowledged nothing for long.
     pub(super) stalls: u64,
+    /// Times that a gateway of the peer's site was turned away because another one is linked.
+    pub(super) copies: u64,
+    /// The peer has refused us as a copy: its words.
+    pub(super) refused_as_copy: Option<String>,
     /// The rate of bulk as last measured, over whatever pair.
     pub(super) known_bytes_s: Option<f64>,
     next_pair: u64,
@@ -78,6 +82,8 @@ impl Telemetry {
             received: Default::default(),
             handovers: 0,
             stalls: 0,
+            copies: 0,
+            refused_as_copy: None,
             known_bytes_s: None,
             next_pair: 0,
             samples: BTreeMap::new(),

@@ -5,6 +5,7 @@
 )]
 
 mod codec;
+mod copies;
 mod delivery;
 mod paths;
 mod proxy;

@@ -1,7 +1,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use strait_transport::{Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig};
+use strait_transport::{
+    Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PeerConfig, Transport,
+};
 use tokio::time::timeout;
 
 use crate::codec::{Marking, Unmarking};
@@ -44,10 +46,26 @@ impl Site {
         peer: &Self,
         address: Option<SocketAddr>,
     ) -> Running {
+        self.start_with(listen, peer.as_peer(address)).await
+    }
+
+    /// Starts and dials `peer` there over TCP alone.
+    pub(crate) async fn start_over_tcp(&self, peer: &Self, address: SocketAddr) -> Running {
         let peer = PeerConfig {
-            addresses: address.iter().map(ToString::to_string).collect(),
-            ..PeerConfig::new(peer.name.parse().unwrap(), peer.identity.public_key())
+            transport: Some(Transport::Tcp),
+            ..peer.as_peer(Some(address))
         };
+        self.start_with(([127, 0, 0, 1], 0).into(), peer).await
+    }
+
+    fn as_peer(&self, address: Option<SocketAddr>) -> PeerConfig {
+        PeerConfig {
+            addresses: address.iter().map(ToString::to_string).collect(),
+            ..PeerConfig::new(self.name.parse().unwrap(), self.identity.public_key())
+        }
+    }
+
+    async fn start_with(&self, listen: SocketAddr, peer: PeerConfig) -> Running {
         let config = NodeConfig {
             site: self.name.parse().unwrap(),
             incarnation: self.incarnation,

@@ -358,7 +358,12 @@ impl Gateway {
 
     fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
         let stream = self.connect()?;
-        self.open(&stream, place.site.to_string(), place.path.to_string(), what)?;
+        self.open(
+            &stream,
+            place.site.to_string(),
+            place.path.to_string(),
+            what,
+        )?;
         Ok(stream)
     }
 

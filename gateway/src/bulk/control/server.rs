@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::frame::{Frame, FrameCodec};
-use super::protocol::{self, Opening, Reply, Request, VERSION, What};
 use super::local::{self, Local};
+use super::protocol::{self, Opening, Reply, Request, VERSION, What};
 use super::{pull, push};
 use crate::bulk::failure::Failure;
 use crate::bulk::message::{Answer, FOLDERS, NO_REPLACE, Pushed, Question};

@@ -18,8 +18,8 @@ use strait_transport::{
     SiteName, WireVersion,
 };
 
-use super::control::{Ask, Local};
 use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
+use super::control::{Ask, Local};
 use super::location::Location;
 use super::store::FileMeta;
 use super::{Bulk, BulkConfig, BulkFigures};

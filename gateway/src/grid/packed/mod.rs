@@ -107,7 +107,8 @@ impl Grid {
         let packed = match kind_of(record) {
             Ok((Kind::Counters, body)) => self.pack_counters(&mut sent.keys, body),
             Ok((Kind::Log, body)) => sent.entries.pack(body),
-            Ok((Kind::PackedCounters | Kind::PackedLog | Kind::Runs, _)) | Err(_) => None,
+            Ok((Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed, _))
+            | Err(_) => None,
         };
         // One of ours is never unreadable; the peer would refuse it by name.
         packed.unwrap_or_else(|| record.clone())
@@ -121,7 +122,9 @@ impl Grid {
     pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Unpacked>, UnpackError> {
         let (kind, body) = kind_of(&packed)?;
         let read = match kind {
-            Kind::Counters | Kind::Log | Kind::Runs => return Ok(vec![packed.into()]),
+            Kind::Counters | Kind::Log | Kind::Runs | Kind::Renewed => {
+                return Ok(vec![packed.into()]);
+            }
             Kind::PackedCounters => self.unpack_counters(&mut heard.keys, body),
             Kind::PackedLog => {
                 entries::unpack(&mut heard.entries, body).map(|log| vec![log.into()])
@@ -154,7 +157,7 @@ pub(super) fn unpack_log(
             UnpackError::Lost | UnpackError::Refused => Malformed("what it follows is missing"),
         }),
         (Kind::Log, _) => Ok(packed),
-        (Kind::Counters | Kind::PackedCounters | Kind::Runs, _) => {
+        (Kind::Counters | Kind::PackedCounters | Kind::Runs | Kind::Renewed, _) => {
             Err(Malformed("it is no record of a log"))
         }
     }

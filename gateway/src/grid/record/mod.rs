@@ -22,6 +22,8 @@ pub(super) const KIND_PACKED_LOG: u8 = 4;
 pub(super) const KIND_PACKED_COUNTERS: u8 = 6;
 /// This in a journal only; see [`runs`](super::runs).
 pub(super) const KIND_RUNS: u8 = 5;
+/// Likewise; see [`renew`](super::renew).
+const KIND_RENEWED: u8 = 7;
 
 /// What a record holds, by its first two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,17 @@ pub(super) enum Kind {
     PackedCounters,
     PackedLog,
     Runs,
+    Renewed,
+}
+
+/// Makes a record of counters one that says how they stand after `strait renew`: not merged, but put in
+/// the place of what was there.
+pub(super) fn as_renewed(record: &[u8]) -> bytes::Bytes {
+    let mut renewed = record.to_vec();
+    if let Some(kind) = renewed.get_mut(1) {
+        *kind = KIND_RENEWED;
+    }
+    renewed.into()
 }
 
 /// Reads the head of a record; the rest is what follows.
@@ -44,6 +57,7 @@ pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
         [VERSION, KIND_PACKED_COUNTERS, rest @ ..] => Ok((Kind::PackedCounters, rest)),
         [VERSION, KIND_PACKED_LOG, rest @ ..] => Ok((Kind::PackedLog, rest)),
         [VERSION, KIND_RUNS, rest @ ..] => Ok((Kind::Runs, rest)),
+        [VERSION, KIND_RENEWED, rest @ ..] => Ok((Kind::Renewed, rest)),
         [VERSION, ..] => Err(Malformed("unknown kind of record")),
         _ => Err(Malformed("unknown version of records")),
     }

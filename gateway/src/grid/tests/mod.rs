@@ -5,6 +5,7 @@ mod cleared;
 mod cold;
 mod conflicts;
 mod convergence;
+mod copied;
 mod fold;
 mod fuzz;
 mod ids;

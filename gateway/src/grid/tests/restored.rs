@@ -15,7 +15,7 @@ fn open(site: &str, dir: &Path, peers: &[&str]) -> Arc<Grid> {
     Arc::new(Grid::open(config).unwrap().0)
 }
 
-fn copy(from: &Path) -> tempfile::TempDir {
+pub(super) fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -25,7 +25,7 @@ fn copy(from: &Path) -> tempfile::TempDir {
 }
 
 /// A session of two sites from its beginning, as [`replicate`](crate::replicate) has it.
-fn link(a: &Arc<Grid>, b: &Arc<Grid>) {
+pub(super) fn link(a: &Arc<Grid>, b: &Arc<Grid>) {
     let sides = [(a, b), (b, a)];
     let told = sides.map(|(site, peer)| site.positions_for(&peer.origin().site, Feed::Counters));
     let lost = [(a, &told[1]), (b, &told[0])].map(|(site, theirs)| site.lacks_own(theirs));
@@ -53,11 +53,11 @@ fn send(from: &Arc<Grid>, to: &Arc<Grid>, have: &Positions) {
     }
 }
 
-fn value(grid: &Grid, key: &[u8]) -> i64 {
+pub(super) fn value(grid: &Grid, key: &[u8]) -> i64 {
     grid.lock().get(key).unwrap().unwrap_or(0)
 }
 
-fn add(grid: &Grid, key: &[u8], by: i64) {
+pub(super) fn add(grid: &Grid, key: &[u8], by: i64) {
     grid.lock().add(key, by).unwrap();
     grid.flush().unwrap();
 }

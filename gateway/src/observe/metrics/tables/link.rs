@@ -103,6 +103,16 @@ pub(in super::super) const LINK: &[Metric<LinkReport>] = &[
         "Times that the peer acknowledged nothing for peer.stall_s",
         |l| some(l.stalls),
     ),
+    counter(
+        "strait_link_copies",
+        "Times that a second gateway with the peer's key was turned away",
+        |l| some(l.copies),
+    ),
+    gauge(
+        "strait_link_refused_as_copy",
+        "1 when the peer refuses this gateway as a copy of the one it is linked with",
+        |l| some(l.refused_as_copy.is_some()),
+    ),
 ];
 
 pub(in super::super) const TRANSPORT: &[Metric<bool>] = &[gauge(
