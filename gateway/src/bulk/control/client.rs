@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use strait_transport::SiteName;
 
+use super::address::SocketPath;
 use super::frame::Frame;
 use super::protocol::{
     self, Ask, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What,
@@ -368,7 +369,9 @@ impl Gateway {
     }
 
     fn connect(&self) -> Result<UnixStream, ClientError> {
-        UnixStream::connect(&self.socket).map_err(|source| self.unreachable(source))
+        let socket = SocketPath::of(&self.socket);
+        let stream = socket.and_then(|socket| UnixStream::connect(socket.path()));
+        stream.map_err(|source| self.unreachable(source))
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {

@@ -5,6 +5,7 @@
 //! releases understand or clearly refuse each other; file bytes go beside them in
 //! frames of their own.
 
+mod address;
 pub mod client;
 mod frame;
 mod local;

@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+use super::address::SocketPath;
 use super::frame::{Frame, FrameCodec};
 use super::local::{self, Local};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
@@ -83,7 +84,7 @@ fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(&unready)?;
+    let listener = UnixListener::bind(SocketPath::of(&unready)?.path())?;
     set_mode(&unready, 0o600)?;
     if let Some(group) = group {
         give(&unready, group)?;
