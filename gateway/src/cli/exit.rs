@@ -46,6 +46,7 @@ impl Purpose {
             | Command::Pair(_)
             | Command::Key(_)
             | Command::Reload(_)
+            | Command::Renew(_)
             | Command::Run(_)
             | Command::CheckConfig(_)
             | Command::Status(_)

@@ -3,13 +3,16 @@
 use super::Globals;
 use super::output::say;
 use crate::config;
-use crate::datadir::{DataDir, Incarnation};
+use crate::datadir::{DataDir, Incarnation, check_format, check_owner};
 use crate::grid::{self, Origin};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
 pub(super) fn run(globals: &Globals, Args {}: Args) -> anyhow::Result<()> {
+    let layout = globals.layout();
+    check_format(&layout)?;
+    check_owner(&layout)?;
     let dir = DataDir::open(&globals.data)?;
     let site = config::load(&dir.layout().config())?.site;
     let (old, new) = (dir.incarnation(), Incarnation::draw());

@@ -69,7 +69,7 @@ impl Layout {
         self.root.join("history")
     }
 
-    /// Unix socket on which the running gateway takes push, pull and ls.
+    /// Unix socket on which the running gateway takes commands.
     pub fn socket(&self) -> PathBuf {
         self.root.join("strait.sock")
     }

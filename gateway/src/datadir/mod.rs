@@ -84,6 +84,15 @@ pub enum DataDirError {
     #[error("{} holds the password of grid.password, and can be read by others than its owner and group: \
              chmod 640 it, and change the password if somebody did", .0.display())]
     PasswordOpen(PathBuf),
+    /// A command that writes what the gateway goes on with, run by another user.
+    #[error("{} belongs to another user (uid {uid}): run this as that user, or the gateway could not read \
+             what it leaves", path.display())]
+    NotOwner {
+        /// The data directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
     /// The identity key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -197,6 +206,16 @@ fn load_identity(path: &Path) -> Result<Identity, DataDirError> {
     match metadata.mode() & 0o077 {
         0 => Ok(identity),
         _ => Err(DataDirError::KeyOpen(path.to_owned())),
+    }
+}
+
+/// Refuses another user than the directory's owner, root too.
+pub fn check_owner(layout: &Layout) -> Result<(), DataDirError> {
+    let path = layout.root().to_owned();
+    let metadata = fs::metadata(&path).map_err(DataDirError::io("read", &path))?;
+    match metadata.uid() {
+        uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
+        uid => Err(DataDirError::NotOwner { path, uid }),
     }
 }
 
