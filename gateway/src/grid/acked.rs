@@ -1,7 +1,6 @@
 //! What peers have confirmed as durable of what is ours: `WAIT` and durability `remote` count that.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use strait_transport::SiteName;
 use tokio::sync::watch;
@@ -29,23 +28,9 @@ impl Grid {
         self.acked.subscribe()
     }
 
-    /// A peer refuses this gateway as a copy of the one that it is linked with: from now on no peer's
-    /// word confirms our writes. False where nobody knows any more what was counted here since the two
-    /// parted.
-    pub fn refused_as_copy(&self) -> bool {
-        self.is_copy.store(true, Ordering::Relaxed);
-        self.acked.send_modify(BTreeMap::clear);
-        let is_known = self.lock().runs.mark_copied();
-        self.flush_soon();
-        is_known
-    }
-
     /// `site` has told us that it durably holds all our flushes of `feed` up to `epoch`.
     pub fn set_peer_acked(&self, site: &SiteName, feed: Feed, epoch: Epoch) {
         self.acked.send_if_modified(|acked| {
-            if self.is_copy.load(Ordering::Relaxed) {
-                return false;
-            }
             let Acked(known) = acked.entry(site.clone()).or_default();
             let known = &mut known[feed as usize];
             let rises = epoch > *known;

@@ -56,7 +56,6 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -168,8 +167,6 @@ pub struct Grid {
     /// How often something was found to be lost of a log.
     holes_found: watch::Sender<u64>,
     acked: watch::Sender<BTreeMap<SiteName, Acked>>,
-    /// A peer refuses this gateway as a copy: what peers confirm may be the other one's.
-    is_copy: AtomicBool,
 }
 
 impl Grid {
@@ -200,7 +197,6 @@ impl Grid {
             progress: watch::channel(flush::Progress::default()).0,
             holes_found: watch::channel(0).0,
             acked: watch::channel(BTreeMap::new()).0,
-            is_copy: AtomicBool::new(false),
             state: Mutex::new(state),
             writer: Mutex::new(flush::Writer::new(journal, damaged)),
             figures: Mutex::default(),

@@ -18,7 +18,7 @@ use super::keyspace::CounterRef;
 use super::merge::TooMany;
 use super::record::{CounterRows, CounterUpdates, Part, as_renewed};
 use super::state::State;
-use super::{Epoch, GridOpenError, Origin, recovery};
+use super::{Epoch, Grid, GridOpenError, Origin, recovery};
 
 /// What [`renew`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,16 @@ pub fn renew(dir: &Path, own: &Origin, incarnation: u64) -> Result<Renewed, Grid
         was_refused: true,
         counters,
     })
+}
+
+impl Grid {
+    /// A peer refuses this gateway as a copy of the one that it is linked with. False where nobody
+    /// knows any more what was counted here since the two parted.
+    pub fn refused_as_copy(&self) -> bool {
+        let is_known = self.lock().runs.mark_copied();
+        self.flush_soon();
+        is_known
+    }
 }
 
 impl State {

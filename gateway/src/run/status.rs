@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use strait_transport::Refusal;
+use strait_transport::{Phase, Refusal};
 
 use super::parts::{Link, Parts};
 use crate::grid::Feed;
@@ -64,20 +64,23 @@ impl Parts {
         }
     }
 
-    /// Recovery is over before anything is served: a broken disk is left, and a copied directory.
+    /// Recovery is over before anything is served: a broken disk is left, and a copied directory where
+    /// no other peer takes this gateway for the right one.
     fn not_ready(&self) -> Vec<String> {
         let failed = self.grid.stats().journal_failed;
         let reason = "the grid's journal cannot be written: see the log".to_owned();
-        let refused = self.peers.present().filter_map(|link| {
-            let words = link.handle.status().refused_as_copy?;
-            let site = link.handle.site();
+        let status = self.peers.present().map(|link| {
+            let status = link.handle.status();
+            (link.handle.site().clone(), status)
+        });
+        let status: Vec<_> = status.collect();
+        let linked = status.iter().any(|(_, status)| status.phase == Phase::Up);
+        let refused = status.iter().filter_map(|(site, status)| {
+            let words = status.refused_as_copy.as_ref().filter(|_| !linked)?;
             Some(format!("{site} refuses this gateway as a copy: {words}"))
         });
-        failed
-            .then_some(reason)
-            .into_iter()
-            .chain(refused)
-            .collect()
+        let failed = failed.then_some(reason).into_iter();
+        failed.chain(refused).collect()
     }
 
     fn link_report(&self, link: &Link, stuck_s: f64) -> LinkReport {
