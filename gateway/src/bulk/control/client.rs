@@ -10,9 +10,7 @@ use strait_transport::SiteName;
 
 use super::address::SocketPath;
 use super::frame::Frame;
-use super::protocol::{
-    self, Ask, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What,
-};
+use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What};
 use crate::bulk::failure::{Failure, printable};
 use crate::bulk::limit::Limit;
 use crate::bulk::location::Location;
@@ -21,9 +19,6 @@ use crate::bulk::path::{LinkTarget, SitePath};
 use crate::bulk::read::BatchReader;
 use crate::bulk::store::{FileMeta, Mtime, Page, Standing, Trailer};
 use crate::datadir::{Layout, is_held};
-
-/// Longest answer to an [`Ask`]: more than the status of a gateway with the most peers there can be.
-const TOLD_BYTES_MAX: usize = 16 << 20;
 
 /// The gateway of a data directory, as a command sees it.
 #[derive(Clone, Debug)]
@@ -318,45 +313,6 @@ impl Gateway {
         }
     }
 
-    /// Asks the gateway itself, which has so long to begin its answer.
-    pub fn tell(&self, ask: Ask, timeout: Duration) -> Result<String, ClientError> {
-        let stream = self.ask_gateway(ask, timeout)?;
-        let mut told = Vec::new();
-        loop {
-            match read_frame(&stream, timeout)? {
-                Frame::Data(piece) if told.len() + piece.len() <= TOLD_BYTES_MAX => {
-                    told.extend_from_slice(&piece);
-                }
-                Frame::Data(_) => return Err(incomprehensible()),
-                message @ Frame::Message(_) => {
-                    return match protocol::decode(&message).ok_or_else(incomprehensible)? {
-                        Reply::Told => String::from_utf8(told).map_err(|_| incomprehensible()),
-                        reply => Err(unexpected(reply)),
-                    };
-                }
-            }
-        }
-    }
-
-    /// A connection to the gateway's grid that speaks the Redis protocol.
-    pub fn grid(&self, timeout: Duration) -> Result<UnixStream, ClientError> {
-        let stream = self.ask_gateway(Ask::Grid, timeout)?;
-        let frame = read_frame(&stream, timeout)?;
-        match protocol::decode(&frame).ok_or_else(incomprehensible)? {
-            Reply::Speak => Ok(stream),
-            reply => Err(unexpected(reply)),
-        }
-    }
-
-    fn ask_gateway(&self, ask: Ask, timeout: Duration) -> Result<UnixStream, ClientError> {
-        let stream = self.connect()?;
-        let limited = stream.set_read_timeout(Some(timeout));
-        limited.map_err(|source| self.unreachable(source))?;
-        let nowhere = String::new();
-        self.open(&stream, nowhere.clone(), nowhere, What::Gateway(ask))?;
-        Ok(stream)
-    }
-
     fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
         let stream = self.connect()?;
         self.open(
@@ -368,13 +324,13 @@ impl Gateway {
         Ok(stream)
     }
 
-    fn connect(&self) -> Result<UnixStream, ClientError> {
+    pub(super) fn connect(&self) -> Result<UnixStream, ClientError> {
         let socket = SocketPath::of(&self.socket);
         let stream = socket.and_then(|socket| UnixStream::connect(socket.path()));
         stream.map_err(|source| self.unreachable(source))
     }
 
-    fn unreachable(&self, source: io::Error) -> ClientError {
+    pub(super) fn unreachable(&self, source: io::Error) -> ClientError {
         let socket = self.socket.clone();
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         if !absent.contains(&source.kind()) {
@@ -386,7 +342,7 @@ impl Gateway {
         }
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         stream: &UnixStream,
         site: String,
@@ -402,13 +358,6 @@ impl Gateway {
         let version = VERSION;
         send(stream, &Opening { version, request })
     }
-}
-
-fn read_frame(stream: &UnixStream, timeout: Duration) -> Result<Frame, ClientError> {
-    Frame::read_from(stream).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(timeout),
-        _ => ClientError::Stopped,
-    })
 }
 
 /// Skips what the peer has kept, if it is what `reader` gives, and says where it goes on.
@@ -498,7 +447,7 @@ fn receive(stream: &UnixStream) -> Result<Reply, ClientError> {
     protocol::decode(&frame).ok_or_else(incomprehensible)
 }
 
-fn unexpected(reply: Reply) -> ClientError {
+pub(super) fn unexpected(reply: Reply) -> ClientError {
     match reply {
         Reply::Failed(failure) => ClientError::Failed(failure),
         Reply::Refused(reason) => ClientError::Refused(reason),
@@ -518,7 +467,7 @@ fn unexpected(reply: Reply) -> ClientError {
     }
 }
 
-fn incomprehensible() -> ClientError {
+pub(super) fn incomprehensible() -> ClientError {
     let what = "the gateway's answer was not understood: use the same release of strait for both";
     ClientError::Failed(Failure::Protocol(what.to_owned()))
 }

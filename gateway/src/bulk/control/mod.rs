@@ -12,6 +12,7 @@ mod local;
 mod protocol;
 mod pull;
 mod push;
+mod question;
 mod server;
 
 pub use local::Local;

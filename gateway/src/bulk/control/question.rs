@@ -1,0 +1,60 @@
+//! Questions to the gateway itself, on the command's side. Blocks.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::client::{ClientError, Gateway, incomprehensible, unexpected};
+use super::frame::Frame;
+use super::protocol::{self, Ask, Reply, What};
+
+/// Longest answer to an [`Ask`]: more than the status of a gateway with the most peers there can be.
+const TOLD_BYTES_MAX: usize = 16 << 20;
+
+impl Gateway {
+    /// Asks the gateway itself, which has so long to begin its answer.
+    pub fn tell(&self, ask: Ask, timeout: Duration) -> Result<String, ClientError> {
+        let stream = self.ask_gateway(ask, timeout)?;
+        let mut told = Vec::new();
+        loop {
+            match read_frame(&stream, timeout)? {
+                Frame::Data(piece) if told.len() + piece.len() <= TOLD_BYTES_MAX => {
+                    told.extend_from_slice(&piece);
+                }
+                Frame::Data(_) => return Err(incomprehensible()),
+                message @ Frame::Message(_) => {
+                    return match protocol::decode(&message).ok_or_else(incomprehensible)? {
+                        Reply::Told => String::from_utf8(told).map_err(|_| incomprehensible()),
+                        reply => Err(unexpected(reply)),
+                    };
+                }
+            }
+        }
+    }
+
+    /// A connection to the gateway's grid that speaks the Redis protocol.
+    pub fn grid(&self, timeout: Duration) -> Result<UnixStream, ClientError> {
+        let stream = self.ask_gateway(Ask::Grid, timeout)?;
+        let frame = read_frame(&stream, timeout)?;
+        match protocol::decode(&frame).ok_or_else(incomprehensible)? {
+            Reply::Speak => Ok(stream),
+            reply => Err(unexpected(reply)),
+        }
+    }
+
+    fn ask_gateway(&self, ask: Ask, timeout: Duration) -> Result<UnixStream, ClientError> {
+        let stream = self.connect()?;
+        let limited = stream.set_read_timeout(Some(timeout));
+        limited.map_err(|source| self.unreachable(source))?;
+        let nowhere = String::new();
+        self.open(&stream, nowhere.clone(), nowhere, What::Gateway(ask))?;
+        Ok(stream)
+    }
+}
+
+fn read_frame(stream: &UnixStream, timeout: Duration) -> Result<Frame, ClientError> {
+    Frame::read_from(stream).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(timeout),
+        _ => ClientError::Stopped,
+    })
+}
