@@ -158,6 +158,12 @@ fn a_start_needs_neither_room_nor_a_disk_that_can_be_written() {
     disk.remount("rw");
     disk.grow("256m");
     let () = eventually("writes are taken", 60, || site.redis().incr("more", 1).ok());
+    eventually("commands reach it", 30, || {
+        // No such peer, but somebody who says so.
+        let asked = site.strait(&["ls", "nowhere:", "--wait", "0"]);
+        let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+        said.contains("no such site").then_some(())
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use crate::bulk::session::Session;
 
 /// Commands that may be connected at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 384;
+/// How long a disk that has no place for the socket is left alone.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long a client may take to say what it wants.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a link may be down in the middle, whatever the client is ready to wait.
@@ -65,7 +68,15 @@ impl Bulk {
         local: Arc<dyn Local>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
-        let listener = bind(path, group)?;
+        let mut shutdown = pin!(shutdown);
+        let bound = tokio::select! {
+            bound = bind_when_possible(path, group) => bound,
+            () = &mut shutdown => {
+                self.close();
+                return Ok(());
+            }
+        };
+        let listener = bound?;
         tokio::select! {
             () = accept(&self.room, &local, &listener) => {}
             () = shutdown => {}
@@ -73,6 +84,31 @@ impl Bulk {
         self.close();
         std::fs::remove_file(path)
     }
+}
+
+/// A disk that is full, or read-only, may have no place for a socket: it is made as soon as there is
+/// one.
+async fn bind_when_possible(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+    let mut said = false;
+    loop {
+        match bind(path, group) {
+            Err(error) if takes_nothing(&error) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::error!(%error, "no control socket yet: it is made when the disk takes it");
+                }
+                tokio::time::sleep(BIND_AGAIN_AFTER).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn takes_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    )
 }
 
 /// Binds under another name first, so that the socket is never there with other

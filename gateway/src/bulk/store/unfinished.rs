@@ -107,8 +107,11 @@ impl Unfinished {
                     recovery.removed += 1;
                     recovery.bytes_freed += length;
                 }
-                // It takes room, nothing else; the next start tries again.
-                Err(error) => tracing::warn!(name, %error, "an unfinished file of no use stays"),
+                Err(error) => {
+                    // They take room, nothing else; the next start tries again.
+                    tracing::warn!(name, %error, "unfinished files of no use stay");
+                    break;
+                }
             }
         }
         Ok(recovery)
