@@ -238,15 +238,20 @@ fn a_bypassed_flow_is_reset_with_its_gateway() {
 fn a_bypassed_target_is_told_who_the_client_is() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
-    let (_east, mut west, _cable, listen) = forwarding(
+    let (east, mut west, _cable, listen) = forwarding(
         target,
         "bypass = \"direct\"\npatience_s = 1\nproxy_protocol = true",
     );
     west.kill();
+    eventually("the link is down", 60, || {
+        (east.link_status()?["phase"] != "replicating").then_some(())
+    });
     let mut client = TcpStream::connect(listen).unwrap();
     client.write_all(b"GET /").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
-    let (mut served, _) = listener.accept().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (mut served, _) = eventually("it is bypassed", 60, || listener.accept().ok());
+    served.set_nonblocking(false).unwrap();
     patient(&served);
     let mut got = Vec::new();
     served.read_to_end(&mut got).unwrap();

@@ -89,10 +89,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
     let (place, reason) = (place.unwrap_or_default(), panic.payload_as_str());
     let backtrace = Backtrace::capture();
-    let backtrace = match backtrace.status() {
-        BacktraceStatus::Captured => Some(tracing::field::display(backtrace)),
-        _ => None,
-    };
+    let captured = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = captured.then(|| tracing::field::display(backtrace));
     tracing::error!(
         thread,
         place,

@@ -44,10 +44,10 @@ pub(crate) struct Stdout(StdoutLock<'static>);
 struct OutputError(io::Error);
 
 fn of_output(error: io::Error) -> io::Error {
-    match error.kind() {
+    match error.kind() == io::ErrorKind::Interrupted {
         // Whoever writes tries again.
-        io::ErrorKind::Interrupted => error,
-        kind => io::Error::new(kind, OutputError(error)),
+        true => error,
+        false => io::Error::new(error.kind(), OutputError(error)),
     }
 }
 

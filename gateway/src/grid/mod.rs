@@ -19,6 +19,7 @@ mod compare;
 mod counter;
 mod counters;
 mod digest;
+mod disk_fault;
 mod expiry;
 mod flush;
 mod flusher;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cold::{self, Absent, ColdFound, ColdStore, ReadCache, Segment};
+use super::disk_fault::before_write;
 use super::journal::frame::{FILE_HEAD_BYTES, JOURNAL_MAGIC};
 use super::journal::{Found, Generation, Journal, JournalReader, entries};
 use super::merge::NotMerged;
@@ -72,11 +73,12 @@ pub(super) fn recover(
         path: dir.to_owned(),
         source,
     };
-    if let Err(error) = fs::create_dir_all(dir) {
+    let made = before_write().and_then(|()| fs::create_dir_all(dir));
+    if let Err(error) = made {
         unmended(dir, "cannot be made", &error);
     }
     let mut generations = generations(dir).map_err(failed)?;
-    drop_unbegun(dir, &mut generations);
+    let unbegun = drop_unbegun(dir, &mut generations);
     state.replaying = true;
     let mut replay = Replay::new(dir, state, true);
     let found = cold::load(&dir.join(COLD), true).map_err(failed)?;
@@ -101,7 +103,10 @@ pub(super) fn recover(
         (*generation, len)
     };
     let older = older.map(with_len).collect();
-    let journal = open_journal(dir, newest, older, uncut);
+    let mut journal = open_journal(dir, newest, older, uncut);
+    if let Some(unbegun) = unbegun {
+        journal.leave_out(unbegun);
+    }
     if !report.quarantined.is_empty() {
         // What was lost may be anybody's: peers send everything again, ours too.
         state.doubtful = true;
@@ -185,21 +190,29 @@ fn generations(dir: &Path) -> io::Result<Vec<Generation>> {
 }
 
 /// Removes files for whose head there was no room, so that a start needs none: the file before goes
-/// on.
-fn drop_unbegun(dir: &Path, generations: &mut Vec<Generation>) {
+/// on. The last one, if it stays.
+fn drop_unbegun(dir: &Path, generations: &mut Vec<Generation>) -> Option<Generation> {
+    let mut stays = None;
     while let [_, .., newest] = generations[..] {
         let path = dir.join(newest.file_name());
         let begun = fs::metadata(&path).is_ok_and(|file| file.len() >= FILE_HEAD_BYTES as u64);
-        if begun || fs::remove_file(&path).is_err() {
-            return;
+        let remove = || before_write().and_then(|()| fs::remove_file(&path));
+        if begun {
+            break;
+        }
+        if remove().is_err() {
+            stays = stays.max(Some(newest));
         }
         generations.pop();
     }
+    stays
 }
 
 fn cut_to(path: &Path, len: u64) -> io::Result<()> {
+    before_write()?;
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(len)?;
+    before_write()?;
     file.sync_all()
 }
 
@@ -455,7 +468,8 @@ impl<'a> Replay<'a> {
         let digest = blake3::hash(bytes).to_hex();
         let name = format!("{}-{}", generation.file_name(), &digest[..16]);
         let folder = self.dir.join(QUARANTINE);
-        let kept = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(&name), bytes));
+        let kept = before_write().and_then(|()| fs::create_dir_all(&folder));
+        let kept = kept.and_then(|()| fs::write(folder.join(&name), bytes));
         let kept = match kept {
             Ok(()) => format!("kept as {QUARANTINE}/{name}"),
             Err(error) => format!("not kept: {error}"),

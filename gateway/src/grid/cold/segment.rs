@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::super::blocks::Stretch;
+use super::super::disk_fault::before_write;
 use super::super::journal::{Found, Generation, JournalReader, entries, frame};
 use super::super::packed::SentEntries;
 use super::super::recovery::unmended;
@@ -206,6 +207,7 @@ impl SegmentWriter {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        before_write()?;
         self.file.write_all(bytes)?;
         self.len += bytes.len() as u64;
         self.segment.bytes.store(self.len, Ordering::Relaxed);
@@ -217,6 +219,7 @@ impl SegmentWriter {
         if self.synced == self.len {
             return Ok(());
         }
+        before_write()?;
         self.file.sync_data()?;
         if self.synced == 0 {
             sync_directory(&self.dir)?;
@@ -291,7 +294,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Generation>> {
 pub(super) fn remove_aside(dir: &Path) -> io::Result<()> {
     let paths = entries(dir)?.into_iter().map(|entry| entry.path());
     let mut aside = paths.filter(|path| path.extension().is_some_and(|end| end == ASIDE));
-    aside.try_for_each(fs::remove_file)
+    aside.try_for_each(|path| before_write().and_then(|()| fs::remove_file(path)))
 }
 
 fn file_name(number: Generation) -> String {
@@ -333,6 +336,7 @@ fn add_index(dir: &Path, found: &Contents, end: u64) -> io::Result<()> {
         return Ok(());
     };
     let segment = found.segment.clone();
+    before_write()?;
     let file = OpenOptions::new().append(true).open(&segment.path)?;
     file.set_len(end)?;
     segment.bytes.store(end, Ordering::Relaxed);

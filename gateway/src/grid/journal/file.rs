@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::frame;
 use crate::datadir::sync_directory;
+use crate::grid::disk_fault::before_write;
 
 /// Frames are collected up to this, then written: what one call takes costs more than the call.
 const WRITE_BYTES: usize = 256 << 10;
@@ -174,8 +175,30 @@ impl Journal {
         Ok(())
     }
 
+    /// A file of this number stays on disk without having been begun: it goes with the older ones.
+    pub(in crate::grid) fn leave_out(&mut self, generation: Generation) {
+        self.last = self.last.max(generation);
+        self.older.push((generation, 0));
+    }
+
+    /// What is behind the good bytes of a poisoned file is an unfinished write; in an older file a
+    /// start would take it for damage.
+    fn cut_poisoned(&self) -> io::Result<()> {
+        let path = self.dir.join(self.generation.file_name());
+        let file = OpenOptions::new().write(true).open(path)?;
+        match file.metadata()?.len() > self.len {
+            true => file.set_len(self.len),
+            false => Ok(()),
+        }
+    }
+
     /// Begins the file of the next generation; the current one becomes an older one.
     pub(in crate::grid) fn begin_next(&mut self) -> io::Result<()> {
+        if self.poisoned
+            && let Err(error) = self.cut_poisoned()
+        {
+            tracing::debug!(%error, "the end of the journal is not cut");
+        }
         let next = self.last.next();
         self.last = next;
         let (file, len) = open_file(&self.dir, next).inspect_err(|_| {
@@ -250,10 +273,13 @@ impl Journal {
 
 fn open_file(dir: &Path, generation: Generation) -> io::Result<(File, u64)> {
     let path = dir.join(generation.file_name());
+    before_write()?;
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     let mut len = file.metadata()?.len();
     if len == 0 {
+        before_write()?;
         file.write_all(&frame::file_head(frame::JOURNAL_MAGIC, generation))?;
+        before_write()?;
         file.sync_all()?;
         sync_directory(dir)?;
         len = frame::FILE_HEAD_BYTES as u64;

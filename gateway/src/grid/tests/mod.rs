@@ -7,6 +7,7 @@ mod conflicts;
 mod convergence;
 mod copied;
 mod fold;
+mod full_start;
 mod fuzz;
 mod ids;
 mod journal;
