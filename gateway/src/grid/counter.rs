@@ -93,8 +93,14 @@ impl Extra {
     pub(super) fn clear(&mut self, origin: OriginId, cleared: Cleared) {
         match self.cleared.iter_mut().find(|(known, _)| *known == origin) {
             Some((_, known)) => *known = (*known).max(cleared),
-            None => self.cleared.push((origin, cleared)),
+            None => push_one(&mut self.cleared, (origin, cleared)),
         }
+    }
+
+    /// Memory of its lists.
+    pub(super) fn list_bytes(&self) -> usize {
+        allocation_bytes(self.parts.capacity() * size_of::<(OriginId, Component)>())
+            + allocation_bytes(self.cleared.capacity() * size_of::<(OriginId, Cleared)>())
     }
 
     /// Whether a record has anything to say of it besides components.
@@ -113,6 +119,22 @@ impl Extra {
             self.deadline.hlc = hlc;
         }
         self.changed = epoch;
+    }
+}
+
+/// Appends to a list that hardly ever gets longer: a vector that grows by itself takes room for four.
+pub(super) fn push_one<T>(list: &mut Vec<T>, item: T) {
+    list.reserve_exact(1);
+    list.push(item);
+}
+
+/// Memory that so many bytes take when they are allocated: with a header of 8, in steps of 16.
+pub(super) fn allocation_bytes(bytes: usize) -> usize {
+    const HEADER: usize = 8;
+    const STEP: usize = 16;
+    match bytes {
+        0 => 0,
+        bytes => (bytes + HEADER).next_multiple_of(STEP),
     }
 }
 

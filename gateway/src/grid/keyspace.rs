@@ -61,7 +61,7 @@ pub(super) struct Keyspace {
     pub(super) hashes: HashMap<u32, Hash>,
     /// What few counters have.
     pub(super) more: HashMap<CounterRef, Extra>,
-    /// Memory of hashes and of what few counters have, kept up to date as it grows.
+    /// Memory of the tables of hashes and of the lists that few counters have, kept up to date.
     pub(super) more_bytes: usize,
     /// Fields of all hashes that clients see.
     pub(super) fields_live: u64,
@@ -83,7 +83,12 @@ impl Keyspace {
 
     /// Memory taken, logs apart.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.bytes() + self.names.bytes() + self.index.bytes() + self.more_bytes
+        self.arena.bytes()
+            + self.names.bytes()
+            + self.index.bytes()
+            + self.hashes.allocation_size()
+            + self.more.allocation_size()
+            + self.more_bytes
     }
 
     pub(super) fn text(&self, name: NameRef) -> &[u8] {

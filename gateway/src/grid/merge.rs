@@ -133,7 +133,8 @@ impl State {
             let before = said(self);
             let extra = numbers.extra(more);
             for (origin, cleared) in extra.cleared {
-                self.keys.extra_mut(at).clear(origin, cleared);
+                self.keys
+                    .change_extra(at, |known| known.clear(origin, cleared));
             }
             if extra.deadline.hlc != 0 && !at.is_field() {
                 self.merge_deadline(at.name, extra.deadline);

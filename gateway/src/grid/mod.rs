@@ -75,7 +75,7 @@ pub use ids::{
 };
 pub use image::Image;
 pub use marks::{LOG_MARKS_MAX, LogDepth, LogMark, LogMarks};
-pub use packed::{Heard, Sent, UnpackError, Unpacked};
+pub use packed::{Heard, Sent, UnpackError, Unpacked, known_bytes_max};
 pub use positions::{Positions, PositionsError};
 pub use recent::{Feed, Flushed};
 pub use recovery::Recovery;

@@ -1,6 +1,6 @@
 //! What a counter is made of: each origin's component, and what of it counts.
 
-use super::counter::{Cleared, Component, Counter, Extra, OriginId, flag};
+use super::counter::{Cleared, Component, Counter, Extra, OriginId, flag, push_one};
 use super::keyspace::{CounterRef, Keyspace};
 
 /// One origin's share of a counter.
@@ -78,13 +78,14 @@ impl Keyspace {
         if seen.is_empty() {
             return;
         }
-        let extra = self.extra_mut(at);
-        extra.changed = Extra::UNSEALED;
-        for (origin, cleared) in seen {
-            // Later than whatever was cleared before, also within the same epoch.
-            extra.cleared.retain(|(known, _)| *known != origin);
-            extra.cleared.push((origin, cleared));
-        }
+        self.change_extra(at, |extra| {
+            extra.changed = Extra::UNSEALED;
+            for (origin, cleared) in seen {
+                // Later than whatever was cleared before, also within the same epoch.
+                extra.cleared.retain(|(known, _)| *known != origin);
+                push_one(&mut extra.cleared, (origin, cleared));
+            }
+        });
     }
 
     /// Clears the counter if it has been deleted with its hash and that is still to be done.
@@ -100,14 +101,27 @@ impl Keyspace {
         has.then(|| self.more.get(&at)).flatten()
     }
 
-    /// Likewise, new if need be.
+    /// Likewise, new if need be. Its lists are changed by [`Keyspace::change_extra`].
     pub(super) fn extra_mut(&mut self, at: CounterRef) -> &mut Extra {
         if !self.counter(at).has(flag::MORE) {
             self.counter_mut(at).set(flag::MORE, true);
-            // With what it will most likely hold, and its share of the table.
-            self.more_bytes += 2 * size_of::<(CounterRef, Extra)>();
         }
         self.more.entry(at).or_default()
+    }
+
+    /// Changes what the counter has beyond its [`Counter`], its lists too.
+    pub(super) fn change_extra<T>(
+        &mut self,
+        at: CounterRef,
+        change: impl FnOnce(&mut Extra) -> T,
+    ) -> T {
+        let extra = self.extra_mut(at);
+        let before = extra.list_bytes();
+        let changed = change(extra);
+        let after = extra.list_bytes();
+        self.more_bytes += after;
+        self.more_bytes -= before;
+        changed
     }
 
     /// Components of other origins.
@@ -152,11 +166,12 @@ impl Keyspace {
             counter.other = counter.other.merge(component);
             return;
         }
-        let parts = &mut self.extra_mut(at).parts;
-        match parts.iter_mut().find(|(known, _)| *known == origin) {
-            Some((_, known)) => *known = known.merge(component),
-            None => parts.push((origin, component)),
-        }
+        self.change_extra(at, |Extra { parts, .. }| {
+            match parts.iter_mut().find(|(known, _)| *known == origin) {
+                Some((_, known)) => *known = known.merge(component),
+                None => push_one(parts, (origin, component)),
+            }
+        });
     }
 }
 

@@ -10,7 +10,7 @@ use strait_transport::SiteName;
 use super::claims::ClaimLines;
 use super::clock::{HybridClock, next_ms};
 use super::cold::Absent;
-use super::counter::{OriginId, flag};
+use super::counter::{OriginId, allocation_bytes, flag};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
@@ -142,6 +142,8 @@ pub(crate) struct State {
     pub(super) refused: Option<Arc<str>>,
     pub(super) memory_bytes_max: usize,
     pub(super) log_bytes: usize,
+    /// Memory of the names of logs.
+    log_name_bytes: usize,
     /// Trimmed entries of new logs stay until every peer has them.
     pub(super) keep_trimmed: bool,
     /// A block that the command which ran last has to look into.
@@ -183,6 +185,7 @@ impl State {
             refused: None,
             memory_bytes_max,
             log_bytes: 0,
+            log_name_bytes: 0,
             keep_trimmed,
             wanted: None,
             tally: Tally::default(),
@@ -204,13 +207,28 @@ impl State {
 
     /// Memory taken by data and its indexes.
     pub(crate) fn bytes(&self) -> usize {
+        self.counter_bytes() + self.all_log_bytes() + self.flush_bytes()
+    }
+
+    /// Memory of counters and of what leads to them.
+    pub(super) fn counter_bytes(&self) -> usize {
         let deadlines = self.deadlines.len() * 2 * size_of::<(u64, u32)>();
-        self.keys.bytes()
-            + self.log_bytes
-            + self.queue_bytes
-            + self.recent_bytes()
-            + deadlines
-            + self.runs.bytes()
+        self.keys.bytes() + deadlines + self.runs.bytes()
+    }
+
+    /// Memory of logs: of their entries, and of the logs themselves.
+    pub(super) fn all_log_bytes(&self) -> usize {
+        self.log_bytes
+            + self.logs.capacity() * size_of::<Log>()
+            + self.logs.len() * Log::SPARE_BYTES
+            + self.log_ids.allocation_size()
+            + self.logs_by_name.allocation_size()
+            + self.log_name_bytes
+    }
+
+    /// Memory of what waits for the next flush, and of flushes that are kept for peers.
+    pub(super) fn flush_bytes(&self) -> usize {
+        self.queue_bytes + self.recent_bytes() + self.dirty.capacity() * size_of::<CounterRef>()
     }
 
     /// Stands for the flush that will hold what was written just now.
@@ -347,6 +365,8 @@ impl State {
         };
         self.logs.push(Log::new(name.clone(), floor));
         self.log_ids.insert(name.clone(), id);
+        // The log has one, the table another.
+        self.log_name_bytes += 2 * allocation_bytes(name.name.len());
         self.show_log(place, id);
         self.keys.names.at_mut(place).set(flag::LOG, true);
         Some(id)

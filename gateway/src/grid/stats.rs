@@ -7,7 +7,7 @@ use super::counter::Counter;
 use super::state::{Kind, State};
 
 /// Memory of a counter, with its place in an index, without its name.
-const COUNTER_BYTES: usize = size_of::<Counter>() + 2 * size_of::<u64>();
+pub(super) const COUNTER_BYTES: usize = size_of::<Counter>() + 2 * size_of::<u64>();
 
 /// Figures for metrics and `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct GridStats {
     pub memory_bytes: u64,
     /// Cap on the former.
     pub memory_bytes_max: u64,
+    /// Of it, counters and what leads to them.
+    pub counter_bytes: u64,
+    /// Of it, logs: their entries, and the logs themselves.
+    pub all_log_bytes: u64,
+    /// Of it, what waits for the next flush, and flushes that are kept for peers.
+    pub flush_bytes: u64,
     /// Counters and logs changed since the last flush.
     pub dirty: u64,
     /// The last durable epoch.
@@ -133,6 +139,9 @@ impl Grid {
             entries: logs.entries,
             memory_bytes: state.bytes() as u64,
             memory_bytes_max: state.memory_bytes_max as u64,
+            counter_bytes: state.counter_bytes() as u64,
+            all_log_bytes: state.all_log_bytes() as u64,
+            flush_bytes: state.flush_bytes() as u64,
             dirty: (state.dirty.len() + state.dirty_logs.len()) as u64,
             epoch: state.durable_epoch.0,
             flushes_total: figures.flushes,

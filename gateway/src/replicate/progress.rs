@@ -24,6 +24,9 @@ pub(super) struct FeedProgress {
     refused: AtomicU64,
     refusing: Mutex<Option<String>>,
     refused_by_peer: Mutex<Option<String>>,
+    /// Memory of what each end knows of what was said in this session: see [`Sent`](crate::grid::Sent).
+    sent_bytes: AtomicU64,
+    heard_bytes: AtomicU64,
 }
 
 /// [`Progress`] of one feed at one moment.
@@ -47,6 +50,8 @@ pub struct ProgressFigures {
     pub applied: u64,
     /// The peer's records that were not taken: must stay 0.
     pub refused: u64,
+    /// Memory of the numbers and words by which both ends know what was said in this session.
+    pub known_bytes: u64,
 }
 
 /// What one end does not take of a feed, and why; none: it takes all.
@@ -99,6 +104,8 @@ impl Progress {
             feed.catching_up.store(true, Ordering::Relaxed);
             feed.refusing(None);
             feed.refused_by_peer(None);
+            feed.sent_bytes(0);
+            feed.heard_bytes(0);
         }
     }
 }
@@ -116,6 +123,7 @@ impl FeedProgress {
             sent: read(&self.sent),
             applied: read(&self.applied),
             refused: read(&self.refused),
+            known_bytes: read(&self.sent_bytes) + read(&self.heard_bytes),
         }
     }
 
@@ -156,6 +164,14 @@ impl FeedProgress {
     /// Likewise of what we send, as the peer says.
     pub(super) fn refused_by_peer(&self, why: Option<String>) {
         *self.refused_by_peer.lock() = why;
+    }
+
+    pub(super) fn sent_bytes(&self, bytes: usize) {
+        self.sent_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn heard_bytes(&self, bytes: usize) {
+        self.heard_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn gap(&self) {

@@ -127,6 +127,7 @@ impl Applier {
             Ok(Message::Linked(sites)) => self.signal(Signal::Linked(sites)),
             Err(error) => self.refuse(received.seq, &error.to_string()),
         }
+        self.progress().heard_bytes(self.heard.bytes());
         // Closed only when the session ends: the peer then sends it again.
         drop(self.pending.send(Pending {
             ticket,

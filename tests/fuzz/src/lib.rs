@@ -10,6 +10,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
+pub use memory::held_bytes;
 use mutate::Mutator;
 
 const ITERATIONS: u64 = 20_000;

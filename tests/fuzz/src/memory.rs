@@ -48,6 +48,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Bytes of the heap that this thread has taken and not given back.
+pub fn held_bytes() -> isize {
+    HELD.with(|held| held.get().0)
+}
+
 /// What this thread holds now; from here on the most is counted.
 pub(crate) fn begin() -> isize {
     HELD.with(|held| {

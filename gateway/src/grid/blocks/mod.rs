@@ -41,6 +41,10 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// Memory of the room that a list of blocks has beyond the first from the start: a list of one has
+    /// room for four.
+    pub(super) const SPARE_BYTES: usize = 3 * size_of::<Block>();
+
     fn len(&self) -> usize {
         self.old.len() + self.hot.len()
     }

@@ -65,6 +65,9 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Memory of the room that a list of blocks has beyond the first from the start.
+    pub(super) const SPARE_BYTES: usize = Blocks::SPARE_BYTES;
+
     pub(super) fn new(name: LogName, floor: EntryId) -> Self {
         Self {
             name,

@@ -16,6 +16,7 @@ use super::Grid;
 use super::keyspace::CounterRef;
 use super::merge::TooMany;
 use super::record::{Kind, Malformed, kind_of};
+use super::stats::COUNTER_BYTES as COUNTER_BYTES_MIN;
 use counters::{HeardKeys, SentKeys};
 
 pub(super) use entries::{HeardEntries, SentEntries};
@@ -35,6 +36,30 @@ pub struct Sent {
 pub struct Heard {
     keys: Option<HeardKeys>,
     entries: Option<HeardEntries>,
+}
+
+/// Most memory of what the two feeds of a session know of what was said either way, where the grid
+/// may take so many bytes.
+pub fn known_bytes_max(grid_bytes_max: u64) -> u64 {
+    let counters = grid_bytes_max / COUNTER_BYTES_MIN as u64;
+    counters * counters::BYTES_EACH
+        + counters.min(counters::NUMBERED_MAX as u64) * counters::BYTES_NUMBERED
+        + entries::BYTES_MAX
+}
+
+impl Sent {
+    /// Memory taken.
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.entries.bytes()
+    }
+}
+
+impl Heard {
+    /// Memory taken.
+    pub fn bytes(&self) -> usize {
+        self.keys.as_ref().map_or(0, HeardKeys::bytes)
+            + self.entries.as_ref().map_or(0, HeardEntries::bytes)
+    }
 }
 
 /// A record that stands alone, as [`Grid::apply`] takes it.

@@ -11,6 +11,7 @@ mod full_start;
 mod fuzz;
 mod ids;
 mod journal;
+mod memory;
 mod mend;
 mod model;
 mod packed;

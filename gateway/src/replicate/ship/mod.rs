@@ -343,6 +343,7 @@ impl Shipper {
             (sent, packed)
         })
         .await?;
+        self.progress().sent_bytes(self.sent.bytes());
         if let Some(batch) = self.packer.push(&packed) {
             self.send(batch).await?;
         }

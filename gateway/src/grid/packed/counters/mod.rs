@@ -17,7 +17,10 @@ pub(super) use unpack::HeardKeys;
 
 /// Keys that one session numbers, each way: 12 bytes each at the sender, 16 at the receiver.
 /// Those that come later go by name each time.
-const NUMBERED_MAX: usize = 16 << 20;
+pub(super) const NUMBERED_MAX: usize = 16 << 20;
+/// Memory that each counter takes at both ends together, and that each with a number takes.
+pub(super) const BYTES_EACH: u64 = 4;
+pub(super) const BYTES_NUMBERED: u64 = 8 + 16;
 
 /// What a row's only component nearly always has in common with the row before: all that one flush
 /// wrote has. Then one bit says so.

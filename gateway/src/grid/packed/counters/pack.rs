@@ -27,6 +27,13 @@ pub(in super::super) struct SentKeys {
 }
 
 impl SentKeys {
+    /// Memory taken: what a list has room for beyond its length was never touched.
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.keys.len() * size_of::<u32>()
+            + self.sums.len() * size_of::<i64>()
+            + self.fields.allocation_size()
+    }
+
     fn find(&self, at: CounterRef) -> Option<u32> {
         if at.is_field() {
             return self.fields.get(&at).copied();

@@ -118,6 +118,11 @@ impl Grid {
 }
 
 impl HeardKeys {
+    /// Memory taken: what the list has room for beyond its length was never touched.
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.keys.len() * size_of::<(CounterRef, i64)>()
+    }
+
     fn learn(&mut self, key: &Key, at: CounterRef, sum: i64) {
         match key {
             Key::Known(number) => self.keys[*number].1 = sum,

@@ -27,6 +27,13 @@ const WORD_BYTES_MAX: usize = 64;
 /// Columns with statistics of their own, 6 KiB each; others share.
 const COLUMNS_MAX: usize = 1024;
 
+/// Memory of a template with its form and last words, and of a word with its number, estimated.
+const TEMPLATE_BYTES: usize = 1 << 10;
+const WORD_BYTES: usize = 60;
+
+/// Memory of all that is known of entries at both ends together.
+pub(super) const BYTES_MAX: u64 = 24 << 20;
+
 /// How a word is said.
 mod said {
     /// It is the one of this column's entry before.
@@ -83,6 +90,14 @@ struct Column {
 }
 
 impl Said {
+    /// Memory taken, estimated.
+    fn bytes(&self) -> usize {
+        let columns = self.columns.iter().flatten().count();
+        self.templates.kept.len() * TEMPLATE_BYTES
+            + self.words.kept.len() * WORD_BYTES
+            + columns * size_of::<Column>()
+    }
+
     /// How many templates and words have got a number so far: if the ends differ in it they
     /// do not understand each other.
     fn numbered(&self) -> u64 {

@@ -11,7 +11,10 @@ use super::super::super::record::{KIND_PACKED_LOG, LogHead, LogSection, VERSION,
 use super::super::super::varint::{put, put_bytes};
 use super::super::STARTS_OVER;
 use super::shape::{Shape, split, words_in};
-use super::{KNOWN_FORM, NEW_FORM, NO_FORM, Said, Template, WORD_BYTES_MAX, decimal, said};
+use super::{
+    KNOWN_FORM, NEW_FORM, NO_FORM, Said, TEMPLATE_BYTES, Template, WORD_BYTES, WORD_BYTES_MAX,
+    decimal, said,
+};
 
 /// Numbers of this and above are not for the range coder.
 const NUMBER_END: u64 = 1 << 63;
@@ -47,6 +50,14 @@ impl Seen {
 }
 
 impl SentEntries {
+    /// Memory taken, estimated.
+    pub(in super::super) fn bytes(&self) -> usize {
+        let forms = self.templates.len() * TEMPLATE_BYTES / 2;
+        let words = self.words.len() * WORD_BYTES / 2;
+        let tables = self.templates.allocation_size() + self.words.allocation_size();
+        self.said.bytes() + forms + words + tables + self.seen.marks.len() * size_of::<u32>()
+    }
+
     /// The form in which the record with this `body` goes to a peer that was sent all that was
     /// packed here before. None if there is no such form: then the next one starts over.
     pub(in super::super) fn pack(&mut self, body: &[u8]) -> Option<Bytes> {

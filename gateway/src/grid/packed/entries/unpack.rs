@@ -14,6 +14,13 @@ use super::{Column, KNOWN_FORM, NEW_FORM, NO_FORM, Said, Template, WORD_BYTES_MA
 #[derive(Debug, Default)]
 pub(in crate::grid) struct HeardEntries(Said);
 
+impl HeardEntries {
+    /// Memory taken, estimated.
+    pub(in super::super) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}
+
 /// The record, which stands alone, that a peer has sent as `body`, after all that was `heard`.
 pub(in super::super) fn unpack(
     heard: &mut Option<HeardEntries>,
