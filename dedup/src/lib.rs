@@ -32,6 +32,10 @@ pub use storage::{FileSystem, Storage, StoredFile};
 /// Most bytes of a stream in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Most memory that the encoder and the decoder of a link take beside the history: the batch at hand
+/// with its bases either way, and what the compressor knows at the hardest level.
+pub const CODEC_BYTES_MAX: u64 = 32 << 20;
+
 /// One batch of one stream, as the transport numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId {

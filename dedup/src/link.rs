@@ -93,6 +93,10 @@ pub struct StoreFigures {
     pub chunks: u64,
     /// Bytes of history, indexes and tables in memory.
     pub memory_bytes: u64,
+    /// Bytes that encoders keep between batches, beside that: buffers and what compressors know.
+    pub codec_bytes: u64,
+    /// Bytes set aside for indexes that are not in memory, as nothing was written to them yet.
+    pub untouched_bytes: u64,
     /// Bytes of segments on disk.
     pub disk_bytes: u64,
     /// Records that failed their check since the start, and are not read again.
@@ -157,6 +161,8 @@ impl Store {
         for link in links {
             figures.chunks += link.chunks.load(Ordering::Relaxed);
             figures.memory_bytes += link.tables_bytes.load(Ordering::Relaxed);
+            figures.untouched_bytes += link.untouched_bytes.load(Ordering::Relaxed);
+            figures.codec_bytes += link.codec_bytes.load(Ordering::Relaxed);
             for ledger in [link.sent(), link.received()] {
                 figures.memory_bytes += ledger.memory_bytes();
                 figures.disk_bytes += ledger.disk_bytes();
@@ -182,6 +188,8 @@ impl Store {
             received,
             chunks: AtomicU64::new(0),
             tables_bytes: AtomicU64::new(0),
+            untouched_bytes: AtomicU64::new(0),
+            codec_bytes: AtomicU64::new(0),
         });
         lock(&self.shared.links).push(Arc::downgrade(&link));
         (Encoder::new(link.clone()), Decoder::new(link))
@@ -262,6 +270,10 @@ pub(crate) struct Link {
     chunks: AtomicU64,
     /// Memory of the encoder's indexes and tables.
     tables_bytes: AtomicU64,
+    /// What of the indexes nothing was written to yet.
+    untouched_bytes: AtomicU64,
+    /// Memory of the encoder's buffers and of its compressor.
+    codec_bytes: AtomicU64,
 }
 
 impl Link {
@@ -271,8 +283,14 @@ impl Link {
     }
 
     /// For [`Store::figures`].
-    pub(crate) fn note_tables(&self, bytes: u64) {
+    pub(crate) fn note_tables(&self, bytes: u64, untouched: u64) {
         self.tables_bytes.store(bytes, Ordering::Relaxed);
+        self.untouched_bytes.store(untouched, Ordering::Relaxed);
+    }
+
+    /// For [`Store::figures`].
+    pub(crate) fn note_codec(&self, bytes: usize) {
+        self.codec_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn sent(&self) -> MutexGuard<'_, Ledger> {

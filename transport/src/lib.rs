@@ -46,5 +46,8 @@ pub use wire::frame;
 
 /// Most raw bytes in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Most memory that the batches of one link take: as they are and as they go over the wire, either way.
+pub const LINK_MEMORY_BYTES_MAX: u64 =
+    session::RAW_BYTES_MAX + link::IN_HANDS_BYTES_MAX + quic::RECEIVE_BYTES_MAX;
 /// Most bytes in the descriptor that opens a stream.
 pub const OPEN_BYTES_MAX: usize = 4 << 10;

@@ -135,6 +135,9 @@ pub struct LinkStatus {
     pub window_bytes: u64,
     /// Encoded bytes handed to QUIC and not yet acknowledged by it; 0 over TCP.
     pub in_flight_bytes: u64,
+    /// Memory of batches: those that wait or are not acknowledged, either way, as they are and as they
+    /// go over the wire.
+    pub memory_bytes: u64,
     /// Estimated rate of the bulk connection, where the controller knows one.
     pub rate_bytes_s: Option<f64>,
     /// UDP payload bytes sent, since the node started.

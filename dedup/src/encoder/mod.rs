@@ -162,10 +162,20 @@ impl Encoder {
             level: Leveller::default(),
             scratch: Scratch::default(),
         };
-        let indexes = encoder.tables.index.bytes() + encoder.reverse.bytes();
-        encoder.link.note_tables(TABLES_BYTES + indexes);
         encoder.recover();
+        encoder.note_figures();
         encoder
+    }
+
+    /// What the store shows of this link.
+    fn note_figures(&self) {
+        let indexes = [&self.tables.index, self.reverse.index()];
+        let bytes: u64 = indexes.iter().map(|index| index.bytes()).sum();
+        let untouched = indexes.iter().map(|index| index.untouched_bytes()).sum();
+        self.link.note_tables(TABLES_BYTES + bytes, untouched);
+        self.link.note_chunks(self.tables.index.len());
+        let Scratch { body, compressor } = &self.scratch;
+        self.link.note_codec(body.capacity() + compressor.bytes());
     }
 
     /// Rebuilds the tables from what the disk knows.
@@ -193,7 +203,6 @@ impl Encoder {
                 append.enter_again(extent.at);
             }
         }
-        self.link.note_chunks(self.tables.index.len());
     }
 
     /// Encodes one batch of at most [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX) bytes, which then
@@ -265,7 +274,6 @@ impl Encoder {
         for source in lost.into_iter().flat_map(|lost| lost.sources) {
             self.gone.insert(source);
         }
-        self.link.note_chunks(self.tables.index.len());
         let compressor = &mut scratch.compressor;
         if !noise {
             stream.reach.settle(&draft, compressor);
@@ -275,6 +283,7 @@ impl Encoder {
         stream.reach.met(encoded.stats);
         self.streams.put(options.id.stream, stream);
         self.scratch = scratch;
+        self.note_figures();
         encoded
     }
 

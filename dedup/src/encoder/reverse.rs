@@ -27,9 +27,8 @@ impl Reverse {
         }
     }
 
-    /// Memory of the index.
-    pub(super) fn bytes(&self) -> u64 {
-        self.index.bytes()
+    pub(super) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// Begins with the chunks that the disk knows, and goes on from there.

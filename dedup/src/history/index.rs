@@ -15,6 +15,9 @@ use crate::chunker::Fingerprint;
 pub(crate) struct Index {
     /// Zeroed by the operating system, so that what is never used takes no memory.
     words: Vec<u32>,
+    /// A bit for each page that was written to.
+    used_pages: Vec<u64>,
+    used_bytes: u64,
     /// Words before the first that begins a cache line.
     skip: usize,
     buckets: usize,
@@ -29,6 +32,9 @@ const ENTRY_WORDS: usize = 3;
 const ENTRIES: usize = 5;
 const BUCKET_WORDS: usize = 16;
 const BUCKET_BYTES: usize = BUCKET_WORDS * size_of::<u32>();
+/// What the operating system gives memory in.
+const PAGE_BYTES: usize = 4096;
+const PAGE_WORDS: usize = PAGE_BYTES / size_of::<u32>();
 /// Entries of a bucket that are taken at the load that the table is made for.
 const ENTRIES_TAKEN: u64 = 4;
 
@@ -73,16 +79,27 @@ impl Index {
 
     /// An empty index with room for so many chunks.
     pub(crate) fn with_room(chunks: u64) -> Self {
-        let buckets = chunks.div_ceil(ENTRIES_TAKEN).max(1) as usize;
+        Self::with_buckets(chunks.div_ceil(ENTRIES_TAKEN).max(1) as usize)
+    }
+
+    fn with_buckets(buckets: usize) -> Self {
         // One more, for the beginning to be moved to a cache line.
         let words = vec![0; (buckets + 1) * BUCKET_WORDS];
         let skip = words.as_ptr().align_offset(BUCKET_BYTES).min(BUCKET_WORDS);
+        let pages = words.len().div_ceil(PAGE_WORDS);
         Self {
             words,
+            used_pages: vec![0; pages.div_ceil(u64::BITS as usize)],
+            used_bytes: 0,
             skip,
             buckets,
             len: 0,
         }
+    }
+
+    /// Memory set aside that nothing was written to yet.
+    pub(crate) fn untouched_bytes(&self) -> u64 {
+        ((self.words.len() * size_of::<u32>()) as u64).saturating_sub(self.used_bytes)
     }
 
     /// Chunks in the index.
@@ -90,9 +107,9 @@ impl Index {
         self.len
     }
 
-    /// Memory that it takes at most, in bytes.
+    /// Memory that it takes, in bytes: the pages that something was written to.
     pub(crate) fn bytes(&self) -> u64 {
-        (self.words.len() * size_of::<u32>()) as u64
+        self.used_bytes
     }
 
     /// Where a chunk with this fingerprint was appended last.
@@ -150,12 +167,18 @@ impl Index {
         self.len -= usize::from(self.entry(place) != EMPTY);
         self.len += usize::from(entry != EMPTY);
         self.words[place..place + ENTRY_WORDS].copy_from_slice(&entry.0);
+        // Pages are counted from where the words begin, which is near enough.
+        let page = place / PAGE_WORDS;
+        let (word, bit) = (page / u64::BITS as usize, 1 << (page % u64::BITS as usize));
+        if self.used_pages[word] & bit == 0 {
+            self.used_pages[word] |= bit;
+            self.used_bytes += PAGE_BYTES as u64;
+        }
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and gives its memory back.
     pub(crate) fn clear(&mut self) {
-        self.words.fill(0);
-        self.len = 0;
+        *self = Self::with_buckets(self.buckets);
     }
 
     /// Keeps the chunks that lie wholly in `oldest..tail`.
@@ -252,6 +275,7 @@ mod tests {
         assert_eq!(index.len(), 4);
         index.clear();
         assert_eq!((index.get(fingerprint(1)), index.len()), (None, 0));
+        assert_eq!(index.bytes(), 0);
     }
 
     /// The figure of `docs/STORE.md`: 16 B a chunk, at any size.
@@ -259,10 +283,12 @@ mod tests {
     fn what_it_was_made_for_finds_room() {
         let chunks = 2_000_000;
         let mut index = Index::with_room(chunks);
-        assert!(index.bytes() <= chunks * 16 + 64);
+        assert_eq!(index.bytes(), 0, "untouched it takes no memory");
         for n in 0..chunks {
             index.insert(fingerprint(n), chunk(n));
         }
+        let page = PAGE_BYTES as u64;
+        assert!(index.bytes() <= chunks * 16 + 2 * page && index.bytes() > chunks * 15);
         let lost = (0..chunks).filter(|n| index.get(fingerprint(*n)) != Some(chunk(*n)));
         let lost = lost.count() as u64;
         assert!(lost * 10_000 < chunks, "{lost} of {chunks}");

@@ -26,6 +26,11 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
+    /// Memory that is kept until the next frame.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frame.capacity() + self.context.as_ref().map_or(0, CCtx::sizeof)
+    }
+
     /// `body` as one frame under `parameters`, with `prefix` as the window before it. `None` when zstd
     /// is out of memory.
     pub(super) fn compress(

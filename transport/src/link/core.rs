@@ -192,6 +192,11 @@ impl Core {
         self.ledgers[class.index()].with_gauge(self.session.outbox.gauge(class))
     }
 
+    /// Bytes of batches that are held here: to be sent or acknowledged, either way, or encoded.
+    pub(super) fn batch_bytes(&self) -> u64 {
+        self.session.batch_bytes() + self.outgoing_bytes.iter().sum::<usize>() as u64
+    }
+
     /// Batches that the peer has acknowledged so far, and that were sent and it has not.
     pub(super) fn acked_and_unacked(&self) -> (u64, u64) {
         let gauges = Class::ALL.map(|class| self.session.outbox.gauge(class));

@@ -40,6 +40,7 @@ pub use events::{LinkEvent, LinkEvents, PeerInfo, Received};
 pub use handle::{LinkHandle, OutStream};
 
 pub(crate) use establish::{Caller, introduce};
+pub(crate) use write::IN_HANDS_BYTES_MAX;
 
 use self::driver::Driver;
 use self::shared::Shared;

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::pair::Carrier;
 use crate::class::Class;
 use crate::line::{Connection, Sink};
+use crate::quic::SEND_WINDOW_BYTES_MAX;
 use crate::status::Transport;
 
 /// A batch that fits into one datagram and is urgent is written a second time, so much later, where
@@ -32,6 +33,11 @@ const fn in_hands_bytes_max(class: Class) -> usize {
         Class::Bulk => 1 << 30,
     }
 }
+
+/// Encoded bytes of all classes that both connections of a pair may hold.
+pub(crate) const IN_HANDS_BYTES_MAX: u64 = in_hands_bytes_max(Class::Control) as u64
+    + in_hands_bytes_max(Class::Interactive) as u64
+    + SEND_WINDOW_BYTES_MAX;
 
 /// A batch as its writer needs it.
 #[derive(Clone, Debug)]

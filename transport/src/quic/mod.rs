@@ -61,6 +61,10 @@ impl Purpose {
     }
 }
 
+/// What both connections of a pair may hold of what came in.
+pub(crate) const RECEIVE_BYTES_MAX: u64 =
+    Purpose::Control.receive_window_bytes() as u64 + Purpose::Bulk.receive_window_bytes() as u64;
+
 /// Settings of a connection.
 fn transport(purpose: Purpose, keep_alive: Duration, gso: bool) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();

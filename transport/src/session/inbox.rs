@@ -219,7 +219,7 @@ impl Inbox {
         }
     }
 
-    #[cfg(test)]
+    /// Raw bytes of a class that are announced, waiting, or delivered and not acknowledged.
     pub(crate) fn unacked_bytes(&self, class: Class) -> u64 {
         self.classes[class.index()].unacked_bytes
     }

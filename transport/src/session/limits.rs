@@ -22,6 +22,20 @@ pub(crate) const fn queued_bytes_max(class: Class) -> u64 {
     }
 }
 
+/// Raw bytes of all classes: queued or sent and not acknowledged; and those of the peer.
+pub(crate) const RAW_BYTES_MAX: u64 = {
+    let (mut bytes, mut class) = (0, 0);
+    while class < Class::COUNT {
+        let (queued, unacked) = (
+            queued_bytes_max(Class::ALL[class]),
+            unacked_bytes_max(Class::ALL[class]),
+        );
+        bytes += queued + 2 * unacked;
+        class += 1;
+    }
+    bytes
+};
+
 /// From the oldest batch that is not acknowledged to the newest that may be sent, in one
 /// class. Bounds the Hello, too.
 pub(crate) const UNACKED_SPAN_MAX: u64 = 2048;

@@ -18,6 +18,7 @@ mod simulation;
 pub(crate) use gauge::Gauge;
 pub(crate) use handover::Handover;
 pub(crate) use inbox::{Arrival, Delivery, Inbox};
+pub(crate) use limits::RAW_BYTES_MAX;
 pub(crate) use limits::UNACKED_SPAN_MAX;
 pub(crate) use number_set::NumberSet;
 pub(crate) use outbox::{Acked, Outbox, Transmit};
@@ -107,6 +108,15 @@ impl Session {
         }
         let fresh = !mutual;
         Ok(Opened { fresh, acked })
+    }
+
+    /// Raw bytes of batches that are held here: to be sent or acknowledged, either way.
+    pub(crate) fn batch_bytes(&self) -> u64 {
+        let of_class = |class| {
+            let out = self.outbox.gauge(class);
+            out.queued_bytes + out.unacked_bytes + self.inbox.unacked_bytes(class)
+        };
+        Class::ALL.into_iter().map(of_class).sum()
     }
 
     /// Forgets the peer, so that the next Hello begins afresh: after it broke the protocol.
