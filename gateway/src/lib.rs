@@ -15,6 +15,7 @@ pub mod datadir;
 pub mod demo;
 pub mod forward;
 pub mod grid;
+pub mod heap;
 pub mod observe;
 pub mod replicate;
 pub mod resp;

@@ -30,6 +30,7 @@ pub(super) fn config(dir: &Path) -> Result<GridConfig> {
 
 /// A gateway's grid and nothing else, on a port of its own, until standard input closes.
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    strait::heap::limit_arenas();
     if arguments.with_peer {
         return run_with_peer();
     }

@@ -3,11 +3,13 @@
 use super::Globals;
 use crate::config;
 use crate::datadir::{DataDir, check_password_file};
+use crate::heap;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
 pub(super) fn run(globals: &Globals, Args {}: Args) -> anyhow::Result<()> {
+    heap::limit_arenas();
     let dir = DataDir::open(&globals.data)?;
     let own_key = dir.identity().public_key();
     let config = config::load_for(&dir.layout().config(), Some(own_key))?;

@@ -42,6 +42,7 @@ pub struct DemoArgs {
 
 /// Plays the demo. Exits with an error when anything did not hold.
 pub fn main(args: DemoArgs) -> anyhow::Result<()> {
+    crate::heap::limit_arenas();
     let home = tempfile::Builder::new().prefix("strait-demo-").tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -7,6 +7,7 @@
 mod http;
 mod link;
 pub(crate) mod log_queue;
+mod memory;
 mod metrics;
 pub(crate) mod process;
 mod readable;
@@ -17,6 +18,7 @@ mod table;
 
 pub use http::{BindError, Server, StatusSource};
 pub use link::{ByteLedger, ClassReport, CompareReport, LinkPhase, LinkReport, StreamReport};
+pub use memory::{MemoryPart, MemoryReport};
 pub use readable::{bytes, seconds};
 pub use status::{GatewayReport, HistoryReport, RefusalReport, SnapshotReport, Status};
 pub use table::render;

@@ -37,6 +37,18 @@ pub(crate) fn read() -> Option<ProcessFigures> {
     })
 }
 
+/// Resident bytes, and those of them that are pages of files; none where there is no `/proc`.
+pub(crate) fn resident() -> Option<(u64, u64)> {
+    parse_statm(&fs::read_to_string("/proc/self/statm").ok()?)
+}
+
+/// The second and third field of proc_pid_statm(5), in pages.
+fn parse_statm(statm: &str) -> Option<(u64, u64)> {
+    let mut pages = statm.split_whitespace().skip(1);
+    let mut bytes = || Some(pages.next()?.parse::<u64>().ok()? * rustix::param::page_size() as u64);
+    Some((bytes()?, bytes()?))
+}
+
 /// The line `btime` of proc_stat(5).
 fn booted_s(stat: &str) -> Option<u64> {
     let mut times = stat.lines().filter_map(|line| line.strip_prefix("btime "));
@@ -84,6 +96,12 @@ mod tests {
         let booted_for = 99.0 / rustix::param::clock_ticks_per_second() as f64;
         assert_eq!(figures.started_s, Some(1000.0 + booted_for));
         assert_eq!(parse("garbage", None), None);
+        let page = rustix::param::page_size() as u64;
+        assert_eq!(
+            parse_statm("700 50 14 9 0 80 0"),
+            Some((50 * page, 14 * page))
+        );
+        assert_eq!(parse_statm("700"), None);
         let here = read().unwrap();
         assert!(here.resident_bytes > 1 << 20);
         assert!(here.open_fds > 2 && here.fds_max.is_none_or(|max| max >= here.open_fds));

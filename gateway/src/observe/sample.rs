@@ -24,6 +24,21 @@ impl StatusSource for Still {
 
 pub(crate) fn status() -> Status {
     Status {
+        memory: MemoryReport {
+            resident_bytes: 90 << 20,
+            parts: [
+                ("counters", 11),
+                ("history", 20),
+                ("links", 0),
+                ("program", 14),
+            ]
+            .map(|(part, mib)| MemoryPart {
+                part: part.to_owned(),
+                bytes: mib << 20,
+            })
+            .into(),
+            bytes_max: 3 << 30,
+        },
         gateway: GatewayReport {
             site: "east".to_owned(),
             key: "a".repeat(52),
@@ -67,6 +82,8 @@ pub(crate) fn status() -> Status {
         history: HistoryReport {
             chunks: 12_345,
             memory_bytes: 20 << 20,
+            codec_bytes: 6 << 20,
+            untouched_bytes: 8 << 20,
             memory_bytes_max: 256 << 20,
             disk_bytes: 100 << 20,
             disk_bytes_max: 4 << 30,

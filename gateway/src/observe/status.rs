@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkReport;
+use super::memory::MemoryReport;
 use crate::bulk::{BulkFigures, SyncReport};
 use crate::datadir::Incarnation;
 use crate::forward::ForwardsReport;
@@ -24,6 +25,9 @@ pub struct Status {
     /// Those who dialed us and were turned away, reason by reason.
     #[serde(default)]
     pub refusals: Vec<RefusalReport>,
+    /// Where the process's memory is.
+    #[serde(default)]
+    pub memory: MemoryReport,
     /// Counters and logs.
     pub grid: GridStats,
     /// Seconds until the grid's memory is full, if it goes on growing as it does.
@@ -123,7 +127,13 @@ pub struct HistoryReport {
     pub chunks: u64,
     /// Memory taken by indexes, tables and hot bytes.
     pub memory_bytes: u64,
-    /// Cap on the former.
+    /// Memory that the links' encoders keep beside that.
+    #[serde(default)]
+    pub codec_bytes: u64,
+    /// What is set aside for indexes and, as nothing was written to it yet, not in memory.
+    #[serde(default)]
+    pub untouched_bytes: u64,
+    /// Cap on the memory of indexes, tables and hot bytes.
     pub memory_bytes_max: u64,
     /// Disk taken by segments.
     pub disk_bytes: u64,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::link::{ByteLedger, LinkPhase, LinkReport, StreamReport};
+use super::memory::MemoryReport;
 use super::readable::{bytes, count, seconds};
 use super::status::Status;
 use crate::forward::ForwardsReport;
@@ -147,6 +148,7 @@ fn render_ledger(out: &mut Table, ledger: &ByteLedger) {
 fn render_stores(out: &mut Table, status: &Status) {
     let (grid, history, bulk) = (&status.grid, &status.history, &status.bulk);
     out.line(format_args!(""));
+    render_memory(out, &status.memory);
     out.field(
         "grid",
         format_args!(
@@ -194,6 +196,21 @@ fn render_stores(out: &mut Table, status: &Status) {
             bulk.receiving,
         ),
     );
+}
+
+/// Parts of which the table says nothing: no operator looks for a few hundred KiB.
+const PART_BYTES_MIN: u64 = 1 << 20;
+
+fn render_memory(out: &mut Table, memory: &MemoryReport) {
+    let parts = memory.parts.iter();
+    let parts = parts.filter(|part| part.bytes >= PART_BYTES_MIN);
+    let parts: Vec<_> = parts
+        .map(|part| format!("{} {}", part.part, bytes(part.bytes)))
+        .collect();
+    if !parts.is_empty() {
+        let resident = bytes(memory.resident_bytes);
+        out.field("memory", format_args!("{resident}: {}", parts.join(", ")));
+    }
 }
 
 /// Flows that the table names; `--json` has more.

@@ -28,7 +28,11 @@ const READ_BYTES: usize = 32 << 10;
 /// written, however slowly the client reads, before the next command is looked at.
 const REPLY_BYTES_HIGH: usize = 256 << 10;
 /// A buffer that one large command or reply has grown is given back above this.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
+const BUFFER_BYTES_KEPT: usize = 256 << 10;
+/// Memory of a client that reads its replies, with its task and what of its buffers was ever touched.
+pub const CLIENT_BYTES: u64 = 16 << 10;
+/// And the most, beside replies of 64 KiB and more: both buffers as large as they are kept.
+pub const CLIENT_BYTES_MAX: u64 = 2 * BUFFER_BYTES_KEPT as u64;
 /// A buffer of more than this holds several commands.
 const PIPELINE_BYTES_MIN: usize = 256;
 /// How often a write that waits for room in memory looks for it.

@@ -24,6 +24,7 @@ mod slowlog;
 mod threads;
 
 pub use client::{ClientFigures, Clients};
+pub use connection::{CLIENT_BYTES, CLIENT_BYTES_MAX};
 pub use durability::{Durability, DurabilityRules};
 pub use held::ReplyLimits;
 pub use info::{InfoSource, NoInfo};

@@ -98,6 +98,7 @@ pub(super) async fn assemble(
         bulk,
         forwards: Arc::new(forwards),
         clock: Arc::default(),
+        heap: Arc::default(),
         retention: Arc::new(retention),
         snapshots: Arc::new(snapshots),
     });

@@ -3,6 +3,7 @@
 mod assemble;
 mod clock;
 mod local;
+mod memory;
 mod parts;
 mod reload;
 mod retention;
@@ -102,6 +103,7 @@ impl Gateway {
         gateway.servers.spawn(serving);
         gateway.serve_links(assembled.links);
         gateway.take_snapshots();
+        gateway.run_until_stopped(memory::give_back(gateway.parts.clone()));
         gateway.retain_logs();
         gateway.retain_files();
         gateway.keep_to_windows();

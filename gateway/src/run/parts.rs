@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::datadir::Incarnation;
 use crate::forward::Forwards;
 use crate::grid::{Feed, Grid};
+use crate::heap::HeapWatch;
 use crate::observe::process;
 use crate::replicate::compare::Comparer;
 use crate::replicate::{FlushClock, Progress};
@@ -55,6 +56,7 @@ pub(super) struct Parts {
     pub(super) syncs: SyncFigures,
     pub(super) forwards: Arc<Forwards>,
     pub(super) clock: Arc<ClockWatch>,
+    pub(super) heap: Arc<HeapWatch>,
     pub(super) retention: Arc<Retention>,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) peers: Arc<Peers>,

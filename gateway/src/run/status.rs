@@ -20,7 +20,9 @@ impl StatusSource for Parts {
             true => grid.unwritten_seconds,
             false => 0.0,
         };
+        let (history, clients) = (self.history_report(), self.clients.figures());
         Status {
+            memory: self.memory_report(&grid, &history, &clients),
             full_in_s: self.retention.full_in_s(&grid),
             disk_full_in_s: self
                 .retention
@@ -32,14 +34,14 @@ impl StatusSource for Parts {
                 .present()
                 .map(|link| self.link_report(link, stuck_s))
                 .collect(),
-            clients: self.clients.figures(),
+            clients,
             refusals: Refusal::ALL
                 .map(|refusal| self.refusal_report(refusal))
                 .into(),
             grid,
             clock_steps: self.clock.steps(),
             snapshots: self.snapshots.report(),
-            history: self.history_report(),
+            history,
             bulk: self.bulk.figures(),
             syncs: self.syncs.report(),
             forwards: self.forwards.report(),
@@ -138,6 +140,8 @@ impl Parts {
         HistoryReport {
             chunks: figures.chunks,
             memory_bytes: figures.memory_bytes,
+            codec_bytes: figures.codec_bytes,
+            untouched_bytes: figures.untouched_bytes,
             memory_bytes_max: self.config.history.memory_bytes_max,
             disk_bytes: figures.disk_bytes,
             disk_bytes_max: self.config.history.disk_bytes_max,

@@ -115,6 +115,9 @@ impl Collector for Snapshot {
         let one = [(vec![site()], status)];
         write(out, tables::GRID, &one)?;
         write(out, tables::ROOMS, &one)?;
+        let parts = status.memory.parts.iter();
+        let parts = parts.map(|part| (vec![site(), ("part", part.part.clone())], part));
+        write(out, tables::MEMORY, &parts.collect::<Vec<_>>())?;
         let process: Vec<_> = self.process.iter().map(|p| (Labels::new(), p)).collect();
         write(out, tables::PROCESS, &process)?;
         let mut links = Vec::new();
@@ -233,6 +236,7 @@ mod tests {
             "strait_class_wire_bytes_total{site=\"east\",link=\"west\",class=\"bulk\"} 1000000",
             "strait_stream_lag_seconds{site=\"east\",link=\"west\",stream=\"counters\"} 0.08",
             "strait_refused_connections_total{site=\"east\",reason=\"unknown_key\"} 5",
+            "strait_memory_bytes{site=\"east\",part=\"history\"} 20971520",
             "strait_grid_writes_total{site=\"east\"} 42",
             "strait_build_info{site=\"east\",version=\"0.1.0\",incarnation=\"00000000000000ff\"} 1",
         ] {

@@ -2,6 +2,7 @@
 
 use super::super::{Metric, Value, counter, gauge};
 use super::some;
+use crate::observe::memory::MemoryPart;
 use crate::observe::status::{RefusalReport, Status};
 
 pub(in super::super) const GRID: &[Metric<Status>] = &[
@@ -12,6 +13,11 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "strait_uptime_seconds",
         "Time since the gateway was started",
         |s| some(s.gateway.uptime_s),
+    ),
+    gauge(
+        "strait_memory_max_bytes",
+        "The most that the process may come to, all parts of it at their caps at once",
+        |s| some(s.memory.bytes_max),
     ),
     counter(
         "strait_clock_steps",
@@ -351,6 +357,12 @@ pub(in super::super) const ROOMS: &[Metric<Status>] = &[
         |s| some(s.bulk.stored_bytes),
     ),
 ];
+
+pub(in super::super) const MEMORY: &[Metric<MemoryPart>] = &[gauge(
+    "strait_memory_bytes",
+    "Memory of this process, part by part",
+    |part| some(part.bytes),
+)];
 
 pub(in super::super) const REFUSAL: &[Metric<RefusalReport>] = &[counter(
     "strait_refused_connections",

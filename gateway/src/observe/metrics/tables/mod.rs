@@ -6,7 +6,7 @@ mod link;
 mod process;
 mod traffic;
 
-pub(super) use gateway::{GRID, REFUSAL, ROOMS};
+pub(super) use gateway::{GRID, MEMORY, REFUSAL, ROOMS};
 pub(super) use link::{CLASS, LINK, PHASE, STREAM, TRANSPORT};
 pub(super) use process::PROCESS;
 pub(super) use traffic::{FORWARD, SYNC};
