@@ -4,6 +4,7 @@
 //! stranger to think of: a page that resolves its own name to 127.0.0.1 could read
 //! everything, so a request must name this host by address or as `localhost`.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -22,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::metrics;
@@ -44,7 +45,8 @@ struct Source {
     digesting: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Connections at a time; more wait.
+/// Connections at a time: one more closes the oldest. So connections that say nothing keep nobody from
+/// asking whether the gateway is alive.
 const CONNECTIONS_MAX: usize = 64;
 /// Time for a request's header to arrive.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -131,21 +133,20 @@ impl Server {
 }
 
 async fn accept_all(listener: &TcpListener, router: Router) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = JoinSet::new();
+    // Oldest first.
+    let mut serving = VecDeque::<AbortHandle>::with_capacity(CONNECTIONS_MAX);
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    serve_connection(stream, router).await;
-                    drop(permit);
-                });
+                while connections.try_join_next().is_some() {}
+                serving.retain(|connection| !connection.is_finished());
+                if serving.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = serving.pop_front()
+                {
+                    oldest.abort();
+                }
+                serving.push_back(connections.spawn(serve_connection(stream, router.clone())));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others must let go of theirs.
@@ -199,10 +200,13 @@ async fn only_reads(request: Request, next: Next) -> Response {
 }
 
 async fn only_for_this_host(request: Request, next: Next) -> Response {
-    // Without the header it is no browser.
-    let known = match request.headers().get(HOST) {
-        None => true,
-        Some(host) => host.to_str().is_ok_and(names_this_host),
+    // Without the header it is no browser. A browser sends one: of two, another server on the way may
+    // have looked at the other.
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let known = match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => host.to_str().is_ok_and(names_this_host),
+        (Some(_), Some(_)) => false,
     };
     if known {
         return next.run(request).await;
@@ -395,6 +399,25 @@ mod tests {
         let answer = send(address, &long).await;
         assert!(!answer.contains(" 200 "), "{answer}");
         assert!(get(address, "/livez").await.contains("alive"));
+    }
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_keep_nobody_out() {
+        let address = start(sample::status()).await;
+        let mut silent = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let asked = timeout(Duration::from_secs(5), get(address, "/livez")).await;
+        assert!(asked.is_ok_and(|answer| answer.contains("alive")));
+    }
+
+    #[tokio::test]
+    async fn two_hosts_are_one_too_many() {
+        let address = start(sample::status()).await;
+        let hosts = "Host: localhost\r\nHost: evil.example\r\n";
+        let answer = send(address, &format!("GET /status HTTP/1.0\r\n{hosts}\r\n")).await;
+        assert!(!answer.contains(" 200 "), "{answer}");
     }
 
     #[test]
