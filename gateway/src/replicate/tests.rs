@@ -189,7 +189,7 @@ fn records(records: &[Bytes]) -> Bytes {
     for record in records {
         assert_eq!(packer.push(record), None);
     }
-    packer.finish().unwrap()
+    packer.finish().unwrap_or_else(message::no_records)
 }
 
 fn watermark(grid: &Grid, of: &Origin) -> Epoch {
@@ -354,4 +354,38 @@ async fn a_site_whose_clock_is_two_days_ahead_is_told_so_and_its_peers_confirm_n
     })
     .await;
     assert_eq!(ahead.grid.lock().get(b"others"), Ok(Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_cannot_be_told_is_acknowledged_nothing_from_what_was_not_taken_on() {
+    let [(_east, east, mut events), (_west, west, west_events)] = nodes().await;
+    let (here, progress) = (grid("east"), Arc::new(Progress::default()));
+    let flusher = Flusher::spawn(here.clone()).unwrap();
+    let (signals, _signalled) = mpsc::unbounded_channel();
+    let feed = (Feed::Counters, progress.clone());
+    let incoming = receive::start(here.clone(), east.site(), feed, (signals, None));
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let LinkEvent::Batch(received) = event {
+                drop(incoming.send(received));
+            }
+        }
+    });
+    let (_puppet, mut out) = Puppet::begin(west, west_events).await;
+    let theirs = grid("west");
+    add(&theirs, b"hits");
+    let good = theirs.flushed(Feed::Counters, FlushNumber(1)).unwrap();
+    let before = out.send(records(&[]), false).await.unwrap();
+    acked(&out, before).await;
+    out.send(UNREADABLE.into(), false).await.unwrap();
+    let after = out.send(records(&good.records), false).await.unwrap();
+    until("the rest is taken", || {
+        here.lock().get(b"hits") == Ok(Some(1))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!out.is_acked(Seq(after.0 - 1)).unwrap() && !out.is_acked(after).unwrap());
+    assert_eq!(watermark(&here, &theirs.origin()), Epoch::default());
+    assert!(progress.not_taken(Feed::Counters).here.is_some());
+    flusher.stop();
 }
