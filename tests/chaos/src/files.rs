@@ -46,8 +46,9 @@ pub(crate) fn push_on(
         let half = bytes.len() / 2;
         random.fill(&mut bytes[half..]);
         let name = format!("chaos/{n}");
+        // A directory that is lost right after the push ended must not look older than it.
+        let at = stage.now();
         if push(stage, &places[from], &places[to], folder, &name, &bytes) {
-            let at = stage.now();
             pushed.push(Pushed {
                 to,
                 name,

@@ -121,6 +121,7 @@ pub struct Pushed {
     pub to: usize,
     pub name: String,
     pub bytes: Vec<u8>,
+    /// When it was begun.
     pub at: Moment,
 }
 
