@@ -176,6 +176,24 @@ pub(super) fn short(item: &blake3::Hasher) -> u128 {
 }
 
 impl Grid {
+    /// Names of counters in a range, at most so many. Reads all names: not for tokio's threads.
+    pub fn names_in(&self, range: u16, most: usize) -> Vec<String> {
+        let (mut names, mut at) = (Vec::new(), None);
+        loop {
+            let state = self.lock();
+            for _ in 0..SLICE {
+                let Some(next) = state.keys.following(at).filter(|_| names.len() < most) else {
+                    return names;
+                };
+                at = Some(next);
+                let (key, field) = state.keys.key_of(next);
+                if range_of((key, field)) == range {
+                    names.push(shown(key, field));
+                }
+            }
+        }
+    }
+
     /// The fingerprint of each range. Reads all counters: not for tokio's threads.
     pub fn fingerprints(&self) -> Fingerprints {
         let (mut sums, mut at) = (vec![0; RANGES], None);
@@ -187,9 +205,10 @@ impl Grid {
         }
     }
 
-    /// The next record of what is durable here in the ranges of `scan`; none at the end.
-    pub fn next_of_ranges(&self, scan: &mut RangeScan) -> Option<Bytes> {
-        let bytes_max = RECORD_BYTES_MAX / 2;
+    /// The next record of what is durable here in the ranges of `scan`, about `bytes_max` long; none at
+    /// the end.
+    pub fn next_of_ranges(&self, scan: &mut RangeScan, bytes_max: usize) -> Option<Bytes> {
+        let bytes_max = bytes_max.min(RECORD_BYTES_MAX / 2);
         let mut rows = CounterRows::default();
         while !scan.ended && rows.bytes_max() < bytes_max {
             let in_ranges = |name: (&[u8], Option<&[u8]>)| scan.ranges.contains(range_of(name));

@@ -6,7 +6,7 @@ use std::path::Path;
 use strait_transport::SiteName;
 
 use super::clock::now_ms;
-use super::cold::ReadCache;
+use super::cold::{ColdError, ReadCache};
 use super::counter::{SiteId, flag};
 use super::keyspace::CounterRef;
 use super::record::{decode_counters, kind_of};
@@ -112,7 +112,7 @@ impl Image {
     pub fn emptied_logs(&self, until_ms: u64) -> impl Iterator<Item = (Vec<u8>, EntryId)> {
         let own = self.state.origins.site(SiteId::OWN);
         let logs = self.state.logs.iter();
-        logs.filter(|log| log.exists() && log.len() == 0)
+        logs.filter(|log| log.exists() && log.len() == 0 && !log.is_uncounted())
             .map(|log| {
                 (
                     shown_name(&log.name, log.name.site == *own),
@@ -123,12 +123,14 @@ impl Image {
     }
 
     /// Every entry of every log up to `until_ms`, log by log: the name that clients know the log
-    /// by here, its id, and fields and values for [`values_of`](super::values_of).
+    /// by here, its id, and fields and values for [`values_of`](super::values_of). What is lost is left
+    /// out: of which log, and what.
     pub fn entries(
         &self,
         until_ms: u64,
         mut found: impl FnMut(&[u8], EntryId, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<(Vec<u8>, String)>> {
+        let mut left_out = Vec::new();
         let (own, cache) = (self.state.origins.site(SiteId::OWN), ReadCache::default());
         let until = EntryId {
             ms: until_ms,
@@ -140,7 +142,16 @@ impl Image {
                 match entry {
                     Ok((id, payload)) => found(&name, id, payload)?,
                     Err(absent) => {
-                        let loaded = cache.load(&absent).map_err(io::Error::other)?;
+                        let loaded = match cache.load(&absent) {
+                            Ok(loaded) => loaded,
+                            Err(error @ ColdError::Io { .. }) => {
+                                return Err(io::Error::other(error));
+                            }
+                            Err(error) => {
+                                left_out.push((name.clone(), error.to_string()));
+                                continue;
+                            }
+                        };
                         let seen = |(id, _): &(EntryId, &[u8])| {
                             *id <= until && *id > log.position().trimmed_to
                         };
@@ -151,6 +162,6 @@ impl Image {
                 }
             }
         }
-        Ok(())
+        Ok(left_out)
     }
 }

@@ -94,6 +94,7 @@ impl State {
             let checked = self.logs[log.0].check_trim(trim, 1);
             checked.map_err(|absent| self.want(log, absent))?;
         }
+        self.doubt_before(log, id);
         self.with_log(log, |log| {
             log.append(id, payload);
             // What it would have to look into is in memory: that was checked.

@@ -145,7 +145,9 @@ impl Grid {
                 Ok(()) | Err(ColdError::Io { .. }) => None,
                 // It counts as lost now.
                 Err(ColdError::Damaged { .. }) => Some(after.max(to)),
-                Err(ColdError::Lost { last, .. }) => Some(last).filter(|last| *last < span.to),
+                Err(ColdError::Lost { last, .. } | ColdError::Doubtful { last, .. }) => {
+                    Some(last).filter(|last| *last < span.to)
+                }
             };
         }
         let mark = LogMark {

@@ -20,6 +20,7 @@ mod counter;
 mod counters;
 mod digest;
 mod disk_fault;
+mod doubts;
 mod expiry;
 mod flush;
 mod flusher;
@@ -167,6 +168,8 @@ pub struct Grid {
     progress: watch::Sender<flush::Progress>,
     /// How often something was found to be lost of a log.
     holes_found: watch::Sender<u64>,
+    /// How often something that was lost came back.
+    mended: watch::Sender<u64>,
     acked: watch::Sender<BTreeMap<SiteName, Acked>>,
 }
 
@@ -187,6 +190,7 @@ impl Grid {
                 state.begin_run(config.peers.clone());
                 // What may be lost was confirmed no longer before the end than this.
                 state.resume_ids(now_ms(), config.loss_window + config.flush_interval);
+                state.begin_doubts(&config.peers, recovery.is_doubtful);
                 (Some(journal), Some(store), recovery)
             }
             None => (None, None, Recovery::default()),
@@ -197,6 +201,7 @@ impl Grid {
             flushes: watch::channel(state.flush_number).0,
             progress: watch::channel(flush::Progress::default()).0,
             holes_found: watch::channel(0).0,
+            mended: watch::channel(0).0,
             acked: watch::channel(BTreeMap::new()).0,
             state: Mutex::new(state),
             writer: Mutex::new(flush::Writer::new(journal, damaged)),

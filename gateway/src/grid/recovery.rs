@@ -16,16 +16,17 @@ use super::journal::{Found, Generation, Journal, JournalReader, entries};
 use super::merge::NotMerged;
 use super::record::{Kind, LogHead, LogSection, decode_counters, decode_log, kind_of};
 use super::state::{LogId, State};
+use super::varint::Reader;
 use super::{EntryId, GridOpenError, LogName};
 
 /// Where damaged bytes go, beside the journal.
 const QUARANTINE: &str = "quarantine";
 /// Where older entries of logs are, likewise.
 const COLD: &str = "cold";
-/// Why a stretch of a log is put aside.
-const MISSING: &str = "continues entries that are missing";
 /// Stretches of logs that wait for what comes before them, at most.
 const DEFERRED_BYTES_MAX: usize = 1 << 30;
+/// Damaged places that are named one by one.
+const NAMED_MAX: usize = 10;
 
 /// What was found on disk at start, and what had to be mended. Shown in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Recovery {
     pub cold_blocks: u64,
     /// Places of those that are damaged, and entries that are lost with them.
     pub cold_damaged: Vec<String>,
+    /// Something was damaged of which nobody knows what it held: own logs may lack their last entries.
+    pub is_doubtful: bool,
 }
 
 impl fmt::Display for Recovery {
@@ -50,16 +53,22 @@ impl fmt::Display for Recovery {
         if self.torn_bytes > 0 {
             write!(f, "; cut {} bytes of an unfinished write", self.torn_bytes)?;
         }
-        for place in &self.quarantined {
-            write!(f, "; put aside {place}")?;
-        }
+        named(f, "put aside", &self.quarantined)?;
         if self.cold_blocks > 0 {
             write!(f, "; {} blocks of logs on disk", self.cold_blocks)?;
         }
-        for place in &self.cold_damaged {
-            write!(f, "; damaged: {place}")?;
-        }
-        Ok(())
+        named(f, "damaged:", &self.cold_damaged)
+    }
+}
+
+/// Names the first of some places.
+fn named(f: &mut fmt::Formatter<'_>, what: &str, places: &[String]) -> fmt::Result {
+    for place in places.iter().take(NAMED_MAX) {
+        write!(f, "; {what} {place}")?;
+    }
+    match places.len().saturating_sub(NAMED_MAX) {
+        0 => Ok(()),
+        more => write!(f, "; {what} {more} more"),
     }
 }
 
@@ -133,7 +142,10 @@ pub(super) fn look(dir: &Path, state: &mut State) -> Result<Recovery, GridOpenEr
         replay.read(&mut reader, None).map_err(failed)?;
     }
     replay.finish();
-    Ok(replay.report)
+    let report = replay.report;
+    let peers = state.doubts.waiting().clone();
+    state.begin_doubts(&peers, false);
+    Ok(report)
 }
 
 /// Opens the journal for writing. A start needs no disk that can be written: where this one cannot,
@@ -227,6 +239,7 @@ struct Replay<'a> {
     /// Stretches of logs that came before what they continue: while the journal is rewritten, new
     /// entries may precede old ones.
     deferred: Vec<Bytes>,
+    deferred_bytes: usize,
 }
 
 impl<'a> Replay<'a> {
@@ -238,6 +251,7 @@ impl<'a> Replay<'a> {
             mend,
             uncut: None,
             deferred: Vec::new(),
+            deferred_bytes: 0,
         }
     }
 
@@ -258,8 +272,9 @@ impl<'a> Replay<'a> {
                         self.put_aside(generation, reason, &record);
                     }
                 }
-                Found::Torn { from, to } if cut.is_some() || !self.mend => {
+                Found::Torn { from, to, is_whole } if cut.is_some() || !self.mend => {
                     self.report.torn_bytes += to - from;
+                    self.report.is_doubtful |= is_whole;
                     if let Some(path) = cut
                         && let Err(error) = cut_to(path, from)
                     {
@@ -267,7 +282,7 @@ impl<'a> Replay<'a> {
                         self.uncut = Some(from);
                     }
                 }
-                Found::Damaged { from, to } | Found::Torn { from, to } => {
+                Found::Damaged { from, to } | Found::Torn { from, to, .. } => {
                     let bytes = reader.raw(from, to)?;
                     self.put_aside(
                         generation,
@@ -308,13 +323,14 @@ impl<'a> Replay<'a> {
             (Kind::Log, body) => {
                 let section = decode_log(body).map_err(|error| error.0)?;
                 if !self.section(&section)? {
-                    let waiting: usize = self.deferred.iter().map(Bytes::len).sum();
-                    if waiting > DEFERRED_BYTES_MAX {
-                        return Err(MISSING);
-                    }
+                    self.deferred_bytes += record.len();
                     self.deferred.push(record.clone());
+                    if self.deferred_bytes > DEFERRED_BYTES_MAX {
+                        self.merge_deferred();
+                    }
                 }
             }
+            (Kind::Doubts, body) => self.state.doubts.read(body).map_err(|error| error.0)?,
         }
         Ok(())
     }
@@ -349,6 +365,7 @@ impl<'a> Replay<'a> {
     /// Takes the blocks on disk, before anything of the journal.
     fn cold(&mut self, found: ColdFound) -> Vec<Arc<Segment>> {
         self.report.torn_bytes += found.torn_bytes;
+        self.report.is_doubtful |= !found.damaged.is_empty();
         found
             .damaged
             .into_iter()
@@ -364,17 +381,16 @@ impl<'a> Replay<'a> {
     }
 
     fn damaged(&mut self, place: String) {
-        tracing::error!(%place, "entries of a log are damaged on disk");
+        if self.report.cold_damaged.len() < NAMED_MAX {
+            tracing::error!(%place, "entries of a log are damaged on disk");
+        }
         self.state.tally.lost_blocks += 1;
         self.report.cold_damaged.push(place);
     }
 
     /// Of logs with stretches that wait: what they say is trimmed is no gap.
     fn skip_trimmed(&mut self) {
-        let heads = self.deferred.iter().filter_map(|record| {
-            let (_, body) = kind_of(record).ok()?;
-            Some(decode_log(body).ok()?.head)
-        });
+        let heads = self.deferred.iter().filter_map(|record| head_of(record));
         let mut trimmed = BTreeMap::<LogName, EntryId>::new();
         for head in heads {
             let known = trimmed.entry(head.log).or_default();
@@ -397,29 +413,6 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Of logs whose last blocks on disk, or all of them, are missing: what the journal has after
-    /// them counts all the same. Whether there is one.
-    fn skip_lost(&mut self) -> bool {
-        let heads = self.deferred.iter().filter_map(|record| {
-            let (_, body) = kind_of(record).ok()?;
-            Some(decode_log(body).ok()?.head)
-        });
-        let mut first = BTreeMap::<LogName, EntryId>::new();
-        for head in heads {
-            let known = first.entry(head.log).or_insert(head.prev);
-            *known = head.prev.min(*known);
-        }
-        let mut any = false;
-        for (log, prev) in first {
-            let id = self.state.log_ids.get(&log).copied();
-            let Some(id) = id.filter(|id| self.state.log(*id).all_cold()) else {
-                continue;
-            };
-            any |= self.state.with_log(id, |log| log.skip_to(prev));
-        }
-        any
-    }
-
     /// Names what is missing between blocks on disk.
     fn name_missing(&mut self) {
         for id in (0..self.state.logs.len()).map(LogId) {
@@ -431,35 +424,34 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Merges what waited, as long as that helps.
+    /// Merges what waited.
     fn finish(&mut self) {
         self.skip_trimmed();
         self.merge_deferred();
-        if self.skip_lost() {
-            self.merge_deferred();
-        }
-        for record in std::mem::take(&mut self.deferred) {
-            self.put_aside(Generation(0), MISSING, &record);
-        }
         self.name_missing();
     }
 
+    /// Merges stretches of logs in the order of their entries. What is missing before one is noted as
+    /// lost, and does not keep back what follows it.
     fn merge_deferred(&mut self) {
-        loop {
-            let waiting = std::mem::take(&mut self.deferred);
-            let before = waiting.len();
-            for record in waiting {
-                if let Err(reason) = self.record(&record) {
-                    self.put_aside(Generation(0), reason, &record);
-                }
+        self.deferred_bytes = 0;
+        let mut waiting = std::mem::take(&mut self.deferred);
+        waiting.sort_by_cached_key(|record| head_of(record).map(|head| head.prev));
+        for record in waiting {
+            if let Some(head) = head_of(&record)
+                && let Some(id) = self.state.log_ids.get(&head.log).copied()
+                && head.prev > head.trimmed_to
+            {
+                self.state.with_log(id, |log| log.skip_to(head.prev));
             }
-            if self.deferred.len() == before {
-                break;
+            if let Err(reason) = self.record(&record) {
+                self.put_aside(Generation(0), reason, &record);
             }
         }
     }
 
     fn put_aside(&mut self, generation: Generation, reason: &str, bytes: &[u8]) {
+        self.report.is_doubtful = true;
         if !self.mend {
             let place = format!("{}: {reason}", generation.file_name());
             self.report.quarantined.push(place);
@@ -468,6 +460,8 @@ impl<'a> Replay<'a> {
         let digest = blake3::hash(bytes).to_hex();
         let name = format!("{}-{}", generation.file_name(), &digest[..16]);
         let folder = self.dir.join(QUARANTINE);
+        // A start before this one has named it, and ended before the journal was written anew.
+        let is_known = folder.join(&name).exists();
         let kept = before_write().and_then(|()| fs::create_dir_all(&folder));
         let kept = kept.and_then(|()| fs::write(folder.join(&name), bytes));
         let kept = match kept {
@@ -475,7 +469,15 @@ impl<'a> Replay<'a> {
             Err(error) => format!("not kept: {error}"),
         };
         let place = format!("{}: {reason}; {kept}", generation.file_name());
-        tracing::error!(%place, "the grid's journal is damaged");
+        if self.report.quarantined.len() < NAMED_MAX && !is_known {
+            tracing::error!(%place, "the grid's journal is damaged");
+        }
         self.report.quarantined.push(place);
     }
+}
+
+/// What a record says of the log that it is a stretch of.
+fn head_of(record: &[u8]) -> Option<LogHead> {
+    let (_, body) = kind_of(record).ok()?;
+    LogHead::read(&mut Reader::new(body)).ok()
 }

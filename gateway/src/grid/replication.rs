@@ -272,7 +272,9 @@ impl Grid {
                 log.section_of(&loaded, have, log.durable, bytes_max)
             }
             Err(error) => {
-                tracing::error!(%log, %error, "a peer cannot be sent all of a log");
+                if self.state.lock().logs[id.0].name_held_up(absent.first) {
+                    tracing::error!(%log, %error, "a peer cannot be sent all of a log");
+                }
                 None
             }
         }
@@ -308,7 +310,7 @@ impl Grid {
                 self.check_takes((!section.entries.is_empty()).then_some(Feed::Logs))?;
                 self.apply_section(from, &section)?
             }
-            Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed => {
+            Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts => {
                 return Err(ApplyError::Malformed("it is of another kind"));
             }
         };

@@ -192,9 +192,20 @@ impl State {
                 ..LogPosition::default()
             };
             let have = cursor.have.max_of(&on_disk);
-            if let Ok(Some((record, have))) = log.section_after(have, to, RECORD_BYTES_MAX) {
-                cursor.have = have;
-                return Some(record);
+            match log.section_after(have, to, RECORD_BYTES_MAX) {
+                Ok(Some((record, have))) => {
+                    cursor.have = have;
+                    return Some(record);
+                }
+                // What follows says by its beginning that something is missing before it.
+                Err(absent) if absent.is_lost() && absent.last > have.last => {
+                    cursor.have = LogPosition {
+                        last: absent.last,
+                        ..have
+                    };
+                    continue;
+                }
+                Ok(None) | Err(_) => {}
             }
             *cursor = LogCursor {
                 log: cursor.log + 1,

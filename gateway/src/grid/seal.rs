@@ -29,7 +29,8 @@ pub(super) struct Sealed {
     /// The epoch, if anything of ours changed.
     pub(super) epoch: Option<Epoch>,
     pub(super) ticket: Ticket,
-    /// For the journal alone, before all else: see [`Runs`](super::runs::Runs).
+    /// For the journal alone, before all else: see [`Runs`](super::runs::Runs) and
+    /// [`Doubts`](super::doubts::Doubts).
     pub(super) runs: Vec<Bytes>,
     /// Records of peers.
     pub(super) queue: Vec<Relayed>,
@@ -159,15 +160,21 @@ impl State {
             queue: std::mem::take(&mut self.queue),
             positions: changes.logs.iter().map(|(id, to, _)| (*id, *to)).collect(),
             watermarks: self.watermarks.clone(),
-            runs: match changed || self.runs.is_urgent() {
-                true => self.runs.news(self.incarnation()).into_iter().collect(),
-                false => Vec::new(),
-            },
+            runs: self.journal_news(changed),
             has_counters: !changes.counters.is_empty(),
             ..Sealed::default()
         };
         self.ticket = Ticket(self.ticket.0 + 1);
         (sealed, changes)
+    }
+
+    /// What the journal alone is to know before the rest.
+    fn journal_news(&mut self, changed: bool) -> Vec<Bytes> {
+        let mut news = self.doubts.take_news();
+        if changed || self.runs.is_urgent() {
+            news.extend(self.runs.news(self.incarnation()));
+        }
+        news
     }
 
     /// What our component holds of runs that were lost: the journal is to know it before the component.
@@ -191,9 +198,12 @@ impl State {
             self.push_base(at, component, &mut rows);
         }
         let bases = rows.encode_some(&self.origins);
-        std::iter::once(self.runs.record(self.incarnation()))
-            .chain(bases)
-            .collect()
+        let mut head = vec![self.runs.record(self.incarnation())];
+        head.extend(bases);
+        if self.doubts.is_open() {
+            head.extend(self.doubts.records());
+        }
+        head
     }
 
     fn seal_counter(&mut self, at: CounterRef, epoch: Epoch, hlc: u64, rows: &mut CounterRows) {

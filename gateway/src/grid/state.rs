@@ -11,6 +11,7 @@ use super::claims::ClaimLines;
 use super::clock::{HybridClock, next_ms};
 use super::cold::Absent;
 use super::counter::{OriginId, allocation_bytes, flag};
+use super::doubts::Doubts;
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
@@ -123,6 +124,7 @@ pub(crate) struct State {
     pub(super) claim_lines: ClaimLines,
     /// No entry gets an id before this one: see [`State::resume_ids`].
     pub(super) ids_from: EntryId,
+    pub(super) doubts: Doubts,
     /// The last epoch on disk.
     pub(super) durable_epoch: Epoch,
     /// By [`Feed`](super::Feed).
@@ -174,6 +176,7 @@ impl State {
             unheard_of_logs: BTreeSet::new(),
             claim_lines: ClaimLines::default(),
             ids_from: EntryId::MIN,
+            doubts: Doubts::default(),
             durable_epoch: Epoch(0),
             recent: Default::default(),
             flush_number: FlushNumber(0),

@@ -98,6 +98,8 @@ pub struct GridStats {
     pub scrubbed_blocks_total: u64,
     /// Stretches of entries that are lost here now: reading across one is an error.
     pub log_holes: u64,
+    /// Peers that are to be compared because the disk was damaged: last entries of own logs may be lost.
+    pub doubted_peers: u64,
     /// Entries of logs that were lost here and came back from a peer.
     pub mended_entries_total: u64,
     /// Counters of which comparing with peers showed that something was lost or damaged.
@@ -175,6 +177,7 @@ impl Grid {
             lost_blocks_total: state.tally.lost_blocks,
             scrubbed_blocks_total: state.tally.scrubbed_blocks,
             log_holes: logs.holes,
+            doubted_peers: state.doubts.waiting().len() as u64,
             mended_entries_total: state.tally.mended_entries,
             differences_total: state.tally.differences,
         }

@@ -43,6 +43,7 @@ impl Args {
 
 pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     let (mut out, mut written) = (Output::new(args.format, writer()), 0_u64);
+    let mut left_out = Vec::new();
     let live = match (args.at, args.only) {
         (Some(_), Some(Only::Counters)) => None,
         (_, _) => Some(live(globals)?),
@@ -65,7 +66,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         }
     }
     if let Some(live) = live.filter(|_| args.only != Some(Only::Counters)) {
-        live.entries(args.at.unwrap_or(u64::MAX), |log, id, payload| {
+        left_out = live.entries(args.at.unwrap_or(u64::MAX), |log, id, payload| {
             if args.wants(log) {
                 written += 1;
                 out.entry(log, id, values_of(payload))?;
@@ -81,8 +82,21 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
     }
     out.finish()?;
     tell!("{written} exported");
-    Ok(())
+    left_out.retain(|(log, _)| args.wants(log));
+    for (log, lost) in left_out.iter().take(LEFT_OUT_NAMED_MAX) {
+        tell!("left out: {}: {lost}", log.escape_ascii());
+    }
+    match left_out.len() {
+        0 => Ok(()),
+        stretches => anyhow::bail!(
+            "export: {stretches} stretches of logs are damaged or lost here and left out; a peer may have \
+             them: `strait verify SITE`"
+        ),
+    }
 }
+
+/// Stretches that are named one by one.
+const LEFT_OUT_NAMED_MAX: usize = 100;
 
 fn writer() -> BufWriter<Stdout> {
     BufWriter::with_capacity(1 << 20, stdout())
@@ -93,7 +107,7 @@ pub(super) fn live(globals: &Globals) -> anyhow::Result<Image> {
     let layout = globals.layout();
     let site = globals.config()?.site;
     let (image, recovery) = Image::of_journal(&layout.grid(), &site)?;
-    for damage in &recovery.quarantined {
+    for damage in recovery.quarantined.iter().chain(&recovery.cold_damaged) {
         tell!("left out what is damaged: {damage}");
     }
     Ok(image)

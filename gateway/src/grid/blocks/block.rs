@@ -27,6 +27,8 @@ pub(super) enum Body {
     Thawed(Cold, Box<[u8]>),
     /// Nowhere: the disk gave them back damaged, or not at all.
     Lost,
+    /// Perhaps there never were any: a damaged journal may have held some.
+    Doubtful,
 }
 
 impl Block {
@@ -49,6 +51,14 @@ impl Block {
         }
     }
 
+    /// Ids of which nobody knows whether entries had them.
+    pub(super) fn doubt(first: EntryId, last: EntryId) -> Self {
+        Self {
+            body: Body::Doubtful,
+            ..Self::hole(first, last)
+        }
+    }
+
     pub(super) fn push(&mut self, id: EntryId, payload: &[u8]) {
         let Body::Hot(bytes) = &mut self.body else {
             debug_assert!(false, "entries are added to blocks in memory");
@@ -65,7 +75,7 @@ impl Block {
         match &self.body {
             Body::Hot(bytes) => Some(bytes),
             Body::Thawed(_, bytes) => Some(bytes),
-            Body::Cold(_) | Body::Lost => None,
+            Body::Cold(_) | Body::Lost | Body::Doubtful => None,
         }
     }
 
@@ -74,7 +84,7 @@ impl Block {
         match self.body {
             Body::Hot(bytes) => bytes.into(),
             Body::Thawed(_, bytes) => bytes,
-            Body::Cold(_) | Body::Lost => Box::default(),
+            Body::Cold(_) | Body::Lost | Body::Doubtful => Box::default(),
         }
     }
 
@@ -82,7 +92,7 @@ impl Block {
         let entries = match &self.body {
             Body::Hot(bytes) => bytes.capacity(),
             Body::Thawed(_, bytes) => bytes.len(),
-            Body::Cold(_) | Body::Lost => 0,
+            Body::Cold(_) | Body::Lost | Body::Doubtful => 0,
         };
         size_of::<Self>() + entries
     }
@@ -92,13 +102,18 @@ impl Block {
         match &self.body {
             Body::Hot(_) => self.memory() as u64,
             Body::Cold(cold) | Body::Thawed(cold, _) => u64::from(cold.bytes_hot),
-            Body::Lost => 0,
+            Body::Lost | Body::Doubtful => 0,
         }
     }
 
-    /// Whether its entries are nowhere.
+    /// Whether its entries are nowhere, if there are any.
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self.body, Body::Lost)
+        matches!(self.body, Body::Lost | Body::Doubtful)
+    }
+
+    /// Whether nobody knows that it has any.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self.body, Body::Doubtful)
     }
 
     /// Whether `id` lies within it and is not its last.
@@ -118,12 +133,13 @@ impl Block {
     pub(super) fn absent(&self) -> Absent {
         let cold = match &self.body {
             Body::Cold(cold) | Body::Thawed(cold, _) => Some(cold.clone()),
-            Body::Hot(_) | Body::Lost => None,
+            Body::Hot(_) | Body::Lost | Body::Doubtful => None,
         };
         Absent {
             first: self.first,
             last: self.last,
             cold,
+            is_doubtful: self.is_doubtful(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::super::EntryId;
 use super::super::cold::{Absent, Cold};
 use super::super::varint::{Malformed, Reader, put};
 use super::block::{Block, Body};
-use super::{BLOCK_BYTES, Blocks};
+use super::{BLOCK_BYTES, Blocks, Span};
 
 /// Blocks of a log that are on disk and in memory too, because commands look into them.
 const THAWED_MAX: usize = 4;
@@ -23,6 +23,16 @@ pub(in crate::grid) struct Stretch {
     pub(in crate::grid) count: u64,
     /// Memory that it takes.
     pub(in crate::grid) bytes_hot: u32,
+}
+
+/// Where the entries of a stretch are that is not in memory.
+#[derive(Clone, Debug)]
+pub(in crate::grid) enum Whereabouts {
+    OnDisk(Cold),
+    /// Nowhere.
+    Lost,
+    /// Nowhere, if there are any.
+    Doubtful,
 }
 
 impl Stretch {
@@ -70,14 +80,15 @@ impl Blocks {
         bytes_max: usize,
     ) -> Option<Stretch> {
         let start = self.hot.partition_point(|block| block.last <= after);
-        let before = (self.old.len() + start).checked_sub(1);
-        let prev = before.and_then(|place| self.get(place));
+        let prev = self.entry_before(self.old.len() + start);
         // The newest one is written to.
         let end = self.hot.len().saturating_sub(1).max(start);
         let mut blocks = self.hot.range(start..end);
-        let first = blocks.next().filter(|block| block.last <= durable)?;
+        let first = blocks
+            .next()
+            .filter(|block| block.last <= durable && !block.is_lost())?;
         let mut stretch = Stretch {
-            prev: prev.map_or(EntryId::MIN, |block| block.last),
+            prev: prev.unwrap_or_default(),
             first: first.first,
             last: first.last,
             count: first.count,
@@ -90,7 +101,11 @@ impl Blocks {
         for block in blocks {
             bytes += block.bytes().map_or(0, <[u8]>::len);
             let alike = (block.last <= trimmed_to) == (first.last <= trimmed_to);
-            if bytes > bytes_max || block.last > durable || !alike || block.is_parted_by(trimmed_to)
+            if block.is_lost()
+                || bytes > bytes_max
+                || block.last > durable
+                || !alike
+                || block.is_parted_by(trimmed_to)
             {
                 break;
             }
@@ -134,19 +149,72 @@ impl Blocks {
         };
         self.bytes += whole.memory();
         self.old.push_back(whole);
+        self.settle_holes();
     }
 
     /// Adds a block that was found on disk; it must be above all others.
-    pub(in crate::grid) fn push_cold(&mut self, stretch: &Stretch, cold: Option<Cold>) {
+    pub(in crate::grid) fn push_cold(&mut self, stretch: &Stretch, whereabouts: Whereabouts) {
         let block = Block {
             first: stretch.first,
             last: stretch.last,
             count: stretch.count,
-            body: cold.map_or(Body::Lost, Body::Cold),
+            body: match whereabouts {
+                Whereabouts::OnDisk(cold) => Body::Cold(cold),
+                Whereabouts::Lost => Body::Lost,
+                Whereabouts::Doubtful => Body::Doubtful,
+            },
         };
         self.bytes += block.memory();
         self.lost += usize::from(block.is_lost());
         self.old.push_back(block);
+    }
+
+    /// Notes that entries from `first` to `last`, after all that are here, are lost.
+    pub(in crate::grid) fn push_hole(&mut self, first: EntryId, last: EntryId) {
+        self.insert_hole(self.len(), Block::hole(first, last));
+    }
+
+    /// Notes that entries after the last one before `span`'s end, up to there, may be lost. Nothing is
+    /// done where that would part a block on disk, or where it is noted already.
+    pub(in crate::grid) fn doubt(&mut self, span: Span) {
+        self.part(span.to);
+        let place = self.partition_point(|block| block.first <= span.to);
+        let before = place.checked_sub(1).and_then(|place| self.get(place));
+        let after = before.map_or(span.after, |block| block.last.max(span.after));
+        if let Some(first) = after.next().filter(|first| *first <= span.to) {
+            self.insert_hole(place, Block::doubt(first, span.to));
+        }
+    }
+
+    /// Nothing is doubtful any more.
+    pub(in crate::grid) fn trust(&mut self) {
+        for blocks in [&mut self.old, &mut self.hot] {
+            blocks.retain(|block| {
+                if block.is_doubtful() {
+                    self.bytes -= block.memory();
+                    self.lost -= 1;
+                }
+                !block.is_doubtful()
+            });
+        }
+    }
+
+    /// Puts a hole in at `place`.
+    pub(super) fn insert_hole(&mut self, place: usize, hole: Block) {
+        self.bytes += hole.memory();
+        self.lost += 1;
+        match place.checked_sub(self.old.len()) {
+            None => self.old.insert(place, hole),
+            Some(0) => self.old.push_back(hole),
+            Some(place) => self.hot.insert(place, hole),
+        }
+    }
+
+    /// Holes before all that is in memory are among the old blocks.
+    pub(super) fn settle_holes(&mut self) {
+        while let Some(hole) = self.hot.pop_front_if(|block| block.is_lost()) {
+            self.old.push_back(hole);
+        }
     }
 
     /// Notes that entries from `first` to `last`, before all that are here, are lost.
@@ -172,7 +240,7 @@ impl Blocks {
         let bytes = whole.into_bytes();
         self.change(first, |body| match body {
             Body::Cold(cold) => Body::Thawed(cold, bytes),
-            body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost) => body,
+            body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost | Body::Doubtful) => body,
         });
         // Some may have been trimmed away since.
         let mut thawed = std::mem::take(&mut self.thawed);
@@ -186,7 +254,7 @@ impl Blocks {
                 let gone = thawed.remove(place);
                 self.change(gone, |body| match body {
                     Body::Thawed(cold, _) => Body::Cold(cold),
-                    body @ (Body::Hot(_) | Body::Cold(_) | Body::Lost) => body,
+                    body @ (Body::Hot(_) | Body::Cold(_) | Body::Lost | Body::Doubtful) => body,
                 });
             }
         }
@@ -206,7 +274,7 @@ impl Blocks {
         let before = self.lost;
         self.change(first, |body| match body {
             Body::Cold(_) => Body::Lost,
-            body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost) => body,
+            body @ (Body::Hot(_) | Body::Thawed(..) | Body::Lost | Body::Doubtful) => body,
         });
         self.lost > before
     }
@@ -222,9 +290,9 @@ impl Blocks {
         }
     }
 
-    /// Id of the last entry that is on disk outside the journal, if any is.
+    /// Id of the last entry that is on disk outside the journal, or known to be lost, if any is.
     pub(in crate::grid) fn cold_to(&self) -> Option<EntryId> {
-        self.old.back().map(|block| block.last)
+        self.entry_before(self.old.len())
     }
 
     /// Blocks on disk.
@@ -249,10 +317,5 @@ impl Blocks {
         let block = self.old.get(place);
         let before = block.and_then(|block| block.first.previous());
         before.unwrap_or_default()
-    }
-
-    /// Whether all entries are on disk outside the journal.
-    pub(in crate::grid) fn all_cold(&self) -> bool {
-        self.hot.is_empty()
     }
 }

@@ -16,7 +16,7 @@ use super::cold::Absent;
 use block::{Block, ENTRY_HEAD_BYTES_MAX};
 
 pub(super) use block::Entry;
-pub(super) use freeze::Stretch;
+pub(super) use freeze::{Stretch, Whereabouts};
 pub(super) use swap::Hole;
 pub use swap::Span;
 
@@ -26,9 +26,9 @@ const BLOCK_BYTES: usize = 16 * 1024;
 /// All entries of a log that are physically there.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
-    /// None of these is hot.
+    /// On disk, or lost.
     old: VecDeque<Block>,
-    /// All of these are.
+    /// In memory, or lost after one that is there.
     hot: VecDeque<Block>,
     /// Memory taken by all of them.
     bytes: usize,
@@ -53,6 +53,13 @@ impl Blocks {
         match place.checked_sub(self.old.len()) {
             None => self.old.get(place),
             Some(place) => self.hot.get(place),
+        }
+    }
+
+    fn get_mut(&mut self, place: usize) -> Option<&mut Block> {
+        match place.checked_sub(self.old.len()) {
+            None => self.old.get_mut(place),
+            Some(place) => self.hot.get_mut(place),
         }
     }
 
@@ -199,6 +206,7 @@ impl Blocks {
                 self.hot.pop_front();
             }
         }
+        self.settle_holes();
         gone
     }
 }

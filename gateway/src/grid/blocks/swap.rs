@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 
 use super::super::EntryId;
-use super::super::cold::Cold;
 use super::block::Block;
-use super::{Blocks, Stretch};
+use super::{Blocks, Stretch, Whereabouts};
 
 /// Entries of a log with ids above `after`, up to `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +38,18 @@ pub(in crate::grid) struct Hole {
     pub(in crate::grid) last: EntryId,
     /// 0: nobody knows.
     pub(in crate::grid) count: u64,
+    /// Nobody knows whether there are any.
+    pub(in crate::grid) is_doubtful: bool,
+}
+
+impl Hole {
+    /// How a part of it that stays is noted.
+    pub(in crate::grid) fn whereabouts(self) -> Whereabouts {
+        match self.is_doubtful {
+            true => Whereabouts::Doubtful,
+            false => Whereabouts::Lost,
+        }
+    }
 }
 
 impl Blocks {
@@ -70,6 +81,11 @@ impl Blocks {
                 to = end;
                 break;
             }
+            // A doubt that is not resolved stays, at the end of what is taken anew.
+            if block.is_doubtful() && end < span.to {
+                to = end;
+                break;
+            }
             to = end.max(span.to);
         }
         (after < to).then_some(Span { after, to })
@@ -88,7 +104,15 @@ impl Blocks {
 
     /// Id of the last entry at or before `id`.
     pub(in crate::grid) fn last_to(&self, id: EntryId) -> Option<EntryId> {
-        self.last_before(self.partition_point(|block| block.last <= id))
+        self.entry_before(self.partition_point(|block| block.last <= id))
+    }
+
+    /// Id of the last entry before the block at `place`, lost or not, that is known to have been one.
+    pub(super) fn entry_before(&self, place: usize) -> Option<EntryId> {
+        let mut before = (0..place).rev().filter_map(|place| self.get(place));
+        before
+            .find(|block| !block.is_doubtful())
+            .map(|block| block.last)
     }
 
     fn last_before(&self, place: usize) -> Option<EntryId> {
@@ -97,21 +121,23 @@ impl Blocks {
 
     /// What is lost within `span`, oldest first.
     pub(in crate::grid) fn holes(&self, span: Span) -> impl Iterator<Item = Hole> {
-        let start = self.old.partition_point(|block| block.last <= span.after);
-        let blocks = self.old.range(start..);
+        let start = self.partition_point(|block| block.last <= span.after);
+        let blocks = self.range(start);
         let blocks = blocks.take_while(move |block| block.first <= span.to);
         let lost = blocks.filter(|block| block.is_lost());
         lost.map(|block| Hole {
             first: block.first,
             last: block.last,
             count: block.count,
+            is_doubtful: block.is_doubtful(),
         })
     }
 
     /// Divides the block in memory that has entries at or before `id` and after it.
     pub(in crate::grid) fn part(&mut self, id: EntryId) {
         let place = self.hot.partition_point(|block| block.last <= id);
-        let Some(block) = self.hot.get(place).filter(|block| block.is_parted_by(id)) else {
+        let parted = |block: &&Block| block.is_parted_by(id) && !block.is_lost();
+        let Some(block) = self.hot.get(place).filter(parted) else {
             return;
         };
         let mut parts: [Option<Block>; 2] = [None, None];
@@ -129,20 +155,22 @@ impl Blocks {
 
     /// Divides the hole of unknown contents that has `id` and ids after it.
     fn part_hole(&mut self, id: EntryId) {
-        let place = self.old.partition_point(|block| block.last <= id);
-        let hole = self.old.get_mut(place);
-        let hole = hole.filter(|hole| hole.count == 0 && hole.is_parted_by(id));
+        let place = self.partition_point(|block| block.last <= id);
+        let hole = self.get_mut(place);
+        let hole = hole.filter(|hole| hole.is_lost() && hole.count == 0 && hole.is_parted_by(id));
         if let (Some(hole), Some(next)) = (hole, id.next()) {
-            let rest = Block::hole(next, std::mem::replace(&mut hole.last, id));
-            self.bytes += rest.memory();
-            self.lost += 1;
-            self.old.insert(place + 1, rest);
+            let last = std::mem::replace(&mut hole.last, id);
+            let rest = match hole.is_doubtful() {
+                true => Block::doubt(next, last),
+                false => Block::hole(next, last),
+            };
+            self.insert_hole(place + 1, rest);
         }
     }
 
     /// Puts `new` in the place of what is here of `span`. False, and nothing is done, if that would
     /// cut a block on disk, or leave entries in memory before it.
-    pub(in crate::grid) fn swap(&mut self, span: Span, new: Vec<(Stretch, Option<Cold>)>) -> bool {
+    pub(in crate::grid) fn swap(&mut self, span: Span, new: Vec<(Stretch, Whereabouts)>) -> bool {
         self.part(span.to);
         self.part_hole(span.to);
         let start = self.partition_point(|block| block.last <= span.after);
@@ -161,18 +189,17 @@ impl Blocks {
         let hot = self
             .hot
             .drain(..end.saturating_sub(self.old.len()).min(self.hot.len()));
-        let gone: usize = hot.map(|block| block.memory()).sum();
-        self.bytes -= gone;
-        for block in self.old.drain(start..) {
+        for block in self.old.drain(start..).chain(hot) {
             self.bytes -= block.memory();
             self.lost -= usize::from(block.is_lost());
         }
         self.thawed
             .retain(|first| *first <= span.after || *first > span.to);
-        for (stretch, cold) in new {
-            self.push_cold(&stretch, cold);
+        for (stretch, whereabouts) in new {
+            self.push_cold(&stretch, whereabouts);
         }
         self.old.append(&mut after);
+        self.settle_holes();
         true
     }
 }

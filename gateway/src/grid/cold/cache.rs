@@ -48,9 +48,10 @@ impl ReadCache {
     /// Reads a block, or finds it among those read last.
     pub(in crate::grid) fn load(&self, absent: &Absent) -> Result<Arc<Loaded>, ColdError> {
         let Some(cold) = &absent.cold else {
-            return Err(ColdError::Lost {
-                first: absent.first,
-                last: absent.last,
+            let (first, last) = (absent.first, absent.last);
+            return Err(match absent.is_doubtful {
+                true => ColdError::Doubtful { first, last },
+                false => ColdError::Lost { first, last },
             });
         };
         let number = cold.segment.number.0;

@@ -14,13 +14,13 @@ use std::io;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::super::blocks::{Hole, Span, Stretch};
+use super::super::blocks::{Hole, Span, Stretch, Whereabouts};
 use super::super::record::{Kind, Malformed, decode_log, kind_of};
 use super::super::state::LogId;
-use super::super::{EntryId, Grid, LogName};
+use super::super::{EntryId, Grid, Log, LogName};
 use super::block::section;
 use super::spill::{BLOCK_BYTES_MAX, Spill};
-use super::{Absent, Cold, ColdError};
+use super::{Absent, ColdError};
 
 /// Memory of what is taken anew at once: here, at the peer, and together.
 const UNIT_BYTES_MAX: u64 = 16 << 20;
@@ -95,10 +95,18 @@ type Entries = BTreeMap<EntryId, Vec<u8>>;
 impl Grid {
     /// What is lost of all logs: between which ids, oldest first.
     pub fn holes(&self) -> Vec<(LogName, Span)> {
+        self.holes_where(|_, hole| !hole.is_doubtful)
+    }
+
+    pub(in crate::grid) fn holes_where(
+        &self,
+        is_wanted: impl Fn(&Log, &Hole) -> bool,
+    ) -> Vec<(LogName, Span)> {
         let state = self.lock();
         let torn = state.logs.iter().filter(|log| log.lost() > 0);
         let holes = torn.flat_map(|log| {
-            let spans = log.holes().map(|hole| Span {
+            let holes = log.holes().filter(|hole| is_wanted(log, hole));
+            let spans = holes.map(|hole| Span {
                 after: log.last_to(hole.first.previous().unwrap_or_default()),
                 to: hole.last,
             });
@@ -110,6 +118,11 @@ impl Grid {
     /// Moves whenever something is found to be lost of a log.
     pub fn subscribe_holes(&self) -> watch::Receiver<u64> {
         self.holes_found.subscribe()
+    }
+
+    /// Moves whenever something that was lost of a log is here again.
+    pub fn subscribe_mended(&self) -> watch::Receiver<u64> {
+        self.mended.subscribe()
     }
 
     /// What of `span` can be taken anew at once, from its beginning on, with what stands in one
@@ -172,6 +185,7 @@ impl Grid {
         if changed {
             self.spill_to(spill, id, span.after)?;
             self.take(spill, id, span, (&entries, &holes, mended.added))?;
+            self.mended.send_modify(|times| *times += 1);
         }
         let mut state = self.lock();
         state.tally.mended_entries += mended.added;
@@ -227,7 +241,9 @@ impl Grid {
                 let here = here.filter(|(id, _)| span.has(*id));
                 entries.extend(here.map(|(id, payload)| (id, payload.to_vec())));
             }
-            Err(ColdError::Damaged { .. } | ColdError::Lost { .. }) => {}
+            Err(
+                ColdError::Damaged { .. } | ColdError::Lost { .. } | ColdError::Doubtful { .. },
+            ) => {}
             Err(error @ ColdError::Io { .. }) => return Err(error),
         }
         Ok(absent.last)
@@ -278,12 +294,13 @@ impl Grid {
         let blocks = cut(&name, prev, entries);
         let colds = spill.store().write_apart(&name, &blocks)?;
         let stretches = blocks.iter().map(|(stretch, _)| *stretch);
-        let mut new: Vec<(Stretch, Option<Cold>)> =
-            stretches.zip(colds.into_iter().map(Some)).collect();
+        let colds = colds.into_iter().map(Whereabouts::OnDisk);
+        let mut new: Vec<(Stretch, Whereabouts)> = stretches.zip(colds).collect();
         let last = entries.keys().next_back().copied().unwrap_or(prev);
         // What is lost at its end stays so if the peer has not got it either.
-        if holes.last().is_some_and(|hole| hole.last >= span.to) && last < span.to {
-            new.extend(last.next().map(|first| (lost(last, first, span.to), None)));
+        let at_end = holes.last().filter(|hole| hole.last >= span.to);
+        if let (Some(hole), Some(first), true) = (at_end, last.next(), last < span.to) {
+            new.push((lost(last, first, span.to), hole.whereabouts()));
         }
         let ids: Vec<_> = entries.keys().copied().collect();
         for _ in 0..ATTEMPTS {

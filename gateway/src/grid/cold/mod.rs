@@ -72,11 +72,25 @@ impl Cold {
 #[derive(Clone, Debug)]
 pub(crate) struct Absent {
     /// Id of the first of them.
-    pub(super) first: EntryId,
+    pub(in crate::grid) first: EntryId,
     /// Id of the last.
     pub(super) last: EntryId,
     /// None: they could not be read, and are lost unless a peer has them.
     pub(super) cold: Option<Cold>,
+    /// Nobody knows whether there are any.
+    pub(super) is_doubtful: bool,
+}
+
+impl Absent {
+    /// Whether nobody knows if there are any.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// Whether they are nowhere.
+    pub(super) fn is_lost(&self) -> bool {
+        self.cold.is_none() && !self.is_doubtful
+    }
 }
 
 /// Why entries on disk were not read.
@@ -92,4 +106,9 @@ pub(crate) enum ColdError {
     },
     #[error("the entries {first} to {last} are lost: they were damaged on disk")]
     Lost { first: EntryId, last: EntryId },
+    #[error(
+        "entries between {first} and {last} may be lost: the disk was damaged, and not every peer \
+         was compared since"
+    )]
+    Doubtful { first: EntryId, last: EntryId },
 }

@@ -149,7 +149,9 @@ impl Grid {
     /// looked into.
     pub(crate) fn thaw(&self, id: LogId, absent: &Absent) -> Result<(), ColdError> {
         let loaded = match self.load(id, absent) {
-            Err(ColdError::Damaged { .. } | ColdError::Lost { .. }) => return Ok(()),
+            Err(
+                ColdError::Damaged { .. } | ColdError::Lost { .. } | ColdError::Doubtful { .. },
+            ) => return Ok(()),
             loaded => loaded?,
         };
         let entries = loaded.entries();

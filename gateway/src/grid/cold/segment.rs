@@ -383,7 +383,7 @@ fn scan(segment: &Arc<Segment>) -> io::Result<(Contents, u64)> {
                 let place = format!("bytes {from}..{to} fail their check");
                 found.damaged.push(place);
             }
-            Found::Damaged { from, to } | Found::Torn { from, to } => {
+            Found::Damaged { from, to } | Found::Torn { from, to, .. } => {
                 found.torn_bytes = to - from;
                 end = from;
             }

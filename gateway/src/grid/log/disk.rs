@@ -1,7 +1,7 @@
 //! Entries of a log that go to the disk, and come back.
 
 use super::super::EntryId;
-use super::super::blocks::{Hole, Span, Stretch};
+use super::super::blocks::{Hole, Span, Stretch, Whereabouts};
 use super::super::cold::{Absent, Cold};
 use super::Log;
 
@@ -52,7 +52,8 @@ impl Log {
         }
         for (stretch, cold) in blocks {
             self.skip_to(stretch.prev);
-            self.blocks.push_cold(stretch, Some(cold.clone()));
+            self.blocks
+                .push_cold(stretch, Whereabouts::OnDisk(cold.clone()));
             self.position.last = stretch.last;
             self.len += stretch.count;
             self.added += stretch.count;
@@ -65,14 +66,7 @@ impl Log {
         let Some(first) = last.next().filter(|first| *first <= prev) else {
             return false;
         };
-        let stretch = Stretch {
-            prev: last,
-            first,
-            last: prev,
-            count: 0,
-            bytes_hot: 0,
-        };
-        self.blocks.push_cold(&stretch, None);
+        self.blocks.push_hole(first, prev);
         self.position.last = prev;
         true
     }
@@ -95,6 +89,25 @@ impl Log {
             self.freed_to = gone;
         }
         self.holes().map(|hole| (hole.first, hole.last)).collect()
+    }
+
+    /// Entries in `span` may be lost.
+    pub(in crate::grid) fn doubt(&mut self, span: Span) {
+        self.blocks.doubt(span);
+    }
+
+    /// Nothing is in doubt any more.
+    pub(in crate::grid) fn trust(&mut self) {
+        self.blocks.trust();
+    }
+
+    /// Whether clients may see fewer entries than there are, and nobody knows how many.
+    pub(crate) fn is_uncounted(&self) -> bool {
+        let visible = Span {
+            after: self.position().trimmed_to,
+            ..Span::ALL
+        };
+        self.blocks.lost() > 0 && self.blocks.holes(visible).any(|hole| hole.count == 0)
     }
 
     /// What is lost of the log.
@@ -139,7 +152,7 @@ impl Log {
     pub(in crate::grid) fn swap(
         &mut self,
         span: Span,
-        new: Vec<(Stretch, Option<Cold>)>,
+        new: Vec<(Stretch, Whereabouts)>,
         (ids, more): (&[EntryId], u64),
     ) -> Result<bool, Absent> {
         let trimmed_to = self.position.trimmed_to;
@@ -161,11 +174,6 @@ impl Log {
     /// An id before the block at this place, oldest first, and after the one before it.
     pub(in crate::grid) fn before_cold(&self, place: usize) -> EntryId {
         self.blocks.before_cold(place)
-    }
-
-    /// Whether nothing of it is in the journal alone.
-    pub(in crate::grid) fn all_cold(&self) -> bool {
-        self.blocks.all_cold()
     }
 
     /// Up to where the journal need not say anything: that is in files of its own.

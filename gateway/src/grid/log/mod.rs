@@ -57,6 +57,8 @@ pub(crate) struct Log {
     pub(super) agrees_from: Option<EntryId>,
     /// No entry gets an id before this one: see [`State::resume_ids`](super::State::resume_ids).
     pub(super) ids_from: EntryId,
+    /// Where the last stretch begins that peers could not be sent, and that was named for it.
+    held_up_at: Option<EntryId>,
     /// For retention by age.
     pub(super) ahead: Ahead,
     /// Stands in the list of logs that the next flush looks at.
@@ -81,6 +83,7 @@ impl Log {
             floor,
             agrees_from: None,
             ids_from: EntryId::MIN,
+            held_up_at: None,
             ahead: Ahead::default(),
             dirty: false,
             waiters: Vec::new(),
@@ -140,14 +143,17 @@ impl Log {
         }
     }
 
-    /// Entries in memory from `start` to `end`, trimmed or not.
+    /// Entries in memory from `start` to `end`, trimmed or not, as if what is in doubt were nothing.
     pub(super) fn physical(
         &self,
         start: EntryId,
         end: EntryId,
     ) -> impl Iterator<Item = (EntryId, &[u8])> {
-        let entries = self.blocks.from(start).map_while(Result::ok);
-        entries.take_while(move |(id, _)| *id <= end)
+        let entries = self.blocks.from(start);
+        let entries = entries.filter(|entry| !matches!(entry, Err(absent) if absent.is_doubtful()));
+        entries
+            .map_while(Result::ok)
+            .take_while(move |(id, _)| *id <= end)
     }
 
     /// All entries from `start` on, trimmed or not; where some are on disk, the block that has them.
@@ -343,6 +349,11 @@ impl Log {
         })
     }
 
+    /// Peers cannot be sent what begins with `first`; whether that is to be named: once is enough.
+    pub(super) fn name_held_up(&mut self, first: EntryId) -> bool {
+        self.held_up_at.replace(first) != Some(first)
+    }
+
     /// The next stretch for somebody at `have`, up to `to`, and where they then are.
     ///
     /// Entries that are trimmed but still here go along, and their trim only with the last
@@ -361,6 +372,8 @@ impl Log {
         for entry in entries.take_while(|entry| first_of(entry) <= to.last) {
             let pushed = match entry {
                 Ok((id, payload)) => builder.push(id, payload),
+                // To a peer nothing is missing there until that is known.
+                Err(absent) if absent.is_doubtful() => true,
                 Err(absent) if builder.len() == 0 => return Err(absent),
                 Err(_) => false,
             };

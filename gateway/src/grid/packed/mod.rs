@@ -132,7 +132,7 @@ impl Grid {
         let packed = match kind_of(record) {
             Ok((Kind::Counters, body)) => self.pack_counters(&mut sent.keys, body),
             Ok((Kind::Log, body)) => sent.entries.pack(body),
-            Ok((Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed, _))
+            Ok((Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts, _))
             | Err(_) => None,
         };
         // One of ours is never unreadable; the peer would refuse it by name.
@@ -147,7 +147,7 @@ impl Grid {
     pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Unpacked>, UnpackError> {
         let (kind, body) = kind_of(&packed)?;
         let read = match kind {
-            Kind::Counters | Kind::Log | Kind::Runs | Kind::Renewed => {
+            Kind::Counters | Kind::Log | Kind::Runs | Kind::Renewed | Kind::Doubts => {
                 return Ok(vec![packed.into()]);
             }
             Kind::PackedCounters => self.unpack_counters(&mut heard.keys, body),
@@ -182,7 +182,7 @@ pub(super) fn unpack_log(
             UnpackError::Lost | UnpackError::Refused => Malformed("what it follows is missing"),
         }),
         (Kind::Log, _) => Ok(packed),
-        (Kind::Counters | Kind::PackedCounters | Kind::Runs | Kind::Renewed, _) => {
+        (Kind::Counters | Kind::PackedCounters | Kind::Runs | Kind::Renewed | Kind::Doubts, _) => {
             Err(Malformed("it is no record of a log"))
         }
     }

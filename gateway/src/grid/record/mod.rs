@@ -24,6 +24,8 @@ pub(super) const KIND_PACKED_COUNTERS: u8 = 6;
 pub(super) const KIND_RUNS: u8 = 5;
 /// Likewise; see [`renew`](super::renew).
 const KIND_RENEWED: u8 = 7;
+/// And this; see [`doubts`](super::doubts).
+pub(super) const KIND_DOUBTS: u8 = 8;
 
 /// What a record holds, by its first two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub(super) enum Kind {
     PackedLog,
     Runs,
     Renewed,
+    Doubts,
 }
 
 /// Makes a record of counters one that says how they stand after `strait renew`: not merged, but put in
@@ -58,6 +61,7 @@ pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
         [VERSION, KIND_PACKED_LOG, rest @ ..] => Ok((Kind::PackedLog, rest)),
         [VERSION, KIND_RUNS, rest @ ..] => Ok((Kind::Runs, rest)),
         [VERSION, KIND_RENEWED, rest @ ..] => Ok((Kind::Renewed, rest)),
+        [VERSION, KIND_DOUBTS, rest @ ..] => Ok((Kind::Doubts, rest)),
         [VERSION, ..] => Err(Malformed("unknown kind of record")),
         _ => Err(Malformed("unknown version of records")),
     }

@@ -49,7 +49,12 @@ fn mend(to: &Grid, from: &Grid, span: Span, is_right: bool) -> Mended {
     mend_log(to, from, (&east_log(), span), is_right)
 }
 
-fn mend_log(to: &Grid, from: &Grid, (log, mut span): (&LogName, Span), is_right: bool) -> Mended {
+pub(super) fn mend_log(
+    to: &Grid,
+    from: &Grid,
+    (log, mut span): (&LogName, Span),
+    is_right: bool,
+) -> Mended {
     let mut all = Mended::default();
     while let Some(unit) = to.mendable(log, span) {
         let told = tell(from, log, unit, is_right);

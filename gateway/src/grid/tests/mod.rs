@@ -6,6 +6,7 @@ mod cold;
 mod conflicts;
 mod convergence;
 mod copied;
+mod doubts;
 mod fold;
 mod full_start;
 mod fuzz;

@@ -156,6 +156,13 @@ impl Site {
     }
 }
 
+fn own_log(site: &SiteName) -> LogName {
+    LogName {
+        site: site.clone(),
+        name: b"log"[..].into(),
+    }
+}
+
 fn lines(grid: &Grid, key: &[u8]) -> Vec<EntryId> {
     let mut lines = Vec::new();
     let kind = grid.lock().kind(key);
@@ -451,6 +458,106 @@ impl World {
         self.settle();
     }
 
+    /// One of the sites finds its journal damaged at a start, and its clients append before a peer is
+    /// there; it may start once more. Then every peer is compared.
+    fn damage_journal(&mut self) {
+        let hurt = self.random.below(self.sites.len());
+        let dir = self.sites[hurt].config.dir.clone().unwrap();
+        let journals = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        for path in journals.filter(|path| path.is_file()) {
+            let mut bytes = std::fs::read(&path).unwrap();
+            for _ in 0..=self.random.below(3) {
+                let place = self.random.below(bytes.len());
+                bytes[place] ^= 1 << self.random.below(8);
+            }
+            std::fs::write(path, bytes).unwrap();
+        }
+        let known = self.sites[hurt].model.lines.clone();
+        self.start_damaged(hurt);
+        let is_alone = self.random.one_in(2);
+        if is_alone {
+            self.append_alone(hurt);
+        }
+        self.begin_anew(hurt);
+        self.meet(hurt);
+        let site = &self.sites[hurt];
+        assert!(site.grid.doubts().is_empty() && site.grid.holes().is_empty());
+        let lines = lines(&site.grid, b"log");
+        let appended = &site.model.lines[known.len()..];
+        let expected = BTreeSet::from_iter(known.iter().chain(appended).copied());
+        assert_eq!(BTreeSet::from_iter(lines), expected, "of {}", site.name());
+    }
+
+    /// As another incarnation, if something was put aside.
+    fn start_damaged(&mut self, hurt: usize) {
+        let peers = self.links.iter().filter(|link| link.from == hurt);
+        let peers = peers
+            .map(|link| self.sites[link.to].name().clone())
+            .collect();
+        let site = &mut self.sites[hurt];
+        site.config.peers = peers;
+        let (grid, recovery) = Grid::open(site.config.clone()).unwrap();
+        site.grid = Arc::new(grid);
+        if !recovery.quarantined.is_empty() {
+            site.config.incarnation += 100;
+            site.grid = Arc::new(Grid::open(site.config.clone()).unwrap().0);
+        }
+    }
+
+    /// Clients write at a site that has met no peer since its start, which may crash meanwhile. A reader
+    /// is given all that was there, or an error.
+    fn append_alone(&mut self, hurt: usize) {
+        let site = &mut self.sites[hurt];
+        // Its clock goes on.
+        let last = site.model.lines.last().map_or(0, |id| id.ms);
+        site.clock_ms = site.clock_ms.max(last + 1);
+        for _ in 0..1 + self.random.below(6) {
+            self.sites[hurt].write();
+            match self.random.below(4) {
+                0 => self.sites[hurt].flush(),
+                1 => drop(self.sites[hurt].grid.spill()),
+                2 => {
+                    self.sites[hurt].flush();
+                    self.start_damaged(hurt);
+                }
+                _ => {}
+            }
+            let site = &self.sites[hurt];
+            let Some(id) = site.grid.log_id(&own_log(site.name())) else {
+                continue;
+            };
+            let mut seen = Vec::new();
+            let read = site.grid.read_log(id, IdRange::ALL, |id, _| {
+                seen.push(id);
+                true
+            });
+            assert!(
+                read.is_err() || seen == site.model.lines,
+                "less than there was, and no error"
+            );
+        }
+        self.sites[hurt].flush();
+    }
+
+    /// All meet again, and what is lost or in doubt at `hurt` is taken from each peer, as a comparison does.
+    fn meet(&mut self, hurt: usize) {
+        self.settle();
+        for _ in 0..2 {
+            for link in self.links.iter().filter(|link| link.to == hurt) {
+                let (here, there) = (&self.sites[hurt], &self.sites[link.from]);
+                mend::mend_all(&here.grid, &there.grid);
+                for (log, span) in here.grid.doubts() {
+                    mend::mend_log(&here.grid, &there.grid, (&log, span), false);
+                }
+                here.grid.settle_doubts(there.name());
+            }
+        }
+        self.begin_anew(hurt);
+        self.settle();
+    }
+
     fn check(&self) {
         let digest = self.sites[0].grid.digest();
         for site in &self.sites {
@@ -487,6 +594,10 @@ fn run_seed(seed: u64) {
     world.check();
     if world.random.one_in(3) {
         world.damage();
+        world.check();
+    }
+    if world.random.one_in(3) {
+        world.damage_journal();
         world.check();
     }
 }

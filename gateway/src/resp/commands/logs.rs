@@ -14,6 +14,9 @@ use crate::grid::{
 /// Without a `LIMIT`, one `~` trims at most so many entries, as in Redis (100 nodes of 100).
 const ROUGH_LIMIT: u64 = 10_000;
 
+/// While nobody knows how many entries are lost.
+const UNCOUNTED: &str = "ERR entries of the log are lost, and nobody knows how many: they were damaged on \
+     disk, and come back from a peer that has them";
 const INVALID_ID: &str = "ERR Invalid stream ID specified as stream command argument";
 
 /// Reads `<ms>` or `<ms>-<seq>`; without `<seq>`, that is `seq`.
@@ -190,8 +193,11 @@ pub(super) fn trim_needs(state: &State, args: Args<'_>, more: u64) -> Option<(Lo
 
 pub(super) fn xlen(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let log = context.state.find_log(args.get(1))?;
-    let len = log.map_or(0, |id| context.state.log(id).len());
-    context.replies.count(len);
+    let log = log.map(|id| context.state.log(id));
+    if log.is_some_and(Log::is_uncounted) {
+        return fail(UNCOUNTED);
+    }
+    context.replies.count(log.map_or(0, Log::len));
     Ok(Next::Go)
 }
 
@@ -352,6 +358,9 @@ pub(super) fn xinfo_stream(context: &mut Context<'_>, args: Args<'_>) -> Outcome
         return fail(
             "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.",
         );
+    }
+    if context.state.log(id).is_uncounted() {
+        return fail(UNCOUNTED);
     }
     let (state, ahead) = (&*context.state, &context.session.ahead);
     let read = ends(|range, found| state.read_log(id, range, ahead, found));
