@@ -70,3 +70,15 @@ pub fn edit_journal(data: &Path, text: &[u8], edit: Edit) -> usize {
     fs::write(path, new).expect("a journal that can be written");
     edited
 }
+
+/// Appends a record to the newest journal of a data directory.
+pub fn append_to_journal(data: &Path, record: &[u8]) {
+    let path = newest_journal(data);
+    let mut bytes = fs::read(&path).expect("a journal that can be read");
+    let offset = (bytes.len() as u64).to_le_bytes();
+    let len = (record.len() as u32).to_le_bytes();
+    let place = [&bytes[12..20], &offset, &len].concat();
+    let check = crc32c::crc32c_append(crc32c::crc32c(&place), record);
+    bytes.extend([&b"SgR1"[..], &len, &check.to_le_bytes(), record].concat());
+    fs::write(path, bytes).expect("a journal that can be written");
+}

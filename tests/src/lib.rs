@@ -12,7 +12,7 @@ mod wait;
 
 pub use clock::Clock;
 pub use http::get;
-pub use journal::{Edit, edit_journal, newest_journal};
+pub use journal::{Edit, append_to_journal, edit_journal, newest_journal};
 pub use lab::{Lab, Side};
 pub use site::{Exit, Site, binary, signal};
 pub use small_disk::SmallDisk;

@@ -28,6 +28,15 @@ pub(super) fn run(globals: &Globals, site: &str, options: &Options) -> anyhow::R
     }
     let mended = found.mended_here + found.mended_there;
     let (logs, entries) = (found.logs_differing.len(), found.entries_mended);
+    let (stuck, held_up) = (found.ranges_stuck.len(), found.logs_held_up);
+    let ends = found.logs_stuck.len();
+    if stuck > 0 || ends > 0 || held_up > 0 {
+        bail!(
+            "verify: the sites differ in {stuck} ranges of counters and in the ends of {ends} logs, and \
+             nothing is on its way that changes that; {held_up} logs cannot be sent, as some of each is lost here: what refuses \
+             it is in the log of one of the two gateways"
+        );
+    }
     if mended > 0 || logs > 0 || entries > 0 {
         bail!(
             "verify: {mended} counters were lost or damaged and are mended; {logs} stretches of logs \
@@ -120,8 +129,22 @@ fn told(found: &Comparison) -> String {
     for log in &found.logs_differing {
         text += &format!("differed: {log}\n");
     }
+    for range in &found.ranges_stuck {
+        text += &format!("differs: range {range}\n");
+    }
+    for log in &found.logs_stuck {
+        text += &format!("differs: log {log}\n");
+    }
+    if found.logs_held_up > 0 {
+        text += &format!(
+            "{} logs of which the peer cannot be sent all: some of each is lost here\n",
+            found.logs_held_up
+        );
+    }
     let nothing = found.mended_here + found.mended_there + found.entries_mended == 0;
-    if nothing && found.logs_differing.is_empty() {
+    let stuck = found.ranges_stuck.len() + found.logs_stuck.len();
+    let agrees = stuck == 0 && found.logs_held_up == 0;
+    if nothing && agrees && found.logs_differing.is_empty() {
         text += match found.catching_up {
             true => "nothing was lost or damaged of what both sites hold\n",
             false => "nothing was lost or damaged\n",

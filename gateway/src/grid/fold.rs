@@ -61,9 +61,15 @@ impl Grid {
 fn updates_of(record: &Bytes) -> Result<CounterUpdates, Malformed> {
     match kind_of(record)? {
         (Kind::Counters, body) => decode_counters(body),
-        (Kind::Log | Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts, _) => {
-            Err(Malformed("no record of counters"))
-        }
+        (
+            Kind::Log
+            | Kind::PackedCounters
+            | Kind::PackedLog
+            | Kind::Runs
+            | Kind::Renewed
+            | Kind::Doubts,
+            _,
+        ) => Err(Malformed("no record of counters")),
     }
 }
 

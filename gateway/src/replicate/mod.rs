@@ -87,7 +87,7 @@ impl Session {
         progress.begin();
         let link_to = (link, version >= refusals::TOLD_SINCE);
         let feeds = Feed::ALL.map(|feed| FeedSession::start(rooms, link_to, (feed, progress)));
-        let comparing = compare::Roles::start(&rooms.grid, link, (progress, comparer));
+        let comparing = compare::Roles::start(&rooms.grid, (link, version), (progress, comparer));
         Self {
             feeds,
             comparing,

@@ -17,6 +17,7 @@ pub(super) struct FeedProgress {
     acked: AtomicU64,
     catching_up: AtomicBool,
     heard_all: AtomicBool,
+    held_up: AtomicU64,
     catch_ups: AtomicU64,
     gaps: AtomicU64,
     sent: AtomicU64,
@@ -97,10 +98,16 @@ impl Progress {
         feeds.any(|feed| feed.catching_up || !feed.heard_all)
     }
 
+    /// Logs of which the peer cannot be sent all, because some of it is lost here.
+    pub(super) fn logs_held_up(&self) -> u64 {
+        self.of(Feed::Logs).held_up.load(Ordering::Relaxed)
+    }
+
     /// A session begins: until positions were told, neither knows what the other lacks.
     pub(super) fn begin(&self) {
         for feed in &self.0 {
             feed.heard_all(false);
+            feed.held_up(0);
             feed.catching_up.store(true, Ordering::Relaxed);
             feed.refusing(None);
             feed.refused_by_peer(None);
@@ -142,6 +149,11 @@ impl FeedProgress {
 
     pub(super) fn heard_all(&self, all: bool) {
         self.heard_all.store(all, Ordering::Relaxed);
+    }
+
+    /// So many logs cannot be sent as a whole.
+    pub(super) fn held_up(&self, logs: u64) {
+        self.held_up.store(logs, Ordering::Relaxed);
     }
 
     pub(super) fn record_sent(&self) {

@@ -132,7 +132,10 @@ impl Grid {
         let packed = match kind_of(record) {
             Ok((Kind::Counters, body)) => self.pack_counters(&mut sent.keys, body),
             Ok((Kind::Log, body)) => sent.entries.pack(body),
-            Ok((Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts, _))
+            Ok((
+                Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts,
+                _,
+            ))
             | Err(_) => None,
         };
         // One of ours is never unreadable; the peer would refuse it by name.

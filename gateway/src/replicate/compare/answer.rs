@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use strait_transport::{Class, LinkHandle, OutStream, SendError};
+use strait_transport::{LinkHandle, SendError};
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::message::{Message, entry_id, id, log_name, marks};
-use super::{CompareError, Differing, FETCHED_RECORDS_MAX, Inbox, blocking, group, groups, tell};
-use crate::grid::{
-    EntryId, Fingerprints, Grid, LogDepth, LogMarks, LogName, LogPosition, RECORD_BYTES_MAX, Ranges,
+use super::{
+    CompareError, Differing, FETCHED_BYTES_MAX, FETCHED_RECORDS_MAX, Inbox, Outbox, blocking,
+    group, groups, tell,
 };
+use crate::grid::{EntryId, Fingerprints, Grid, LogDepth, LogMarks, LogName, LogPosition, Ranges};
 use crate::streams::StreamOpen;
 
 /// Answers until the session ends.
@@ -19,8 +20,9 @@ pub(super) async fn run(
     link: LinkHandle,
     (mut inbox, differing): (Inbox, mpsc::Sender<Differing>),
 ) {
-    let open = link.open(Class::Bulk, StreamOpen::CompareAnswer.encode());
-    let Ok(out) = open else { return };
+    let Ok(out) = Outbox::open(&link, &StreamOpen::CompareAnswer) else {
+        return;
+    };
     let mut answerer = Answerer {
         grid,
         link,
@@ -37,10 +39,10 @@ pub(super) async fn run(
     }
 }
 
-struct Answerer {
-    grid: Arc<Grid>,
+pub(super) struct Answerer {
+    pub(super) grid: Arc<Grid>,
     link: LinkHandle,
-    out: OutStream,
+    out: Outbox,
     /// What is being exchanged.
     ranges: Vec<u16>,
     differences: u64,
@@ -89,7 +91,10 @@ impl Answerer {
             | Message::LogDiffers { .. }
             | Message::LogsChecked
             | Message::Entries(_)
-            | Message::EntriesEnd { .. } => Ok(()),
+            | Message::EntriesEnd { .. }
+            | Message::Ends(_)
+            | Message::EndsEnd => Ok(()),
+            Message::AskEnds => self.tell_ends().await,
         }
     }
 
@@ -157,27 +162,33 @@ impl Answerer {
             last: after,
             ..LogPosition::default()
         };
+        // What is beyond a doubt of ours says nothing about what is in it.
+        let told_to = self.grid.doubtless_to(&log, after).min(to);
         for _ in 0..FETCHED_RECORDS_MAX {
+            if have.last >= told_to {
+                break;
+            }
             let (grid, of) = (self.grid.clone(), log.clone());
-            let next = blocking(move || grid.log_after(&of, have, RECORD_BYTES_MAX)).await?;
+            let next = blocking(move || grid.log_after(&of, have, FETCHED_BYTES_MAX)).await?;
             let Some((record, reached)) = next.filter(|(_, reached)| reached.last > have.last)
             else {
                 break;
             };
             self.send(&Message::Entries(record.to_vec())).await?;
             have.last = reached.last;
-            if have.last >= to {
-                break;
-            }
         }
+        let reached = match told_to < to {
+            true => have.last.min(told_to),
+            false => have.last,
+        };
         let message = Message::EntriesEnd {
-            reached: id(have.last),
+            reached: id(reached),
             agrees: self.grid.agrees(&log, after),
         };
         Ok(self.send(&message).await?)
     }
 
-    async fn send(&mut self, message: &Message) -> Result<(), SendError> {
-        self.out.send(message.encode(), false).await.map(|_| ())
+    pub(super) async fn send(&mut self, message: &Message) -> Result<(), SendError> {
+        self.out.send(message).await
     }
 }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strait_transport::{Class, LinkHandle, OutStream};
+use strait_transport::{LinkHandle, WireVersion};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::message::{GROUP, Message, entry_id, log_name};
+use super::schedule::Standing;
 use super::{
-    ANSWER_WAIT, CompareError, Comparer, Comparison, DIFFERING_MAX, Demand, Differing, Inbox,
-    NAMED_MAX, Progress, blocking, group, groups, tell, told,
+    ANSWER_WAIT, CompareError, Comparer, Comparison, DIFFERING_MAX, Demand, Differing, Fingerprint,
+    Inbox, NAMED_MAX, Outbox, Progress, blocking, group, groups, tell, told,
 };
 use crate::grid::{EntryId, Fingerprints, Grid, LogDepth, LogName, RANGES, Ranges, Span};
 use crate::streams::StreamOpen;
@@ -19,25 +20,30 @@ use crate::streams::StreamOpen;
 /// Ranges that are exchanged in one comparison: a sixteenth of all counters. On a grid that
 /// changes all over, what is on its way makes every range differ.
 const EXCHANGED_MAX: usize = RANGES / 16;
+/// How often it is looked whether a comparison is due.
+const EVERY: Duration = Duration::from_secs(1);
+/// From here on a peer can be asked where logs end.
+const TELLS_ENDS: WireVersion = WireVersion(5);
 
 /// Asks until the session ends.
 pub(super) async fn run(
     grid: Arc<Grid>,
-    link: LinkHandle,
+    (link, wire): (LinkHandle, WireVersion),
     (progress, comparer): (Arc<Progress>, Arc<Comparer>),
     (inbox, mut demands, mut differing): (Inbox, mpsc::Receiver<Demand>, mpsc::Receiver<Differing>),
 ) {
-    let open = link.open(Class::Bulk, StreamOpen::CompareAsk.encode());
-    let Ok(out) = open else { return };
-    // One of the two is enough by schedule.
-    let own = grid.origin().site;
-    let every = comparer.every.filter(|_| own < *link.site());
+    let Ok(out) = Outbox::open(&link, &StreamOpen::CompareAsk) else {
+        return;
+    };
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut holes = grid.subscribe_holes();
     // Those that were found before this session.
     holes.mark_changed();
     let mut asker = Asker {
         grid,
         link,
+        tells_ends: wire >= TELLS_ENDS,
         out,
         inbox,
         progress,
@@ -49,7 +55,13 @@ pub(super) async fn run(
                 Some(demand) => (Some(demand), LogDepth::Disk),
                 None => return,
             },
-            () = due(every) => (None, LogDepth::Memory),
+            _ = ticks.tick() => {
+                let standing = asker.standing();
+                match comparer.schedule.lock().due(standing, Instant::now()) {
+                    Some(depth) => (None, depth),
+                    None => continue,
+                }
+            }
             Ok(()) = holes.changed() => {
                 if let Err(error) = asker.mend_holes().await {
                     return debug!(%error, "what is lost of logs stays so");
@@ -63,6 +75,8 @@ pub(super) async fn run(
                 continue;
             }
         };
+        let is_doubtful = asker.standing().is_doubtful;
+        comparer.schedule.lock().begun(is_doubtful, Instant::now());
         let outcome = asker.compare(depth).await;
         comparer.note(&outcome);
         asker.report(&outcome);
@@ -78,17 +92,20 @@ pub(super) async fn run(
     }
 }
 
-async fn due(every: Option<Duration>) {
-    match every {
-        Some(every) => sleep(every).await,
-        None => std::future::pending().await,
-    }
+/// A range of counters with other fingerprints there than here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unlike {
+    pub(super) range: u16,
+    ours: Fingerprint,
+    theirs: Fingerprint,
 }
 
 pub(super) struct Asker {
     pub(super) grid: Arc<Grid>,
     pub(super) link: LinkHandle,
-    out: OutStream,
+    /// The peer can be asked where logs end.
+    tells_ends: bool,
+    out: Outbox,
     inbox: Inbox,
     progress: Arc<Progress>,
     /// Where the next exchange begins when not all that differ have room in one.
@@ -96,6 +113,20 @@ pub(super) struct Asker {
 }
 
 impl Asker {
+    fn standing(&self) -> Standing {
+        let peer = self.link.site();
+        Standing {
+            // One of the two is enough by schedule.
+            is_first: self.grid.origin().site < *peer,
+            is_doubtful: self.grid.is_doubtful(peer),
+            is_catching_up: self.progress.is_catching_up(),
+        }
+    }
+
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.progress.is_catching_up()
+    }
+
     async fn compare(&mut self, depth: LogDepth) -> Result<Comparison, CompareError> {
         let begun = Instant::now();
         let mut found = Comparison {
@@ -104,21 +135,47 @@ impl Asker {
             catching_up: self.progress.is_catching_up(),
             ..Comparison::default()
         };
-        let differing = self.differing().await?;
-        found.ranges_differing = differing.len() as u64;
+        let unlike = self.differing().await?;
+        found.ranges_differing = unlike.len() as u64;
+        let differing: Vec<u16> = unlike.iter().map(|unlike| unlike.range).collect();
         let exchanged = self.choose(&differing);
         found.ranges_exchanged = exchanged.len() as u64;
         if !exchanged.is_empty() {
             self.exchange(exchanged, &mut found).await?;
         }
         found.entries_mended = self.mend_holes().await?;
-        self.compare_logs(depth, &mut found).await?;
+        let logs_told = self.compare_logs(depth, &mut found).await?;
+        if !found.catching_up && found.ranges_differing > 0 {
+            found.ranges_stuck = self.stuck().await?;
+        }
+        if !found.catching_up && self.tells_ends {
+            found.logs_stuck = self.logs_stuck().await?;
+        }
+        found.logs_held_up = self.progress.logs_held_up();
+        if depth == LogDepth::Disk && logs_told && !found.catching_up {
+            self.settle_doubts(&mut found).await?;
+        }
         found.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(found)
     }
 
+    /// All logs were compared: what may be lost of ours is in no doubt any more, as far as the peer goes.
+    async fn settle_doubts(&mut self, found: &mut Comparison) -> Result<(), CompareError> {
+        let peer = self.link.site().clone();
+        if !self.grid.is_doubtful(&peer) {
+            return Ok(());
+        }
+        let (entries, is_all) = self.mend_doubts().await?;
+        found.entries_mended += entries;
+        if is_all && !self.progress.is_catching_up() {
+            info!(%peer, "compared with the peer after damage: what it holds of our logs is here");
+            self.grid.settle_doubts(&peer);
+        }
+        Ok(())
+    }
+
     /// The ranges with other fingerprints there than here.
-    async fn differing(&mut self) -> Result<Vec<u16>, CompareError> {
+    pub(super) async fn differing(&mut self) -> Result<Vec<Unlike>, CompareError> {
         let grid = self.grid.clone();
         let ours: Fingerprints = blocking(move || {
             if let Err(error) = grid.flush() {
@@ -139,10 +196,14 @@ impl Asker {
                 ranges,
             } = answer
             {
-                let pairs = group(&ours, number).zip(&ranges).enumerate();
+                let pairs = group(&ours, number).zip(ranges).enumerate();
                 let first = usize::from(number) * GROUP;
-                let here = pairs.filter(|(_, (ours, theirs))| ours != *theirs);
-                differing.extend(here.map(|(place, _)| (first + place) as u16));
+                let here = pairs.filter(|(_, (ours, theirs))| ours != theirs);
+                differing.extend(here.map(|(place, (ours, theirs))| Unlike {
+                    range: (first + place) as u16,
+                    ours,
+                    theirs,
+                }));
             }
         }
     }
@@ -185,11 +246,12 @@ impl Asker {
         }
     }
 
+    /// Compares all logs, and mends them; whether the peer told all that it holds where they differ.
     async fn compare_logs(
         &mut self,
         depth: LogDepth,
         found: &mut Comparison,
-    ) -> Result<(), CompareError> {
+    ) -> Result<bool, CompareError> {
         let mut compared = Vec::new();
         for (log, _) in self.grid.logs() {
             if let Some(start) = self.tell_marks(&log, depth).await? {
@@ -205,12 +267,15 @@ impl Asker {
                 self.grid.set_agrees(&log, (!differs).then_some(start));
             }
         }
+        let mut is_all = differing.len() < DIFFERING_MAX;
         for (log, span) in differing {
             let text = format!("{log} after {} up to {}", span.after, span.to);
             found.logs_differing.push(text);
-            found.entries_mended += self.mend_differing(&log, span).await?;
+            let mended = self.mend_differing(&log, span).await?;
+            found.entries_mended += mended.added;
+            is_all &= mended.reached >= span.to;
         }
-        Ok(())
+        Ok(is_all)
     }
 
     /// Says what we hold of a log; after which id, if there is anything.
@@ -264,7 +329,7 @@ impl Asker {
     }
 
     pub(super) async fn send(&mut self, message: &Message) -> Result<(), CompareError> {
-        self.out.send(message.encode(), false).await?;
+        self.out.send(message).await?;
         Ok(())
     }
 
@@ -290,6 +355,14 @@ impl Asker {
                 mended_there = found.mended_there,
                 "counters were lost or damaged and are mended"
             ),
+        }
+        for range in outcome.iter().flat_map(|found| &found.ranges_stuck) {
+            // Names of counters are a customer's.
+            let number = range.split(':').next();
+            error!(%peer, range = number, "counters differ, and nothing is on its way that changes that");
+        }
+        for log in outcome.iter().flat_map(|found| &found.logs_stuck) {
+            error!(%peer, log, "a log ends elsewhere at the peer, and nothing is on its way that changes that");
         }
         for log in outcome.iter().flat_map(|found| &found.logs_differing) {
             error!(%peer, log, "the two sites hold different entries of a log");

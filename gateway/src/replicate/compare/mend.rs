@@ -8,8 +8,31 @@ use super::{CompareError, FETCHED_RECORDS_MAX, blocking};
 use crate::grid::{EntryId, LogName, MendError, Mended, Span, Told};
 
 impl Asker {
-    /// Takes what is lost of all logs from the peer, as far as it has that; how many entries.
+    /// Takes what is lost of all logs from the peer, or may be, as far as it has that; how many entries.
     pub(super) async fn mend_holes(&mut self) -> Result<u64, CompareError> {
+        Ok(self.mend_lost().await? + self.mend_doubts().await?.0)
+    }
+
+    /// Takes what may be lost of own logs from the peer; how many entries, and whether the peer told all
+    /// that it holds there.
+    pub(super) async fn mend_doubts(&mut self) -> Result<(u64, bool), CompareError> {
+        let grid = self.grid.clone();
+        let doubts = blocking(move || grid.doubts()).await?;
+        let (mut entries, mut is_all) = (0, true);
+        for (log, span) in doubts {
+            let mended = self.mend(&log, span).await?;
+            is_all &= mended.reached >= span.to;
+            if mended.added > 0 {
+                let peer = self.link.site();
+                error!(%peer, %log, after = %span.after, to = %span.to, entries = mended.added,
+                    "entries of a log of this site were lost, and are here again");
+            }
+            entries += mended.added;
+        }
+        Ok((entries, is_all))
+    }
+
+    async fn mend_lost(&mut self) -> Result<u64, CompareError> {
         let grid = self.grid.clone();
         let holes = blocking(move || grid.holes()).await?;
         let mut entries = 0;
@@ -29,18 +52,18 @@ impl Asker {
         Ok(entries)
     }
 
-    /// Mends a stretch of which the two sites hold different entries; how many came from the peer.
+    /// Mends a stretch of which the two sites hold different entries.
     pub(super) async fn mend_differing(
         &mut self,
         log: &LogName,
         span: Span,
-    ) -> Result<u64, CompareError> {
+    ) -> Result<Mended, CompareError> {
         let mended = self.mend(log, span).await?;
         let peer = self.link.site();
         error!(%peer, %log, after = %span.after, to = %span.to, entries = mended.added,
             contradicted = mended.contradicted, taken = mended.replaced,
             "the two sites held different entries of a log");
-        Ok(mended.added)
+        Ok(mended)
     }
 
     /// Makes `span` what both sites hold of it together, unit by unit.

@@ -56,6 +56,22 @@ pub(super) enum Message {
     Entries(Vec<u8>),
     /// Answers: these were all up to this id; whether they are as the origin's.
     EntriesEnd { reached: Id, agrees: bool },
+    /// Asks where logs end; only where both ends speak version 5 of the wire, and so with what follows.
+    AskEnds,
+    /// Answers: where some of them do.
+    Ends(Vec<LogEnd>),
+    /// Answers: these were all.
+    EndsEnd,
+}
+
+/// Where a log ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LogEnd {
+    pub(super) site: String,
+    pub(super) name: Vec<u8>,
+    pub(super) last: Id,
+    pub(super) trimmed_to: Id,
+    pub(super) revision: u64,
 }
 
 /// An entry's id: milliseconds, sequence.

@@ -7,16 +7,20 @@
 
 mod answer;
 mod ask;
+mod ends;
 mod mend;
 mod message;
+mod outbox;
+mod schedule;
+mod stuck;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strait_transport::{LinkHandle, OutStream, Received, SendError, SiteName};
+use strait_transport::{LinkHandle, Received, SendError, SiteName, WireVersion};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -27,13 +31,19 @@ use crate::grid::{
 };
 use crate::streams::StreamOpen;
 use message::{Fingerprint, GROUP, Message};
+use outbox::Outbox;
+use schedule::Schedule;
 
 /// How long the other side may take for one answer: it reads its whole grid for the first.
 const ANSWER_WAIT: Duration = Duration::from_secs(300);
 /// Differences that are named one by one.
 const NAMED_MAX: usize = 100;
-/// Records of a log that are told for one question, 1 MiB each.
+/// Records of a log that are told for one question, and bytes of each, or one entry: more than the largest
+/// block on disk.
 const FETCHED_RECORDS_MAX: usize = 20;
+const FETCHED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of each record of counters.
+const COUNTERS_BYTES_MAX: usize = 64 << 10;
 /// Stretches of logs that the answering side found to differ and that are still to be mended.
 const DIFFERING_MAX: usize = 1024;
 
@@ -67,6 +77,15 @@ pub struct Comparison {
     pub catching_up: bool,
     /// What was mended here: counter, origin, version and sum of both sites.
     pub named: Vec<String>,
+    /// Ranges that differ although nothing changes in them at either site any more, with counters of them.
+    #[serde(default)]
+    pub ranges_stuck: Vec<String>,
+    /// Logs that end elsewhere at the peer, although they change at neither site any more.
+    #[serde(default)]
+    pub logs_stuck: Vec<String>,
+    /// Logs of which the peer cannot be sent all, because some of it is lost here.
+    #[serde(default)]
+    pub logs_held_up: u64,
     pub took_ms: u64,
 }
 
@@ -75,6 +94,9 @@ impl Comparison {
     pub fn is_clean(&self) -> bool {
         self.mended_here + self.mended_there + self.entries_mended == 0
             && self.logs_differing.is_empty()
+            && self.ranges_stuck.is_empty()
+            && self.logs_stuck.is_empty()
+            && self.logs_held_up == 0
             && self.ranges_exchanged == self.ranges_differing
     }
 }
@@ -103,8 +125,7 @@ type Demand = oneshot::Sender<Result<Comparison, CompareError>>;
 /// The comparisons over one link, kept across its sessions.
 #[derive(Debug)]
 pub struct Comparer {
-    /// Between two by schedule; none: only on demand.
-    every: Option<Duration>,
+    schedule: Mutex<Schedule>,
     demands: Mutex<Option<mpsc::Sender<Demand>>>,
     rounds: AtomicU64,
     failed: AtomicU64,
@@ -112,9 +133,10 @@ pub struct Comparer {
 }
 
 impl Comparer {
+    /// With comparisons so far apart; none: only on demand.
     pub fn new(every: Option<Duration>) -> Self {
         Self {
-            every,
+            schedule: Mutex::new(Schedule::new(every, Instant::now())),
             demands: Mutex::default(),
             rounds: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -164,7 +186,7 @@ pub(super) struct Roles {
 impl Roles {
     pub(super) fn start(
         grid: &Arc<Grid>,
-        link: &LinkHandle,
+        (link, wire): (&LinkHandle, WireVersion),
         (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
     ) -> Self {
         let (asks, asked) = mpsc::unbounded_channel();
@@ -175,7 +197,7 @@ impl Roles {
         let answering = answer::run(grid.clone(), link.clone(), (Inbox(asked), differing));
         let asking = ask::run(
             grid.clone(),
-            link.clone(),
+            (link.clone(), wire),
             (progress.clone(), comparer.clone()),
             (Inbox(answered), demanded, differs),
         );
@@ -253,18 +275,17 @@ fn told(difference: &Difference) -> String {
 }
 
 /// Tells the other side all that is held in `ranges`.
-async fn tell(grid: &Arc<Grid>, ranges: Ranges, out: &mut OutStream) -> Result<(), CompareError> {
+async fn tell(grid: &Arc<Grid>, ranges: Ranges, out: &mut Outbox) -> Result<(), CompareError> {
     let mut scan = RangeScan::new(ranges);
     loop {
         let grid = grid.clone();
         let (rest, record) = blocking(move || {
-            let record = grid.next_of_ranges(&mut scan);
+            let record = grid.next_of_ranges(&mut scan, COUNTERS_BYTES_MAX);
             (scan, record)
         })
         .await?;
         let Some(record) = record else { return Ok(()) };
-        let message = Message::Record(record.to_vec());
-        out.send(message.encode(), false).await?;
+        out.send(&Message::Record(record.to_vec())).await?;
         scan = rest;
     }
 }

@@ -26,6 +26,8 @@ pub(super) enum Event {
     BatchAcked,
     /// It is time to tell again what we hold.
     Retell,
+    /// Something that was lost of a log is here again.
+    Mended,
 }
 
 impl Shipper {
@@ -40,6 +42,9 @@ impl Shipper {
             () = at(self.retell) => Ok(Event::Retell),
             acked = acked(&self.out, flush) => acked.map(|()| Event::FlushAcked),
             acked = acked(&self.out, batch) => acked.map(|()| Event::BatchAcked),
+            changed = self.mended.changed(), if self.held_up > 0 => {
+                changed.map(|()| Event::Mended).map_err(closed)
+            }
             changed = self.flushes.changed() => changed.map(|()| Event::Flushed).map_err(closed),
         }
     }
@@ -63,6 +68,11 @@ impl Shipper {
                 if let Some((_, mark)) = self.unacked.pop_front() {
                     self.note_held(mark);
                 }
+            }
+            // What the peer could not be sent before, it may be now.
+            Event::Mended => {
+                self.held_up = 0;
+                self.out.send(message::ask(), false).await?;
             }
             Event::BatchAcked => self.pace.oldest_acked(Instant::now()),
         }

@@ -80,6 +80,10 @@ struct Shipper {
     theirs: Option<Positions>,
     /// The peer has told all that we lacked when the session began.
     heard_all: bool,
+    /// Logs of which the peer could not be sent all: some of it is lost here.
+    held_up: u64,
+    /// Moves when something that was lost is here again.
+    mended: watch::Receiver<u64>,
     packer: RecordPacker,
     pace: Pace,
     /// What the peer was told since it last said what it holds.
@@ -133,6 +137,8 @@ impl Shipper {
             linked: BTreeSet::new(),
             theirs: None,
             heard_all: false,
+            held_up: 0,
+            mended: grid.subscribe_mended(),
             grid,
             floors,
             link,
@@ -185,6 +191,7 @@ impl Shipper {
             self.begun = self.out.send(message::begin(), false).await?;
             self.is_refused = false;
         }
+        (self.held_up, _) = (0, self.mended.borrow_and_update());
         let mark = match self.feed {
             Feed::Counters => Some(self.scan_counters(theirs).await?),
             Feed::Logs => self.scan_logs(theirs).await?,
@@ -237,6 +244,7 @@ impl Shipper {
         for (log, have, position) in logs {
             self.catch_up_log(&log, have, position).await?;
         }
+        self.progress().held_up(self.held_up);
         Ok(self.theirs.is_none().then_some(Mark { flush, epoch }))
     }
 
@@ -249,7 +257,10 @@ impl Shipper {
         while self.theirs.is_none() && !have.covers(&until) {
             let (grid, name) = (self.grid.clone(), log.clone());
             let next = blocking(move || grid.log_after(&name, have, RECORD_BYTES_MAX)).await?;
-            let Some((record, now)) = next else { break };
+            let Some((record, now)) = next else {
+                self.held_up += 1;
+                break;
+            };
             self.push(&record).await?;
             have = now;
         }

@@ -245,8 +245,13 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
     ),
     gauge(
         "strait_grid_log_holes",
-        "Stretches of entries that are lost here now, until a peer has them",
+        "Stretches of entries that are lost here now, or may be, until a peer has them",
         |s| some(s.grid.log_holes),
+    ),
+    gauge(
+        "strait_grid_doubted_peers",
+        "Peers that are to be compared because the disk was damaged: they may hold lost entries",
+        |s| some(s.grid.doubted_peers),
     ),
     counter(
         "strait_grid_mended_entries",

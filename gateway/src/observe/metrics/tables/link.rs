@@ -31,6 +31,21 @@ pub(in super::super) const LINK: &[Metric<LinkReport>] = &[
         "Stretches of logs that differed in the last comparison: must stay 0",
         |l| last_compared(l, |last| last.logs_differing.len() as u64),
     ),
+    gauge(
+        "strait_compare_ranges_stuck",
+        "Ranges of counters that differ, and in which nothing changes: must stay 0",
+        |l| last_compared(l, |last| last.ranges_stuck.len() as u64),
+    ),
+    gauge(
+        "strait_compare_logs_stuck",
+        "Logs that end elsewhere at the peer and change at neither site: must stay 0",
+        |l| last_compared(l, |last| last.logs_stuck.len() as u64),
+    ),
+    gauge(
+        "strait_compare_logs_held_up",
+        "Logs of which the peer cannot be sent all, because some of it is lost here",
+        |l| last_compared(l, |last| last.logs_held_up),
+    ),
     gauge("strait_link_up", "1 if the link is connected", |l| {
         some(l.phase == LinkPhase::Replicating)
     }),
