@@ -81,12 +81,27 @@ fn write_corpus() {
             request,
             outcome: Ok(answer),
         },
+        Message::Ask {
+            request,
+            question: Question::MakeFolders {
+                folders: vec![("backups".to_owned(), meta); 2],
+            },
+        },
+        Message::Answer {
+            request,
+            outcome: Ok(Answer::Folders(vec![Ok(meta), Err(Failure::NotFound)])),
+        },
     ];
     for (n, message) in messages.iter().enumerate() {
         write(&format!("message-{n}"), &encode(message));
     }
     let offset = 1000;
-    write("push", &encode(&Header::Push { file, offset }));
+    let push = Header::Push {
+        file: file.clone(),
+        offset,
+    };
+    write("push", &encode(&push));
+    write("push-new", &encode(&Header::PushNew { file, offset }));
     write("pull", &encode(&Header::Pull { length: 3, meta }));
     let ending = Ending::Whole {
         length: 1 << 33,
