@@ -59,17 +59,18 @@ impl Asker {
         let mut unlike = Ends::new();
         self.send(&Message::AskEnds).await?;
         loop {
-            match self.answer().await? {
-                Message::Ends(theirs) => {
-                    for (log, theirs) in theirs.into_iter().filter_map(read) {
-                        let ours = ours.remove(&log).unwrap_or_default();
-                        if ours != theirs && unlike.len() < DIFFERING_MAX {
-                            unlike.insert(log, (ours, theirs));
-                        }
-                    }
+            let answer = self.answer().await?;
+            if answer == Message::EndsEnd {
+                break;
+            }
+            let Message::Ends(theirs) = answer else {
+                continue;
+            };
+            for (log, theirs) in theirs.into_iter().filter_map(read) {
+                let ours = ours.remove(&log).unwrap_or_default();
+                if ours != theirs && unlike.len() < DIFFERING_MAX {
+                    unlike.insert(log, (ours, theirs));
                 }
-                Message::EndsEnd => break,
-                _ => {}
             }
         }
         let nothing = LogPosition::default();
