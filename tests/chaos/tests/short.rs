@@ -52,6 +52,11 @@ fn kills_power_cuts_and_cut_links_take_nothing_that_was_confirmed() {
 #[test]
 fn damage_a_full_disk_and_a_lost_directory_take_nothing_that_peers_held() {
     let faults = [
+        Fault::Flip {
+            site: 1,
+            bits: 2,
+            alone: true,
+        },
         Fault::FullDisk {
             site: 0,
             ms: 300,
