@@ -78,7 +78,7 @@ fn ask(listen: SocketAddr, round: usize, answers: &Ends) {
         return;
     };
     patient(&stream);
-    if round % 3 != 0 {
+    if !round.is_multiple_of(3) {
         let socket = socket2::SockRef::from(&stream);
         socket.set_linger(Some(Duration::ZERO)).unwrap();
         let part = [0, 1, WHOLE / 2][round / 3 % 3];
