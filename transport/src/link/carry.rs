@@ -26,7 +26,7 @@ pub(super) enum End {
     /// The link was paused or closed.
     Command,
     /// The peer dialed anew.
-    Replaced(Greeting),
+    Replaced(Box<Greeting>),
     /// The pair was of no use, for this reason; another was dialed meanwhile.
     Redialed(Box<Pair>, &'static str),
     /// The peer said that it stops, and why.
@@ -133,7 +133,7 @@ impl Generated<'_> {
             tokio::select! {
                 reason = current.ended() => {
                     return Turn::End(match probe.take() {
-                        Some(Probe { greeting, .. }) => End::Replaced(greeting),
+                        Some(Probe { greeting, .. }) => End::Replaced(Box::new(greeting)),
                         None if current.has_left(Goodbye::Copy) => End::Refused(reason),
                         None if current.has_left(Goodbye::Stopping) => End::Left(reason),
                         None => End::Broken(reason),
@@ -145,8 +145,10 @@ impl Generated<'_> {
                         false => Verdict::Welcome,
                     };
                     match verdict {
-                        Verdict::Welcome => return Turn::End(End::Replaced(greeting)),
-                        verdict => self.copies.turn_away(self.link, &greeting, verdict),
+                        Verdict::Welcome => return Turn::End(End::Replaced(Box::new(greeting))),
+                        Verdict::Doubtful | Verdict::Stale | Verdict::Copy => {
+                            self.copies.turn_away(self.link, &greeting, verdict);
+                        }
                     }
                 }
                 () = self.link.command.notified() => return Turn::End(End::Command),
@@ -166,13 +168,17 @@ impl Generated<'_> {
                 },
                 call = self.callers.next() => match call {
                     Call::Hello(greeting) => {
-                        match self.copies.judge(greeting.run(), Some(greeting.begun), true) {
-                            Verdict::Welcome => return Turn::End(End::Replaced(greeting)),
+                        let begun = Some(greeting.begun);
+                        let verdict = self.copies.judge(greeting.run(), begun, true);
+                        match verdict {
+                            Verdict::Welcome => return Turn::End(End::Replaced(Box::new(greeting))),
                             Verdict::Doubtful => {
                                 let control = current.control();
                                 probe = Some(Probe::new(greeting, self.link, control));
                             }
-                            verdict => self.copies.turn_away(self.link, &greeting, verdict),
+                            Verdict::Stale | Verdict::Copy => {
+                                self.copies.turn_away(self.link, &greeting, verdict);
+                            }
                         }
                     }
                     Call::Join(line, token) if token == self.token && draining.is_none() => {

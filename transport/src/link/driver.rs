@@ -108,7 +108,7 @@ impl Driver {
             };
             let end = match opened {
                 Ok(Ok(opened)) => Ok(self.carry(opened).await),
-                Ok(Err(greeting)) => Ok(End::Replaced(greeting)),
+                Ok(Err(greeting)) => Ok(End::Replaced(Box::new(greeting))),
                 Err(error) => Err(error),
             };
             if started.elapsed() > USEFUL {
@@ -131,7 +131,7 @@ impl Driver {
         let has_left = matches!(end, Ok(End::Left(_)));
         let (phase, reason, next) = match end {
             Ok(End::Replaced(greeting)) => {
-                let next = Begin::Called(greeting);
+                let next = Begin::Called(*greeting);
                 (Phase::Connecting, "replaced".to_owned(), Some(next))
             }
             Ok(End::Redialed(pair, reason)) => {

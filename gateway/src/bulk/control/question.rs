@@ -23,10 +23,8 @@ impl Gateway {
                 }
                 Frame::Data(_) => return Err(incomprehensible()),
                 message @ Frame::Message(_) => {
-                    return match protocol::decode(&message).ok_or_else(incomprehensible)? {
-                        Reply::Told => String::from_utf8(told).map_err(|_| incomprehensible()),
-                        reply => Err(unexpected(reply)),
-                    };
+                    expect(&message, &Reply::Told)?;
+                    return String::from_utf8(told).map_err(|_| incomprehensible());
                 }
             }
         }
@@ -35,11 +33,8 @@ impl Gateway {
     /// A connection to the gateway's grid that speaks the Redis protocol.
     pub fn grid(&self, timeout: Duration) -> Result<UnixStream, ClientError> {
         let stream = self.ask_gateway(Ask::Grid, timeout)?;
-        let frame = read_frame(&stream, timeout)?;
-        match protocol::decode(&frame).ok_or_else(incomprehensible)? {
-            Reply::Speak => Ok(stream),
-            reply => Err(unexpected(reply)),
-        }
+        expect(&read_frame(&stream, timeout)?, &Reply::Speak)?;
+        Ok(stream)
     }
 
     fn ask_gateway(&self, ask: Ask, timeout: Duration) -> Result<UnixStream, ClientError> {
@@ -52,9 +47,18 @@ impl Gateway {
     }
 }
 
+fn expect(frame: &Frame, expected: &Reply) -> Result<(), ClientError> {
+    let reply: Reply = protocol::decode(frame).ok_or_else(incomprehensible)?;
+    match reply == *expected {
+        true => Ok(()),
+        false => Err(unexpected(reply)),
+    }
+}
+
 fn read_frame(stream: &UnixStream, timeout: Duration) -> Result<Frame, ClientError> {
-    Frame::read_from(stream).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(timeout),
-        _ => ClientError::Stopped,
+    let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+    Frame::read_from(stream).map_err(|error| match late.contains(&error.kind()) {
+        true => ClientError::Silent(timeout),
+        false => ClientError::Stopped,
     })
 }
