@@ -73,6 +73,8 @@ impl State {
         if deadline.at_ms != 0 {
             self.deadlines.insert((deadline.at_ms, place));
         }
+        // A key whose deadline had passed is there again when a peer's later one takes its place.
+        self.recount(place);
         self.touched(place);
     }
 

@@ -275,3 +275,26 @@ fn a_scan_that_leaves_a_counter_out_promises_nothing_of_it_and_the_flush_after_s
         assert_eq!(site.digest(), north.digest());
     }
 }
+
+#[test]
+fn a_key_that_was_due_counts_again_when_a_later_deadline_comes() {
+    let (east, west) = (grid("east"), grid("west"));
+    let tell = || {
+        for record in flush(&east) {
+            west.apply(&peer(), record).unwrap();
+        }
+    };
+    // By its own clock the key is due at west before it gets there.
+    west.lock().expire_some(2000);
+    east.lock().add_field(b"h", b"f", 1).unwrap();
+    east.lock().set_deadline(b"h", 1000).unwrap();
+    tell();
+    assert_eq!(west.lock().kind(b"h"), None);
+    assert_eq!(west.lock().visible(), 0);
+    east.lock().set_deadline(b"h", 5000).unwrap();
+    tell();
+    assert_eq!(west.lock().kind(b"h"), Some(Kind::Hash));
+    assert_eq!(west.lock().visible(), 1);
+    while west.lock().expire_some(6000) {}
+    assert_eq!(west.lock().visible(), 0);
+}
