@@ -90,14 +90,14 @@ impl Cluster {
 
     /// Without a disk of its own the site is killed only.
     fn cut_power(&mut self, stage: &Stage, site: usize, lives_ms: u64) {
-        if let Some(disk) = &self.members[site].disk {
-            if lives_ms > 0 {
-                // An fsync that ext4 is in the middle of may say that all went well.
-                self.members[site].site.freeze();
-                disk.cut_power();
-                self.members[site].site.signal("CONT");
-                sleep(Duration::from_millis(lives_ms));
-            }
+        if let Some(disk) = &self.members[site].disk
+            && lives_ms > 0
+        {
+            // An fsync that ext4 is in the middle of may say that all went well.
+            self.members[site].site.freeze();
+            disk.cut_power();
+            self.members[site].site.signal("CONT");
+            sleep(Duration::from_millis(lives_ms));
         }
         self.kill(stage, site, End::Killed);
         if let Some(disk) = &self.members[site].disk {
