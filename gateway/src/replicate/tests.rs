@@ -11,7 +11,9 @@ use strait_transport::{
 use super::*;
 use crate::bulk::BulkConfig;
 use crate::forward;
-use crate::grid::{Epoch, FlushNumber, Flusher, GridConfig, Origin, Positions};
+use crate::grid::{
+    Epoch, FlushNumber, Flusher, GridConfig, NewId, Origin, Positions, now_ms, pack_values,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The list of what a site holds: nothing.
@@ -177,6 +179,18 @@ impl Puppet {
         }
     }
 
+    /// Says that a batch of counters was not taken, and waits until that is heeded.
+    async fn refuse(&self, seq: Seq, reason: &str) {
+        let open = StreamOpen::Refusals.encode();
+        let mut refusals = self.link.open(Class::Control, open).unwrap();
+        // As `Refusal::encode` has it.
+        let mut said = vec![1, 0, 1];
+        said.extend(seq.0.to_le_bytes());
+        said.extend(reason.as_bytes());
+        let told = refusals.send(said.into(), false).await.unwrap();
+        acked(&refusals, told).await;
+    }
+
     fn ack_all(&mut self) {
         for (_, received) in self.held.drain(..) {
             received.ack();
@@ -287,20 +301,8 @@ async fn what_the_peer_did_not_take_is_not_confirmed_until_it_was_sent_again() {
     puppet.ack_all();
     let epoch = add(&here.grid, b"hits");
     let batch = puppet.batch(&of_counters, &[4]).await;
-    let open = StreamOpen::Refusals.encode();
-    let mut refusals = puppet.link.open(Class::Control, open).unwrap();
-    let refusal = Refusal {
-        feed: Feed::Counters,
-        seq: batch.seq,
-        is_gap: false,
-        reason: "a version out of range".to_owned(),
-    };
-    // As `Refusal::encode` has it.
-    let mut said = vec![1, 0, 1];
-    said.extend(batch.seq.0.to_le_bytes());
-    said.extend(refusal.reason.as_bytes());
-    let told = refusals.send(said.into(), false).await.unwrap();
-    acked(&refusals, told).await;
+    let reason = "a version out of range";
+    puppet.refuse(batch.seq, reason).await;
     batch.ack();
     // Nor what comes after it.
     let later = add(&here.grid, b"hits");
@@ -308,7 +310,7 @@ async fn what_the_peer_did_not_take_is_not_confirmed_until_it_was_sent_again() {
     batch.ack();
     puppet.ack_all();
     let not_taken = here.progress.not_taken(Feed::Counters);
-    assert_eq!(not_taken.there, Some(refusal.reason));
+    assert_eq!(not_taken.there.as_deref(), Some(reason));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!is_acked(epoch), "what was refused counts as held");
 
@@ -321,6 +323,45 @@ async fn what_the_peer_did_not_take_is_not_confirmed_until_it_was_sent_again() {
         here.progress.not_taken(Feed::Counters) == NotTaken::default()
     })
     .await;
+}
+
+/// The refusal may be here before the acknowledgement of what came before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_with_nothing_for_the_peer_confirms_nothing_that_it_did_not_take() {
+    let [(_east, east, east_events), (_west, west, west_events)] = nodes().await;
+    let here = replicate(grid("east"), east, east_events);
+    let (mut puppet, _out) = Puppet::begin(west, west_events).await;
+    let of_counters = StreamOpen::Grid {
+        feed: Feed::Counters,
+    };
+    puppet.batch(&of_counters, BEGIN).await.ack();
+    puppet.batch(&of_counters, CAUGHT_UP).await.ack();
+    puppet.ack_all();
+    let acked_to = || {
+        let acked = here.grid.acked().borrow().get(&site("west")).copied();
+        acked.map_or(Epoch::default(), |acked| acked.epoch(Feed::Counters))
+    };
+    let taken = add(&here.grid, b"hits");
+    let before = puppet.batch(&of_counters, &[4]).await;
+    let not_taken = add(&here.grid, b"hits");
+    let batch = puppet.batch(&of_counters, &[4]).await;
+    puppet.refuse(batch.seq, "a version out of range").await;
+    let shipped = || here.progress.figures(Feed::Counters).shipped;
+    let last = shipped();
+    let line = pack_values([&b"line"[..], b"1"].into_iter());
+    let logged = here
+        .grid
+        .lock()
+        .append(b"clicks", NewId::Auto, &line, (true, None), now_ms());
+    assert!(logged.unwrap().is_some());
+    here.grid.flush().unwrap();
+    until("a flush of logs alone is passed over", || shipped() > last).await;
+    before.ack();
+    until("what was taken counts", || acked_to() >= taken).await;
+    assert!(acked_to() < not_taken, "what was refused counts as held");
+    let there = here.progress.not_taken(Feed::Counters).there;
+    assert!(there.is_some(), "it is not shown any more");
+    drop(batch);
 }
 
 #[tokio::test(flavor = "multi_thread")]

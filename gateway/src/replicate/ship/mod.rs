@@ -395,8 +395,9 @@ impl Shipper {
     fn skip_to(&mut self, mark: Mark) {
         self.progress().shipped(mark.flush);
         match self.unacked.back_mut() {
+            // What is between an older batch and this was not taken.
+            Some(_) | None if self.is_refused => {}
             Some((_, last)) => *last = mark,
-            None if self.is_refused => {}
             None => self.note_held(mark),
         }
     }
@@ -427,7 +428,9 @@ impl Shipper {
     /// The peer durably holds everything up to `mark`.
     fn note_held(&mut self, Mark { flush, epoch }: Mark) {
         self.progress().acked(flush);
-        self.progress().refused_by_peer(None);
+        if !self.is_refused {
+            self.progress().refused_by_peer(None);
+        }
         let site = self.link.site();
         self.grid.set_peer_acked(site, self.feed, epoch);
         if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= flush) {
