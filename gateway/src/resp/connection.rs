@@ -222,17 +222,29 @@ impl Connection {
     }
 
     async fn refuse_unauthenticated(&mut self) -> io::Result<usize> {
-        let entered = &self.session.entered;
-        entered.clients().door.closed_unauthenticated();
         self.replies
             .error(&format!("ERR no password in {} s", AUTH_WITHIN.as_secs()));
         self.write().await?;
+        let entered = &self.session.entered;
+        entered.clients().door.closed_unauthenticated();
         Ok(0)
     }
 
     async fn write(&mut self) -> io::Result<()> {
         self.count_held();
-        self.stream.write_all(&self.replies.bytes).await?;
+        let writing = self.stream.write_all(&self.replies.bytes);
+        match self.session.authenticated {
+            true => writing.await?,
+            // Also one that reads no reply has to give the password in time.
+            false => match timeout_at(self.session.auth_by.into(), writing).await {
+                Ok(written) => written?,
+                Err(late) => {
+                    let entered = &self.session.entered;
+                    entered.clients().door.closed_unauthenticated();
+                    return Err(late.into());
+                }
+            },
+        }
         self.replies.bytes.clear();
         if self.replies.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.replies.bytes = Vec::new();

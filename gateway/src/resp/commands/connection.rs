@@ -47,8 +47,11 @@ pub(super) fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     context.session.watch = None;
     set_protocol(context, Protocol::Resp2);
     let owes_password = context.server.config.password.is_some();
+    if context.session.authenticated {
+        // Whoever has not given the password yet gets no more time for it.
+        context.session.auth_by = Instant::now() + AUTH_WITHIN;
+    }
     context.session.authenticated = !owes_password;
-    context.session.auth_by = Instant::now() + AUTH_WITHIN;
     context.session.entered.update(|info| {
         info.name.clear();
         info.owes_password = owes_password;
