@@ -97,6 +97,12 @@ impl Extra {
         }
     }
 
+    /// Puts this in the place of what was known to be cleared of the origin.
+    pub(super) fn replace_cleared(&mut self, origin: OriginId, cleared: Cleared) {
+        self.cleared.retain(|(known, _)| *known != origin);
+        push_one(&mut self.cleared, (origin, cleared));
+    }
+
     /// Memory of its lists.
     pub(super) fn list_bytes(&self) -> usize {
         allocation_bytes(self.parts.capacity() * size_of::<(OriginId, Component)>())

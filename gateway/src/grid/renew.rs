@@ -99,7 +99,7 @@ impl State {
         let cleared = self.keys.extra(at).and_then(|e| e.cleared(OriginId::OWN));
         // Only here; what both copies cleared, or somebody else, stays as it is.
         let cleared = cleared.filter(|cleared| {
-            let epoch = cleared.half_epoch.div_ceil(2);
+            let epoch = cleared.epoch();
             epoch > fork.0 && self.runs.used(epoch)
         });
         if own == base && cleared.is_none() {
@@ -110,25 +110,7 @@ impl State {
             version,
             sum: own.sum.wrapping_sub(base.sum),
         };
-        let extra = cleared.map(|cleared| Extra {
-            cleared: vec![
-                (
-                    OriginId::OWN,
-                    Cleared {
-                        half_epoch: 2 * base.version,
-                        sum: base.sum,
-                    },
-                ),
-                (
-                    new,
-                    Cleared {
-                        half_epoch: 2 * version - 1,
-                        sum: cleared.sum.wrapping_sub(base.sum),
-                    },
-                ),
-            ],
-            ..Extra::default()
-        });
+        let extra = cleared.map(|cleared| cleared_apart(cleared, base, (new, version)));
         let parts = [part(OriginId::OWN, base), part(new, moved)];
         let nothing = (0, SiteId::OWN, false);
         rows.push(self.keys.key_of(at), nothing, parts, extra.as_ref());
@@ -152,9 +134,8 @@ impl State {
             }
             let more = updates.more(row).map(|more| numbers.extra(more).cleared);
             for (origin, cleared) in more.unwrap_or_default() {
-                let known = &mut self.keys.extra_mut(at).cleared;
-                known.retain(|(known, _)| *known != origin);
-                known.push((origin, cleared));
+                self.keys
+                    .change_extra(at, |extra| extra.replace_cleared(origin, cleared));
             }
         }
         for (origin, epoch) in &updates.complete {
@@ -164,5 +145,22 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+/// What was cleared here since the two copies parted, when the component was `base`: that goes with it,
+/// and the rest with the new incarnation's component.
+fn cleared_apart(cleared: Cleared, base: Component, (new, version): (OriginId, u64)) -> Extra {
+    let of_base = Cleared {
+        half_epoch: 2 * base.version,
+        sum: base.sum,
+    };
+    let of_new = Cleared {
+        half_epoch: 2 * version - 1,
+        sum: cleared.sum.wrapping_sub(base.sum),
+    };
+    Extra {
+        cleared: vec![(OriginId::OWN, of_base), (new, of_new)],
+        ..Extra::default()
     }
 }

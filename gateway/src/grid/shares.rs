@@ -82,8 +82,7 @@ impl Keyspace {
             extra.changed = Extra::UNSEALED;
             for (origin, cleared) in seen {
                 // Later than whatever was cleared before, also within the same epoch.
-                extra.cleared.retain(|(known, _)| *known != origin);
-                push_one(&mut extra.cleared, (origin, cleared));
+                extra.replace_cleared(origin, cleared);
             }
         });
     }
