@@ -92,17 +92,15 @@ impl Unfinished {
         let mut recovery = Recovery::default();
         for (name, stat) in self.names()? {
             let length = u64::try_from(stat.st_size).unwrap_or(0);
-            if stat.st_nlink > 1 {
-                // It had just got its other name.
-                self.remove(&name)?;
-                continue;
-            }
+            // It had just got its other name.
+            let has_other_name = stat.st_nlink > 1;
             let fresh = now.saturating_sub(stat.st_mtime) < KEPT_SECONDS_MAX;
-            if name.contains('-') && fresh && length >= RESUMED_BYTES_MIN {
+            if !has_other_name && name.contains('-') && fresh && length >= RESUMED_BYTES_MIN {
                 recovery.kept += 1;
                 continue;
             }
             match self.remove(&name) {
+                Ok(()) if has_other_name => {}
                 Ok(()) => {
                     recovery.removed += 1;
                     recovery.bytes_freed += length;
