@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use strait_transport::{LinkHandle, Received, Seq, SiteName, WireVersion};
@@ -160,7 +160,9 @@ impl Bulk {
         let message = match message::decode(&batch.bytes) {
             Ok(message) => message,
             Err(error) => {
-                tracing::warn!(%site, %error, "a message about files was not understood");
+                if let Some(more) = session.unreadable.lock().is_due(Instant::now()) {
+                    tracing::warn!(%site, %error, more, "a message about files was not understood");
+                }
                 return;
             }
         };

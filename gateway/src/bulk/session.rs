@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use strait_transport::{Class, LinkHandle, OutStream, SendError, StreamId, WireVersion};
+use strait_transport::{Class, LinkHandle, LogPace, OutStream, SendError, StreamId, WireVersion};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::Failure;
@@ -23,6 +23,8 @@ pub(super) struct Session {
     version: WireVersion,
     messages: mpsc::Sender<Message>,
     tables: Mutex<Tables>,
+    /// Messages that could not be read, in the log.
+    pub(super) unreadable: Mutex<LogPace>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +63,7 @@ impl Session {
             version,
             messages,
             tables: Mutex::default(),
+            unreadable: Mutex::default(),
         })
     }
 

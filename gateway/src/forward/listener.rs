@@ -195,10 +195,10 @@ impl Forward {
     }
 
     fn refused(&self, client: SocketAddr, refusal: &dyn std::fmt::Display) {
-        let unlogged = self.refusals.lock().is_due(Instant::now());
-        if let Some(unlogged) = unlogged {
+        let more = self.refusals.lock().is_due(Instant::now());
+        if let Some(more) = more {
             let (listen, peer) = (self.listen, &self.settings.peer);
-            tracing::warn!(%listen, %peer, %client, %refusal, unlogged, "a connection was not forwarded");
+            tracing::warn!(%listen, %peer, %client, %refusal, more, "a connection was not forwarded");
         }
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) served: Counters,
     /// Of those, the ones that were refused, in the log.
     pub(super) refusals: Mutex<LogPace>,
+    /// Messages of it that could not be read, in the log.
+    pub(super) unreadable: Mutex<LogPace>,
     /// Clients of the forwards that go there.
     pub(super) admission: Admission,
 }
@@ -60,6 +62,7 @@ impl Peer {
             state: watch::Sender::new(State::now(false)),
             served: Counters::default(),
             refusals: Mutex::default(),
+            unreadable: Mutex::default(),
             admission: Admission::default(),
         }
     }

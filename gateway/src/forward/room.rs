@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 use strait_transport::{LinkHandle, Received, Seq, SiteName};
@@ -177,7 +177,7 @@ impl Forwards {
                 | StreamOpen::Refusals
                 | StreamOpen::BulkMessages
                 | StreamOpen::BulkData { .. } => {}
-                StreamOpen::FlowMessages => handle_messages(site, &session, &batch),
+                StreamOpen::FlowMessages => handle_messages((site, peer), &session, &batch),
                 StreamOpen::FlowData { flow, offset } => {
                     session.handle_batch(flow, arrival(&batch, offset));
                 }
@@ -246,12 +246,16 @@ fn arrival(batch: &Received, offset: u64) -> Arrival {
     }
 }
 
-fn handle_messages(site: &SiteName, session: &Session, batch: &Received) {
+fn handle_messages((site, peer): (&SiteName, &Peer), session: &Session, batch: &Received) {
     match message::decode(&batch.bytes) {
         Some(messages) => messages
             .into_iter()
             .for_each(|message| session.handle_message(message)),
-        None => tracing::warn!(%site, "messages about flows were not understood"),
+        None => {
+            if let Some(more) = peer.unreadable.lock().is_due(Instant::now()) {
+                tracing::warn!(%site, more, "messages about flows were not understood");
+            }
+        }
     }
 }
 

@@ -59,9 +59,9 @@ pub(super) async fn serve(
         let target = crate::bulk::printable(&request.target);
         match refusal {
             Refusal::NotAllowed | Refusal::Unreachable(_) => {
-                let unlogged = peer.refusals.lock().is_due(Instant::now());
-                if let Some(unlogged) = unlogged {
-                    tracing::warn!(%site, target, %refusal, unlogged, "a flow from the peer was refused");
+                let more = peer.refusals.lock().is_due(Instant::now());
+                if let Some(more) = more {
+                    tracing::warn!(%site, target, %refusal, more, "a flow from the peer was refused");
                 }
             }
             Refusal::Reset

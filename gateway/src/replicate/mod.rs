@@ -67,7 +67,7 @@ struct Session {
     /// By [`Feed`].
     feeds: [FeedSession; 2],
     comparing: compare::Roles,
-    /// About streams that nobody knows.
+    /// About streams and refusals that this release does not know.
     lines: Mutex<LogPace>,
 }
 
@@ -92,6 +92,20 @@ impl Session {
             feeds,
             comparing,
             lines: Mutex::default(),
+        }
+    }
+
+    /// The peer says what it does not take. What cannot be read of that is not acknowledged, so the peer
+    /// confirms nothing from there on.
+    fn not_taken(&self, received: Received) {
+        if let Some(refusal) = Refusal::decode(&received.bytes) {
+            let signals = &self.feeds[refusal.feed as usize].signals;
+            drop(signals.send(Signal::NotTaken(refusal, received)));
+        } else if let Some(more) = self.lines.lock().is_due(Instant::now()) {
+            warn!(
+                more,
+                "the peer told in no known way what it does not take: nothing more counts as confirmed"
+            );
         }
     }
 }
@@ -168,15 +182,11 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
                 drop(session.feeds[feed as usize].incoming.send(received));
             }
         }
-        Ok(StreamOpen::Refusals) => match Refusal::decode(&received.bytes) {
-            Some(refusal) => {
-                if let Some(session) = session {
-                    let signals = &session.feeds[refusal.feed as usize].signals;
-                    drop(signals.send(Signal::NotTaken(refusal, received)));
-                }
+        Ok(StreamOpen::Refusals) => {
+            if let Some(session) = session {
+                session.not_taken(received);
             }
-            None => refusals::unreadable(),
-        },
+        }
         Ok(open @ (StreamOpen::CompareAsk | StreamOpen::CompareAnswer)) => {
             if let Some(session) = session {
                 session.comparing.handle(&open, received);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use strait_transport::{Class, LinkHandle, OutStream, Seq, WireVersion};
-use tracing::warn;
 
 use crate::grid::Feed;
 use crate::streams::StreamOpen;
@@ -115,11 +114,6 @@ impl Again {
     pub(super) fn reset(&mut self) {
         self.asked = 0;
     }
-}
-
-/// A refusal that cannot be read: it is not acknowledged, so nothing from there on counts.
-pub(super) fn unreadable() {
-    warn!("the peer told in no known way what it does not take: nothing more counts as confirmed");
 }
 
 #[cfg(test)]

@@ -97,10 +97,10 @@ impl Copies {
         let verdict = self.judge_rival(run, now);
         if verdict != Verdict::Copy {
             link.lock().telemetry.copies += 1;
-            if let Some((linked, unlogged)) = self.present().zip(self.pace.is_due(now)) {
+            if let Some((linked, more)) = self.present().zip(self.pace.is_due(now)) {
                 let (linked, other) = (linked.address, run.address);
                 tracing::error!(
-                    site = %link.site, %linked, %other, unlogged,
+                    site = %link.site, %linked, %other, more,
                     "two gateways of the peer's site run, each another incarnation: they take turns"
                 );
             }
@@ -160,10 +160,10 @@ impl Copies {
         let now = Instant::now();
         self.refuse(run, now);
         link.lock().telemetry.copies += 1;
-        if let Some(unlogged) = self.pace.is_due(now) {
+        if let Some(more) = self.pace.is_due(now) {
             let (linked, refused) = (linked.address, run.address);
             tracing::error!(
-                site = %link.site, %linked, %refused, unlogged,
+                site = %link.site, %linked, %refused, more,
                 "the peer's gateway runs twice, with one key and one incarnation: the second is refused"
             );
         }

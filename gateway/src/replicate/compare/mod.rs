@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strait_transport::{LinkHandle, Received, SendError, SiteName, WireVersion};
+use strait_transport::{LinkHandle, LogPace, Received, SendError, SiteName, WireVersion};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -194,12 +194,12 @@ impl Roles {
         let (demands, demanded) = mpsc::channel(4);
         *comparer.demands.lock() = Some(demands);
         let (differing, differs) = mpsc::channel(DIFFERING_MAX);
-        let answering = answer::run(grid.clone(), link.clone(), (Inbox(asked), differing));
+        let answering = answer::run(grid.clone(), link.clone(), (Inbox::new(asked), differing));
         let asking = ask::run(
             grid.clone(),
             (link.clone(), wire),
             (progress.clone(), comparer.clone()),
-            (Inbox(answered), demanded, differs),
+            (Inbox::new(answered), demanded, differs),
         );
         Self {
             asks,
@@ -226,19 +226,34 @@ impl Drop for Roles {
 }
 
 /// What the peer sends on one of the streams.
-struct Inbox(mpsc::UnboundedReceiver<Received>);
+struct Inbox {
+    batches: mpsc::UnboundedReceiver<Received>,
+    /// About batches that cannot be read.
+    lines: LogPace,
+}
 
 impl Inbox {
+    fn new(batches: mpsc::UnboundedReceiver<Received>) -> Self {
+        Self {
+            batches,
+            lines: LogPace::default(),
+        }
+    }
+
     /// The next message, acknowledged as it is taken: so what waits here is bounded by the link.
     /// Batches that cannot be read are left out.
     async fn next(&mut self) -> Option<Message> {
         loop {
-            let received = self.0.recv().await?;
+            let received = self.batches.recv().await?;
             let message = Message::decode(&received.bytes);
             received.ack();
             match message {
                 Ok(message) => return Some(message),
-                Err(error) => warn!(%error, "batch put aside"),
+                Err(error) => {
+                    if let Some(more) = self.lines.is_due(Instant::now()) {
+                        warn!(%error, more, "batch put aside");
+                    }
+                }
             }
         }
     }
