@@ -50,7 +50,7 @@ impl Log {
         let stderr = std::io::stderr().as_fd().try_clone_to_owned();
         let started = stderr.and_then(|stderr| LogQueue::start(File::from(stderr), say_lost));
         let (queue, farewell) = started.context("cannot start logging")?;
-        queue.is_of_process();
+        queue.show_in_metrics();
         let writer = queue.clone();
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)

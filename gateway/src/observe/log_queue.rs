@@ -63,7 +63,7 @@ impl LogQueue {
     }
 
     /// Has `/metrics` show what is lost of this one.
-    pub(crate) fn is_of_process(&self) {
+    pub(crate) fn show_in_metrics(&self) {
         OF_PROCESS.get_or_init(|| self.clone());
     }
 
