@@ -176,7 +176,10 @@ fn open_grid(dir: &DataDir, config: &Config) -> anyhow::Result<Grid> {
         return Ok(grid);
     }
     if let Err(error) = dir.renew_incarnation() {
-        error!(%error, "what peers hold of the counters here gives way to what is counted from now on");
+        error!(
+            %error,
+            "the site cannot go on as another incarnation: counts that only peers hold are lost"
+        );
         return Ok(grid);
     }
     drop(grid);
