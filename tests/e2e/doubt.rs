@@ -45,7 +45,7 @@ fn in_step(site: &Site) {
 #[test]
 fn what_clients_append_after_damage_hides_nothing_that_was_lost() {
     let (mut east, west, _cable) = pair_of_sites();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     (1..=30).for_each(|n| add(&east, n));
     eventually_equal_digests(&east, &west, 30);
     east.stop();
@@ -107,7 +107,7 @@ fn verify_does_not_wait_for_closed_hours() {
         "[[window]]\nfrom = \"00:00\"\nto = \"24:00\"\nclass = \"bulk\"\nrate = \"closed\"\n",
     );
     east.start();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     let push = ["push", "--quiet", file.to_str().unwrap(), "west:random"];
     let mut push = east.command(&push).spawn().unwrap();
     verify_beside(&mut push, &east, &west);
@@ -121,7 +121,7 @@ fn verify_does_not_wait_behind_a_push_that_fills_the_link() {
     east.configure("rate = \"8Mbit/s\"\n");
     east.start();
     west.start();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("random");
     // A minute of the link.
@@ -145,7 +145,7 @@ fn random(path: &Path, bytes: usize) {
 #[test]
 fn what_a_peer_refuses_for_ever_is_not_on_its_way() {
     let (east, mut west, _cable) = pair_of_sites();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     let incarnation = east.status().unwrap()["gateway"]["incarnation"]
         .as_str()
         .unwrap()
@@ -155,7 +155,7 @@ fn what_a_peer_refuses_for_ever_is_not_on_its_way() {
     let incarnation = u64::from_str_radix(&incarnation, 16).unwrap();
     append_to_journal(&west.data(), &forged("east", incarnation, 1 << 58));
     west.start();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     let verify = east.strait(&["verify", "west"]);
     let said = String::from_utf8_lossy(&verify.stdout);
     assert_eq!(verify.status.code(), Some(1), "{said}");
@@ -210,7 +210,7 @@ fn forged(site: &str, incarnation: u64, version: u64) -> Vec<u8> {
 #[test]
 fn a_log_that_a_peer_cannot_be_sent_is_told_by_verify() {
     let (mut east, west, cable) = pair_of_sites();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     cable.cut();
     (1..=9).for_each(|n| add(&east, n));
     east.kill();
@@ -218,7 +218,7 @@ fn a_log_that_a_peer_cannot_be_sent_is_told_by_verify() {
     assert_eq!(flipped, 1);
     cable.heal();
     east.start();
-    [&east, &west].map(in_step);
+    [&east, &west].into_iter().for_each(in_step);
     eventually("west has what is before the hole", 30, || {
         entries(&west, "east.clicks")
             .ok()

@@ -130,21 +130,23 @@ impl Identity {
 
     /// Writes the key as PKCS#8 to a new file that only its owner may read, and
     /// fsyncs it. A file that is there already is an error: keys are never replaced
-    /// in passing.
+    /// in passing. A file that cannot be written whole, on a full disk, is removed again.
     pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
-        let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)?;
-            file.write_all(&self.pkcs8)?;
-            file.sync_all()
-        };
-        write().map_err(|source| IdentityError::Io {
+        let failed = |source| IdentityError::Io {
             verb: "write",
             path: path.to_owned(),
             source,
+        };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        let written = file.write_all(&self.pkcs8).and_then(|()| file.sync_all());
+        written.map_err(|source| {
+            drop(fs::remove_file(path));
+            failed(source)
         })
     }
 

@@ -17,16 +17,17 @@ pub enum Access {
 }
 
 /// Writes a file that does not exist yet, for the directory's owner alone, and fsyncs it and its
-/// directory.
+/// directory. A file that cannot be written whole, on a full disk, is removed again.
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    give(path, &file)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let written = give(path, &file)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all());
+    written.inspect_err(|_| drop(fs::remove_file(path)))?;
     sync_directory(&directory_of(path))
 }
 
@@ -74,13 +75,13 @@ pub fn write_over(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&beside)?;
-    if give_like(&file, &old).is_err() {
-        give(&beside, &file)?;
-    }
-    file.write_all(bytes)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    let given = give_like(&file, &old).or_else(|_| give(&beside, &file));
+    let replaced = given
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&beside, path));
+    replaced.inspect_err(|_| drop(fs::remove_file(&beside)))?;
     sync_directory(&directory_of(path))
 }
 
@@ -119,6 +120,24 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o640
         );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_finds_no_room_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            eprintln!("skipped: no /dev/full");
+            return;
+        }
+        // `.new` leads to a device without room.
+        let path = dir.path().join("strait.toml");
+        write_new(&path, b"one").unwrap();
+        std::os::unix::fs::symlink(full, beside(&path)).unwrap();
+        let refused = write_over(&path, b"two", Access::Same).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
