@@ -374,6 +374,8 @@ impl Log {
                 Ok((id, payload)) => builder.push(id, payload),
                 // To a peer nothing is missing there until that is known.
                 Err(absent) if absent.is_doubtful() => true,
+                // Nobody needs what is lost and trimmed.
+                Err(absent) if absent.is_lost() && absent.last <= to.trimmed_to => true,
                 Err(absent) if builder.len() == 0 => return Err(absent),
                 Err(_) => false,
             };

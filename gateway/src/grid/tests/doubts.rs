@@ -177,6 +177,31 @@ fn what_clients_append_after_damage_encloses_a_doubt_until_every_peer_is_compare
 }
 
 #[test]
+fn what_is_lost_and_trimmed_keeps_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (grid, _) = east(dir.path());
+    (1..=9).for_each(|n| fill(&grid, n, n));
+    drop(grid);
+    damage(dir.path(), &[5]);
+    let (grid, _) = east(dir.path());
+    let north = super::grid("north");
+    catch_up(&grid, &north);
+    assert_eq!(read_of(&north, b"east.log", IdRange::ALL), ids([1..=4]));
+    // Whoever gives it up trims the log behind it.
+    let keep = Keep::From(EntryId { ms: 6, seq: 0 });
+    let trim = Trim {
+        keep,
+        roughly: false,
+        limit: None,
+    };
+    grid.lock().trim(b"log", trim).unwrap();
+    grid.flush().unwrap();
+    catch_up(&grid, &north);
+    assert_eq!(read_of(&north, b"east.log", IdRange::ALL), ids([6..=9]));
+    assert_eq!(grid.digest(), north.digest());
+}
+
+#[test]
 fn without_a_peer_nobody_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let config = config("east", Some(dir.path().to_owned()));
