@@ -100,7 +100,7 @@ impl Cluster {
             sleep(Duration::from_millis(lives_ms));
         }
         self.kill(stage, site, End::Killed);
-        if let Some(disk) = &self.members[site].disk {
+        if let Some(disk) = &mut self.members[site].disk {
             if lives_ms == 0 {
                 disk.cut_power();
             }

@@ -66,7 +66,7 @@ impl Disk {
     }
 
     /// Power is back. Whoever used the disk must have ended.
-    pub(crate) fn restore_power(&self) {
+    pub(crate) fn restore_power(&mut self) {
         // A `strait push` that has not noticed yet may hold it.
         eventually("nobody uses the disk", 20, || {
             let unmounted = Command::new("umount").arg(&self.mount).output();
@@ -76,6 +76,21 @@ impl Disk {
                 .success()
                 .then_some(())
         });
+        self.mount();
+        if fs::read(self.mount.join("data/FORMAT")).is_err() {
+            self.mount_copy();
+        }
+    }
+
+    /// A mount namespace of somebody else still has the file system without power, so that it would
+    /// be mounted once more as it is: a copy of the image is another one.
+    fn mount_copy(&mut self) {
+        run(Command::new("umount").arg(&self.mount));
+        let copy = self.image.with_extension("copy");
+        let mut cp = Command::new("cp");
+        run(cp.args(["--sparse=always"]).arg(&self.image).arg(&copy));
+        fs::remove_file(&self.image).expect("an image that can be removed");
+        fs::rename(copy, &self.image).expect("an image that can be renamed");
         self.mount();
     }
 

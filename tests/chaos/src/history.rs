@@ -100,7 +100,9 @@ pub struct Death {
 #[derive(Clone, Debug)]
 pub struct Read {
     /// Where it was read.
-    pub site: usize,
+    pub life: Life,
+    /// When the answer came.
+    pub at: Moment,
     /// The site to which the log belongs.
     pub origin: usize,
     pub class: Class,

@@ -45,10 +45,10 @@ impl<'a> Reader<'a> {
             sleep(Duration::from_millis(self.random.random_range(20..150)));
             open = open.take().filter(|(_, life)| *life == self.target.life());
             open = open.or_else(|| self.target.is_open().then(|| self.target.connect())?);
-            let Some((connection, _)) = &mut open else {
+            let Some((connection, life)) = &mut open else {
                 continue;
             };
-            match self.read(connection) {
+            match self.read(connection, *life) {
                 Some(read) if reads.len() < READS_MAX && !read.lines.is_empty() => reads.push(read),
                 Some(_) => {}
                 // An error is an honest answer.
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         reads
     }
 
-    fn read(&mut self, redis: &mut Connection) -> Option<Read> {
+    fn read(&mut self, redis: &mut Connection, life: Life) -> Option<Read> {
         let origin = self.random.random_range(0..self.names.len());
         let class = Class::ALL[self.random.random_range(0..Class::ALL.len())];
         let known = self
@@ -80,7 +80,8 @@ impl<'a> Reader<'a> {
             known.push(*last);
         }
         Some(Read {
-            site: self.target.index,
+            life,
+            at: self.stage.now(),
             origin,
             class,
             after,

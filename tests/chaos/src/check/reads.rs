@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Violations;
+use super::{Violations, burnt_since};
 use crate::history::{History, Id, Read};
 use crate::state::{Line, State};
 
@@ -12,11 +12,12 @@ pub(super) fn check(history: &History, at: &str, state: &State, violations: &mut
             continue;
         };
         let log = format!("{}'s {}", history.sites[read.origin], read.class.log());
-        let what = format!(
-            "{log} at {} behind {:?}",
-            history.sites[read.site], read.after
-        );
-        complete(&what, at, read, lines, violations);
+        let (site, seconds) = (&history.sites[read.life.site], read.at.as_secs_f64());
+        let what = format!("{log} at {site}, {seconds:.1} s, behind {:?}", read.after);
+        // Ids of what burnt before a peer held it are nobody's, and may be given again.
+        if read.life.site != read.origin || !burnt_since(history, read.life) {
+            complete(&what, at, read, lines, violations);
+        }
         kept(&what, at, read, lines, violations);
     }
 }
@@ -46,7 +47,7 @@ fn complete(what: &str, at: &str, read: &Read, lines: &[Line], violations: &mut 
 
 /// A peer is shown what is on the origin's disk alone: that stays.
 fn kept(what: &str, at: &str, read: &Read, lines: &[Line], violations: &mut Violations) {
-    if read.site == read.origin {
+    if read.life.site == read.origin {
         return;
     }
     let there: HashMap<Id, u64> = lines.iter().map(|line| (line.id, line.n)).collect();
