@@ -143,14 +143,15 @@ impl Log {
         }
     }
 
-    /// Entries in memory from `start` to `end`, trimmed or not, as if what is in doubt were nothing.
+    /// Entries in memory from `start` to `end`, trimmed or not, as if what is lost or in doubt were nothing.
     pub(super) fn physical(
         &self,
         start: EntryId,
         end: EntryId,
     ) -> impl Iterator<Item = (EntryId, &[u8])> {
         let entries = self.blocks.from(start);
-        let entries = entries.filter(|entry| !matches!(entry, Err(absent) if absent.is_doubtful()));
+        let is_nowhere = |absent: &Absent| absent.is_doubtful() || absent.is_lost();
+        let entries = entries.filter(move |entry| !entry.as_ref().is_err_and(is_nowhere));
         entries
             .map_while(Result::ok)
             .take_while(move |(id, _)| *id <= end)

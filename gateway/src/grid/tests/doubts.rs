@@ -199,6 +199,14 @@ fn what_is_lost_and_trimmed_keeps_nothing_back() {
     catch_up(&grid, &north);
     assert_eq!(read_of(&north, b"east.log", IdRange::ALL), ids([6..=9]));
     assert_eq!(grid.digest(), north.digest());
+    // In one record, too.
+    let (record, _) = grid
+        .log_after(&east_log(), LogPosition::default(), RECORD_BYTES_MAX)
+        .unwrap();
+    let west = super::grid("west");
+    west.apply(&peer(), record).unwrap();
+    west.flush().unwrap();
+    assert_eq!(read_of(&west, b"east.log", IdRange::ALL), ids([6..=9]));
 }
 
 #[test]
