@@ -68,7 +68,7 @@ pub enum ClientError {
     NotRunning { socket: PathBuf },
     #[error(
         "the gateway of this data directory ({}) is starting, or about to stop: run the same command \
-         again in a moment",
+         again in a moment; if it stays so, the socket could not be made: see the gateway's log",
         socket.display()
     )]
     NotServing { socket: PathBuf },
