@@ -42,10 +42,11 @@ fn check_books(sites: [&Site; 2], when: &str) {
                 let memory = memory(site);
                 let off = memory.resident.abs_diff(memory.in_books);
                 eprintln!(
-                    "{when}, {}: {} MiB off of {} MiB",
+                    "{when}, {}: {} MiB off of {} MiB: {}",
                     site.name,
                     off / MIB,
-                    memory.resident / MIB
+                    memory.resident / MIB,
+                    memory.text
                 );
                 assert!(memory.resident <= memory.max, "{}", memory.text);
                 (off <= (16 * MIB).max(memory.resident / 10)).then_some(())
@@ -111,7 +112,12 @@ fn memory_is_in_the_books_and_goes_back() {
             let memory = memory(site);
             // Less a quarter: flushes of logs are kept for peers.
             let went = loaded.resident.saturating_sub(memory.resident);
-            eprintln!("{} gave {} MiB back", site.name, went / MIB);
+            eprintln!(
+                "{} gave {} MiB back: {}",
+                site.name,
+                went / MIB,
+                memory.text
+            );
             (went > log / 4 * 3 && memory.resident <= memory.in_books + 32 * MIB).then_some(())
         });
     }

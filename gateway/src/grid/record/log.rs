@@ -126,7 +126,8 @@ impl SectionBuilder {
         put(&mut self.head, self.count);
         put_bytes(&mut self.head, &self.ids);
         put_bytes(&mut self.head, &self.payloads);
-        self.head.into()
+        // It may be kept among recent flushes: without room for more.
+        self.head.into_boxed_slice().into()
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Event {
     BatchAcked,
     /// It is time to tell again what we hold.
     Retell,
+    /// It is time to note what our logs hold.
+    Floor,
     /// Something that was lost of a log is here again.
     Mended,
 }
@@ -40,6 +42,7 @@ impl Shipper {
             signal = self.signals.recv() => signal.map(Event::Signal).ok_or(SendError::Closed),
             changed = self.known.changed() => changed.map(|()| Event::Neighbours).map_err(closed),
             () = at(self.retell) => Ok(Event::Retell),
+            () = at(self.floor.due()) => Ok(Event::Floor),
             acked = acked(&self.out, flush) => acked.map(|()| Event::FlushAcked),
             acked = acked(&self.out, batch) => acked.map(|()| Event::BatchAcked),
             changed = self.mended.changed(), if self.held_up > 0 => {
@@ -69,6 +72,7 @@ impl Shipper {
                     self.note_held(mark);
                 }
             }
+            Event::Floor => self.take_floor(),
             // What the peer could not be sent before, it may be now.
             Event::Mended => {
                 self.held_up = 0;

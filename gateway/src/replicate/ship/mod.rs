@@ -1,6 +1,7 @@
 //! Sends a peer what it lacks of one feed: first by a scan, then flush by flush.
 
 mod attend;
+mod floor;
 mod pace;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -21,17 +22,16 @@ use super::progress::{FeedProgress, Progress};
 use super::receive::Signal;
 use super::refusals::Refusal;
 use crate::grid::{
-    EntryId, Epoch, Feed, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions,
-    RECORD_BYTES_MAX, Relayed, Sent,
+    Epoch, Feed, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX,
+    Relayed, Sent,
 };
 use crate::streams::StreamOpen;
+use floor::Floor;
 use pace::Pace;
 
 /// Flushes on their way to the peer. While it is slow, or away, further ones wait and
 /// then go together: fewer, larger batches compress better and cost less to encode.
 const UNACKED_MAX: usize = 16;
-/// How often what the peer holds is noted, so that trimmed entries may be forgotten.
-const FLOOR_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before a catch-up is tried again that our own disk held up.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -109,12 +109,6 @@ struct Mark {
     epoch: Epoch,
 }
 
-/// What the peer will hold of our logs once it has acknowledged a flush.
-struct Floor {
-    next: Option<(FlushNumber, Vec<(LogName, EntryId)>)>,
-    taken: Instant,
-}
-
 impl Shipper {
     fn new(
         rooms: Rooms,
@@ -149,10 +143,7 @@ impl Shipper {
             pace: Pace::default(),
             sent: Sent::default(),
             unacked: VecDeque::new(),
-            floor: Floor {
-                next: None,
-                taken: Instant::now(),
-            },
+            floor: Floor::default(),
             says_begin: false,
             begun: Seq(0),
             is_refused: false,
@@ -283,7 +274,6 @@ impl Shipper {
                 };
                 shipped = flush;
             } else {
-                self.take_floor();
                 let event = self.event(None).await?;
                 self.handle(event).await?;
             }
@@ -387,13 +377,20 @@ impl Shipper {
         if !self.is_refused {
             self.unacked.push_back((seq, mark));
         }
-        self.progress().shipped(mark.flush);
+        self.shipped(mark.flush);
         Ok(())
+    }
+
+    fn shipped(&mut self, flush: FlushNumber) {
+        self.progress().shipped(flush);
+        if self.feed == Feed::Logs {
+            self.floor.shipped();
+        }
     }
 
     /// The peer needs nothing of the flushes up to `mark`.
     fn skip_to(&mut self, mark: Mark) {
-        self.progress().shipped(mark.flush);
+        self.shipped(mark.flush);
         match self.unacked.back_mut() {
             // What is between an older batch and this was not taken.
             Some(_) | None if self.is_refused => {}
@@ -433,21 +430,22 @@ impl Shipper {
         }
         let site = self.link.site();
         self.grid.set_peer_acked(site, self.feed, epoch);
-        if let Some((_, logs)) = self.floor.next.take_if(|(needed, _)| *needed <= flush) {
-            self.floors.raise(self.link.site(), logs);
-        }
+        let held = self.floor.acked(flush);
+        self.raise_floor(held);
     }
 
-    /// Notes now and then what our logs hold, to raise the floor when the peer has it.
+    /// Notes what our logs hold, to raise the floor when the peer has it.
     fn take_floor(&mut self) {
-        let is_due = self.feed == Feed::Logs && self.floor.next.is_none();
-        if !is_due || self.floor.taken.elapsed() < FLOOR_EVERY {
-            return;
-        }
-        self.floor.taken = Instant::now();
         let kept = self.grid.logs_kept_for_peers();
-        if !kept.is_empty() {
-            self.floor.next = Some((*self.flushes.borrow(), kept));
+        // After it: a flush that is counted too early only delays the floor.
+        let (flush, _) = self.grid.flushed_to();
+        let held = self.floor.take(flush, kept, Instant::now());
+        self.raise_floor(held);
+    }
+
+    fn raise_floor(&self, held: Option<floor::Held>) {
+        if let Some(logs) = held {
+            self.floors.raise(self.link.site(), logs);
         }
     }
 }
