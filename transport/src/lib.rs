@@ -40,14 +40,18 @@ pub use link::{LinkEvent, LinkEvents, LinkHandle, OutStream, PeerInfo, Received}
 pub use log_pace::LogPace;
 pub use node::Node;
 pub use port::Port;
+pub use quic::SOCKET_BYTES;
 pub use refusals::{Refusal, Refusals};
 pub use status::{ClassStatus, Ledger, LinkStatus, Phase, Transport};
 pub use wire::frame;
 
 /// Most raw bytes in one batch.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Most memory that the batches of one link take: as they are and as they go over the wire, either way.
-pub const LINK_MEMORY_BYTES_MAX: u64 =
-    session::RAW_BYTES_MAX + link::IN_HANDS_BYTES_MAX + quic::RECEIVE_BYTES_MAX;
+/// Most memory that one link takes: batches as they are and as they go over the wire, either way, and the
+/// sockets of both connections.
+pub const LINK_MEMORY_BYTES_MAX: u64 = session::RAW_BYTES_MAX
+    + link::IN_HANDS_BYTES_MAX
+    + quic::RECEIVE_BYTES_MAX
+    + 2 * SOCKET_BYTES;
 /// Most bytes in the descriptor that opens a stream.
 pub const OPEN_BYTES_MAX: usize = 4 << 10;

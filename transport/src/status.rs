@@ -136,7 +136,7 @@ pub struct LinkStatus {
     /// Encoded bytes handed to QUIC and not yet acknowledged by it; 0 over TCP.
     pub in_flight_bytes: u64,
     /// Memory of batches: those that wait or are not acknowledged, either way, as they are and as they
-    /// go over the wire.
+    /// go over the wire; and of the sockets from which we dialed.
     pub memory_bytes: u64,
     /// Estimated rate of the bulk connection, where the controller knows one.
     pub rate_bytes_s: Option<f64>,

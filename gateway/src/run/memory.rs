@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strait_dedup::CODEC_BYTES_MAX;
-use strait_transport::LINK_MEMORY_BYTES_MAX;
+use strait_transport::{LINK_MEMORY_BYTES_MAX, SOCKET_BYTES};
 
 use super::parts::Parts;
 use crate::config::Config;
@@ -42,7 +42,8 @@ impl Parts {
         history: &HistoryReport,
         clients: &ClientFigures,
     ) -> MemoryReport {
-        let (mut links, mut known) = (0, 0);
+        // All links that were dialed from afar share a socket.
+        let (mut links, mut known) = (SOCKET_BYTES, 0);
         for link in self.peers.present() {
             links += link.handle.status().memory_bytes;
             let feeds = Feed::ALL.map(|feed| link.progress.figures(feed).known_bytes);

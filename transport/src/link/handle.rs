@@ -110,7 +110,8 @@ fn status(core: &Core) -> LinkStatus {
         lost_percent: telemetry.lost_percent(),
         window_bytes: bulk.window_bytes,
         in_flight_bytes: sample.map_or(0, |sample| sample.in_flight_bytes),
-        memory_bytes: core.batch_bytes() + sample.map_or(0, |sample| sample.in_flight_bytes),
+        memory_bytes: core.batch_bytes()
+            + sample.map_or(0, |sample| sample.in_flight_bytes + sample.socket_bytes),
         rate_bytes_s: bulk.rate_bytes_s,
         udp_sent_bytes: traffic.udp_sent_bytes,
         udp_received_bytes: traffic.udp_received_bytes,

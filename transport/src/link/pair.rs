@@ -216,12 +216,20 @@ impl Carrier {
         let mut stall = Stall::new(self.link.settings().stalls_after, Instant::now());
         loop {
             ticks.tick().await;
+            let transport = control.transport();
+            // One who listens has one socket for all links.
+            let has_sockets = self.dialed && transport == Transport::Quic;
             let sample = Sample {
                 address: control.address(),
-                transport: control.transport(),
+                transport,
                 control: control.sample(),
                 bulk: bulk.sample(),
                 in_flight_bytes: self.in_flight.load(Ordering::Relaxed),
+                socket_bytes: if has_sockets {
+                    2 * crate::SOCKET_BYTES
+                } else {
+                    0
+                },
             };
             if sample.control.answers != answers {
                 answers = sample.control.answers;

@@ -24,6 +24,8 @@ pub(super) struct Sample {
     pub(super) control: Figures,
     pub(super) bulk: Figures,
     pub(super) in_flight_bytes: u64,
+    /// Memory of the sockets that are the connections' own.
+    pub(super) socket_bytes: u64,
 }
 
 impl Sample {

@@ -65,6 +65,10 @@ impl Purpose {
 pub(crate) const RECEIVE_BYTES_MAX: u64 =
     Purpose::Control.receive_window_bytes() as u64 + Purpose::Bulk.receive_window_bytes() as u64;
 
+/// Memory of a socket: QUIC reads 32 times, each time as many as 64 packets that came together, of 1472
+/// bytes at most.
+pub const SOCKET_BYTES: u64 = 32 * 64 * 1472;
+
 /// Settings of a connection.
 fn transport(purpose: Purpose, keep_alive: Duration, gso: bool) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
