@@ -49,9 +49,7 @@ pub use wire::frame;
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Most memory that one link takes: batches as they are and as they go over the wire, either way, and the
 /// sockets of both connections.
-pub const LINK_MEMORY_BYTES_MAX: u64 = session::RAW_BYTES_MAX
-    + link::IN_HANDS_BYTES_MAX
-    + quic::RECEIVE_BYTES_MAX
-    + 2 * SOCKET_BYTES;
+pub const LINK_MEMORY_BYTES_MAX: u64 =
+    session::RAW_BYTES_MAX + link::IN_HANDS_BYTES_MAX + quic::RECEIVE_BYTES_MAX + 2 * SOCKET_BYTES;
 /// Most bytes in the descriptor that opens a stream.
 pub const OPEN_BYTES_MAX: usize = 4 << 10;

@@ -116,10 +116,7 @@ impl State {
     pub(super) fn resume_ids(&mut self, now_ms: u64, lost: Duration) {
         let lost_ms = u64::try_from(lost.as_millis()).unwrap_or(u64::MAX);
         let seq = rand::random_range(0..SEQ_BY_CHANCE_END);
-        let after = |last_ms: u64| EntryId {
-            ms: last_ms.saturating_add(lost_ms).saturating_add(1),
-            seq,
-        };
+        let after = |last_ms: u64| id_after(last_ms.saturating_add(lost_ms), seq);
         let own = self.origins.site(SiteId::OWN);
         for log in self.logs.iter_mut().filter(|log| log.name.site == *own) {
             let last_ms = log.position().last.ms;
@@ -129,6 +126,17 @@ impl State {
             if (now_ms..now_ms.saturating_add(AHEAD_MAX_MS)).contains(&last_ms) {
                 self.ids_from = self.ids_from.max(after(last_ms));
             }
+        }
+    }
+
+    /// A peer told of entries of our own log that are not here: this site lost its directory. Entries that
+    /// no peer has may have followed them; no other entry gets the id of one of those. Where the clock is
+    /// behind the last id, it was then, and their ids went on from it by sequence.
+    pub(super) fn resume_log(&mut self, log: &LogName) {
+        let seq = rand::random_range(0..SEQ_BY_CHANCE_END);
+        if let Some(id) = self.log_ids.get(log) {
+            let log = &mut self.logs[id.0];
+            log.ids_from = id_after(log.position().last.ms, seq);
         }
     }
 
@@ -227,6 +235,12 @@ impl State {
             Err(OpError::OthersLog(site.to_string()))
         }
     }
+}
+
+/// The id in the millisecond after this one.
+fn id_after(ms: u64, seq: u64) -> EntryId {
+    let ms = ms.saturating_add(1);
+    EntryId { ms, seq }
 }
 
 /// The id of the entry after `last`; one that is not named by the client is at least `ids_from`.

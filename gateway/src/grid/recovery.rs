@@ -1,6 +1,6 @@
 //! Start: reads the journal's files back. Damage is put aside and reported, never fatal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -240,6 +240,8 @@ struct Replay<'a> {
     /// entries may precede old ones.
     deferred: Vec<Bytes>,
     deferred_bytes: usize,
+    /// Places of damage that were named already.
+    named: HashSet<String>,
 }
 
 impl<'a> Replay<'a> {
@@ -251,6 +253,7 @@ impl<'a> Replay<'a> {
             mend,
             uncut: None,
             deferred: Vec::new(),
+            named: HashSet::new(),
             deferred_bytes: 0,
         }
     }
@@ -381,6 +384,10 @@ impl<'a> Replay<'a> {
     }
 
     fn damaged(&mut self, place: String) {
+        // Two journals may tell of the same.
+        if !self.named.insert(place.clone()) {
+            return;
+        }
         if self.report.cold_damaged.len() < NAMED_MAX {
             tracing::error!(%place, "entries of a log are damaged on disk");
         }

@@ -425,8 +425,13 @@ impl Grid {
                 }
             }
         };
+        let log = &section.head.log;
+        let now = state.log_position(log);
+        if log.site == self.config.site && now.last > before.last {
+            state.resume_log(log);
+        }
         Ok(Merged {
-            news: state.log_position(&section.head.log) != before,
+            news: now != before,
             taken: None,
             sites: BTreeSet::from([section.head.log.site.clone()]),
             counters: 0,

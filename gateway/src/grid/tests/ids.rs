@@ -133,6 +133,28 @@ fn ids_that_a_crash_took_back_are_given_to_no_other_entry() {
     }
 }
 
+/// As above, but what was lost is the directory, and a peer has the entries before.
+#[test]
+fn ids_that_went_with_a_directory_are_given_to_no_other_entry() {
+    let (east, west) = (grid("east"), grid("west"));
+    append_at(&east, b"clicks", NewId::Auto, NOON_MS + HOUR_MS);
+    east.flush().unwrap();
+    catch_up(&east, &west);
+    let mut given = BTreeSet::new();
+    for n in 0..50 {
+        given.insert(append_at(&east, b"clicks", NewId::Auto, NOON_MS + n));
+    }
+    drop(east);
+
+    let east = grid("east");
+    east.lock().resume_ids(NOON_MS, Duration::from_secs(1));
+    catch_up(&west, &east);
+    for n in 0..50 {
+        let id = append_at(&east, b"clicks", NewId::Auto, NOON_MS + 100 + n);
+        assert!(!given.contains(&id), "{id} is given twice");
+    }
+}
+
 #[test]
 fn an_id_that_a_client_named_far_ahead_moves_its_own_log_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -14,7 +14,8 @@ pub(super) fn check(history: &History, at: &str, state: &State, violations: &mut
         let log = format!("{}'s {}", history.sites[read.origin], read.class.log());
         let (site, seconds) = (&history.sites[read.life.site], read.at.as_secs_f64());
         let what = format!("{log} at {site}, {seconds:.1} s, behind {:?}", read.after);
-        // Ids of what burnt before a peer held it are nobody's, and may be given again.
+        // Where entries burnt before a peer held them, others may stand in between now: a clock that was
+        // set back since gives them ids between those that are gone.
         if read.life.site != read.origin || !burnt_since(history, read.life) {
             complete(&what, at, read, lines, violations);
         }

@@ -240,7 +240,7 @@ fn a_read_had_everything_and_a_peer_knows_nothing_that_goes() {
         all.clone(),
         "a read was short, and nothing said so",
     );
-    // A fire took them, and their ids are nobody's: the rebuilt site may give them again.
+    // A fire took them: the rebuilt site, its clock set back, may have put another in between.
     let burnt = ended(history.clone(), End::Burnt);
     assert!(!found(&burnt, all.clone()).contains("a read was short"));
     // What is not on disk here may go, what a peer has seen may not.
