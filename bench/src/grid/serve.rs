@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use strait::demo::sites;
 use strait::grid::{Flusher, Grid, GridConfig};
-use strait::resp::{Durability, DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server};
+use strait::resp::{Durability, DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server, Users};
 
 use super::Arguments;
 
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             Durability::Memory
         };
         let config = RespConfig {
-            password: None,
+            users: Users::default(),
             clients_max: 10_000,
             durability: DurabilityRules {
                 otherwise,

@@ -21,7 +21,7 @@ pub(super) fn run(globals: &Globals, Args {}: Args) -> anyhow::Result<()> {
     let dir = DataDir::open(&globals.data)?;
     let own_key = dir.identity().public_key();
     let config = config::load_for(&dir.layout().config(), Some(own_key))?;
-    if config.grid.password.is_some() {
+    if config.holds_password() {
         check_password_file(dir.layout())?;
     }
     crate::run::run_until_signal(dir, config)

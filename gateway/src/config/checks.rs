@@ -11,6 +11,7 @@ use super::errors::{Fault, Report};
 use super::quantity::ByteSize;
 use super::resolved::{GridSettings, HistorySettings, ListenSettings};
 use super::section::Located;
+use crate::resp::Endpoint;
 
 /// Where the file says what; the start of the file for what it leaves to the default.
 #[derive(Debug, Default)]
@@ -47,7 +48,47 @@ pub(super) fn listen(
     places: &Places,
     report: &mut Report<'_>,
 ) {
-    if collide(listen.grid, listen.http) {
+    for (n, endpoint) in listen.grid.iter().enumerate() {
+        listener(endpoint, listen, places, report);
+        if let Some(twin) = listen.grid[..n].iter().find(|other| same(endpoint, other)) {
+            let what = format!("listen.grid names {twin} and {endpoint}");
+            let remedy = "give one of them another port or path";
+            report.add(places.grid.clone(), Fault::new(what, remedy));
+        }
+        if let Some(address) = endpoint.tcp()
+            && !address.ip().is_loopback()
+            && grid.password.is_none()
+        {
+            let what = format!("listen.grid {endpoint} is open to all who reach it");
+            let remedy = "use 127.0.0.1, or set password = \"…\" in [grid]";
+            report.add(places.grid.clone(), Fault::new(what, remedy));
+        }
+    }
+    if collide(listen.link, listen.http) {
+        takes_links_port("http", listen.http, &places.http, report);
+    }
+    if !listen.http.ip().is_loopback() && !listen.http_allow_remote {
+        let what = format!(
+            "listen.http {} is not on loopback, and has no password",
+            listen.http
+        );
+        let remedy = "use 127.0.0.1, or set http_allow_remote = true in [listen] if the network \
+                      between is yours";
+        report.add(places.http.clone(), Fault::new(what, remedy));
+    }
+}
+
+/// A listener of the grid takes no port of the others.
+fn listener(
+    endpoint: &Endpoint,
+    listen: &ListenSettings,
+    places: &Places,
+    report: &mut Report<'_>,
+) {
+    let Some(address) = endpoint.tcp() else {
+        return;
+    };
+    if collide(address, listen.http) {
         let place = if places.http.is_empty() {
             &places.grid
         } else {
@@ -62,30 +103,27 @@ pub(super) fn listen(
             Fault::new(what, "give one of them another port"),
         );
     }
-    for (name, address, place) in [
-        ("grid", listen.grid, &places.grid),
-        ("http", listen.http, &places.http),
-    ] {
-        if collide(listen.link, address) {
-            let port = address.port();
-            let what = format!("listen.link and listen.{name} are both TCP port {port}");
-            let fault = Fault::new(what, "give one of them another port: links use TCP too");
-            report.add(place.clone(), fault);
-        }
+    if collide(listen.link, address) {
+        takes_links_port("grid", address, &places.grid, report);
     }
-    if !listen.http.ip().is_loopback() && !listen.http_allow_remote {
-        let what = format!(
-            "listen.http {} is not on loopback, and has no password",
-            listen.http
-        );
-        let remedy = "use 127.0.0.1, or set http_allow_remote = true in [listen] if the network \
-                      between is yours";
-        report.add(places.http.clone(), Fault::new(what, remedy));
-    }
-    if !listen.grid.ip().is_loopback() && grid.password.is_none() {
-        let what = format!("listen.grid {} is open to all who reach it", listen.grid);
-        let remedy = "use 127.0.0.1, or set password = \"…\" in [grid]";
-        report.add(places.grid.clone(), Fault::new(what, remedy));
+}
+
+fn takes_links_port(
+    name: &str,
+    address: SocketAddr,
+    place: &Range<usize>,
+    report: &mut Report<'_>,
+) {
+    let port = address.port();
+    let what = format!("listen.link and listen.{name} are both TCP port {port}");
+    let fault = Fault::new(what, "give one of them another port: links use TCP too");
+    report.add(place.clone(), fault);
+}
+
+fn same(one: &Endpoint, other: &Endpoint) -> bool {
+    match (one.tcp(), other.tcp()) {
+        (Some(one), Some(other)) => collide(one, other),
+        _ => one == other,
     }
 }
 

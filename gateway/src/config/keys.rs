@@ -9,10 +9,12 @@ use toml::de::DeTable;
 use super::checks::{self, PeerPlace, Places};
 use super::errors::{Fault, Report};
 use super::forwards;
+use super::listeners;
 use super::resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
-    SnapshotSettings,
+    SnapshotSettings, UNIX_MODE,
 };
+use super::secret;
 use super::section::{Located, Section};
 use super::syncs;
 use super::values;
@@ -20,7 +22,7 @@ use super::windows;
 use crate::bulk::FileRule;
 use crate::forward::AllowRule;
 use crate::grid::{LogLimits, SnapshotRules};
-use crate::resp::{DurabilityRules, ReplyLimits};
+use crate::resp::{DurabilityRules, Endpoint, ReplyLimits};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -51,8 +53,8 @@ pub(super) fn read(
         own_key,
         ..Places::default()
     };
-    let listen = read_listen(top.table(report, "listen"), report, &mut places);
-    let grid = read_grid(top.table(report, "grid"), report);
+    let listen = read_listen(top.table(report, "listen"), base, report, &mut places);
+    let grid = read_grid(top.table(report, "grid"), base, report);
     let sections = top.tables(report, "log");
     let logs = sections.into_iter().filter_map(|s| read_log(s, report));
     let logs: Vec<_> = logs.collect();
@@ -97,6 +99,7 @@ pub(super) fn read(
 
 fn read_listen(
     mut section: Section<'_, '_>,
+    base: &Path,
     report: &mut Report<'_>,
     places: &mut Places,
 ) -> ListenSettings {
@@ -106,7 +109,9 @@ fn read_listen(
     }
     listen.link_from = section.get_or(report, "link_from", Vec::new(), values::networks);
     listen.gso = section.get_or(report, "gso", true, values::boolean);
-    if let Some(Located { value, span }) = section.get(report, "grid", values::socket_address) {
+    let mode = section.get_or(report, "unix_mode", UNIX_MODE, listeners::mode);
+    let grid = listeners::endpoints(base, mode);
+    if let Some(Located { value, span }) = section.get(report, "grid", grid) {
         listen.grid = value;
         places.grid = span;
     }
@@ -117,11 +122,12 @@ fn read_listen(
     listen.http_allow_remote = section.get_or(report, "http_allow_remote", false, values::boolean);
     listen.advertise = section.get_or(report, "advertise", Vec::new(), values::addresses);
     section.finish(report);
-    places.listeners = vec![listen.grid, listen.http];
+    let grid = listen.grid.iter().filter_map(Endpoint::tcp);
+    places.listeners = grid.chain([listen.http]).collect();
     listen
 }
 
-fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSettings {
+fn read_grid(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>) -> GridSettings {
     let default = GridSettings::default();
     let flush_ms = section.get(report, "flush_ms", values::integer(1..=10_000));
     let loss_window_ms = section.get(report, "loss_window_ms", values::integer(100..=60_000));
@@ -140,7 +146,7 @@ fn read_grid(mut section: Section<'_, '_>, report: &mut Report<'_>) -> GridSetti
             values::size(MIB..=TIB),
         ),
         password: section
-            .get(report, "password", values::password)
+            .get(report, "password", secret::secret(base))
             .map(|password| password.value),
         clients_max: clients_max
             .and_then(|clients| usize::try_from(clients.value).ok())

@@ -9,8 +9,10 @@ mod edit;
 mod errors;
 mod forwards;
 mod keys;
+mod listeners;
 mod quantity;
 mod resolved;
+mod secret;
 mod section;
 mod syncs;
 mod template;
@@ -30,8 +32,10 @@ pub use errors::{ConfigErrors, Mistake};
 pub use quantity::{ByteSize, ParseQuantityError, Rate};
 pub use resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
-    OnFull, Password, SnapshotSettings, Window,
+    OnFull, SnapshotSettings, Window,
 };
+pub(crate) use secret::PASSWORD_BYTES_MAX;
+pub use secret::{Password, Secret};
 pub use template::Template;
 pub use token::{PairToken, ParseTokenError, fingerprint};
 pub use values::check_address;

@@ -1,19 +1,19 @@
 //! A configuration in which every value has its type, its default and its bounds.
 
-use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use strait_transport::{Class, PeerConfig, SiteName};
 
+use super::secret::Secret;
 use super::weekdays::Weekdays;
 use crate::bulk::FileRule;
 use crate::bulk::sync::SyncSettings;
 use crate::forward::{AllowRule, ForwardSettings};
 use crate::grid::{LogLimits, SnapshotRules};
-use crate::resp::{DurabilityRules, ReplyLimits};
+use crate::resp::{DurabilityRules, Endpoint, ReplyLimits};
 
 /// How a gateway runs: `strait.toml`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,11 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
 }
 
+/// `listen.grid` where nothing is said.
+pub(super) const GRID_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6390);
+/// `listen.unix_mode` where nothing is said.
+pub(super) const UNIX_MODE: u32 = 0o770;
+
 /// Where the gateway listens, and how peers reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSettings {
@@ -57,8 +62,8 @@ pub struct ListenSettings {
     pub link_from: Vec<IpNet>,
     /// The system may be given many datagrams at once.
     pub gso: bool,
-    /// TCP: clients of the grid.
-    pub grid: SocketAddr,
+    /// Clients of the grid; one or more, all different.
+    pub grid: Vec<Endpoint>,
     /// TCP: metrics and status. On loopback unless `http_allow_remote`.
     pub http: SocketAddr,
     /// HTTP may listen beyond loopback.
@@ -79,7 +84,7 @@ pub struct GridSettings {
     /// Most memory for counters and logs; writes beyond it are refused.
     pub memory_bytes_max: u64,
     /// What clients must send with AUTH or HELLO, if anything.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// Most connections at a time.
     pub clients_max: usize,
     /// What replies to clients may take.
@@ -133,28 +138,6 @@ pub struct SnapshotSettings {
     pub keep: SnapshotRules,
 }
 
-/// A secret: its debug form shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// Takes a text as a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
 /// The history: bytes that the peers hold too, and that batches refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistorySettings {
@@ -201,6 +184,11 @@ pub enum CompressionLevel {
 }
 
 impl Config {
+    /// Whether the file itself holds a password.
+    pub fn holds_password(&self) -> bool {
+        matches!(self.grid.password, Some(Secret::Text(_)))
+    }
+
     /// The configuration of a site whose file says nothing but its name. `bulk_dir`
     /// takes the place of `bulk` beside the file.
     pub fn new(site: SiteName, bulk_dir: PathBuf) -> Self {
@@ -233,7 +221,7 @@ impl Default for ListenSettings {
             link: SocketAddr::from(([0, 0, 0, 0], 7440)),
             link_from: Vec::new(),
             gso: true,
-            grid: SocketAddr::from(([127, 0, 0, 1], 6390)),
+            grid: vec![Endpoint::Tcp(GRID_ADDRESS)],
             http: SocketAddr::from(([127, 0, 0, 1], 7441)),
             http_allow_remote: false,
             advertise: Vec::new(),

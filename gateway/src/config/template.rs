@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use strait_transport::SiteName;
 
 use super::quantity::ByteSize;
-use super::resolved::{GridSettings, HistorySettings, ListenSettings};
+use super::resolved::{GRID_ADDRESS, GridSettings, HistorySettings, ListenSettings};
 
 /// What differs from site to site in a new configuration.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Template {
             link,
             link_from: _,
             gso: _,
-            grid,
+            grid: _,
             http,
             http_allow_remote: _,
             advertise,
@@ -37,7 +37,7 @@ impl Template {
         Self {
             site,
             link,
-            grid,
+            grid: GRID_ADDRESS,
             http,
             advertise,
         }
@@ -110,8 +110,11 @@ link = "{link}"
 link_from = []
 # Gives the system many datagrams at once. false: for a network driver that gets it wrong.
 gso = true
-# TCP: Redis clients. Beyond loopback it needs a password, see [grid].
+# TCP: Redis clients. Beyond loopback it needs a password, see [grid]. Several: a list, also of unix
+# sockets, like ["127.0.0.1:6390", "unix:redis.sock"].
 grid = "{grid}"
+# Permissions of unix sockets.
+unix_mode = "0770"
 # TCP: /metrics, /status, /livez and /readyz, without password.
 http = "{http}"
 # Lets http listen beyond loopback.
@@ -153,7 +156,7 @@ relay = true
 compare_min = 60
 # Hours in which all that logs have on disk is read once, to find what rots there. 0: never.
 scrub_hours = 168
-# What Redis clients must send with AUTH.
+# What Redis clients must send with AUTH. Elsewhere: { file = "path" } or { env = "VARIABLE" }.
 # password = "..."
 
 # What stays of this site's logs, by pattern of their names; the first that matches counts.

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::errors::Fault;
 use super::quantity::{ByteSize, Rate};
-use super::resolved::{CompressionLevel, OnFull, Password};
+use super::resolved::{CompressionLevel, OnFull};
 use super::section::printable;
 use super::weekdays::Weekdays;
 use crate::bulk::location::Location;
@@ -21,8 +21,6 @@ use crate::resp::Durability;
 
 /// More addresses than this for one gateway are a mistake.
 const ADDRESSES_MAX: usize = 8;
-/// Longest password, in bytes.
-const PASSWORD_BYTES_MAX: usize = 512;
 
 pub(super) fn site(value: &DeValue<'_>) -> Result<SiteName, Fault> {
     text(value, "\"east\"")?.parse().map_err(|_| {
@@ -213,29 +211,19 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Fault> {
     })
 }
 
-/// Never shows the value: it is a secret even when it is wrong.
-pub(super) fn password(value: &DeValue<'_>) -> Result<Password, Fault> {
-    match value.as_str() {
-        Some(text) if !text.is_empty() && text.len() <= PASSWORD_BYTES_MAX => {
-            Ok(Password::new(text))
-        }
-        Some(_) => Err(Fault::new(
-            "it is empty or too long",
-            format!("use 1 to {PASSWORD_BYTES_MAX} bytes, or remove the key for no password"),
-        )),
-        None => Err(Fault::new("it is no text", "write it in quotes")),
-    }
+pub(super) fn path(value: &DeValue<'_>) -> Result<String, Fault> {
+    checked_path(text(value, "\"bulk\"")?)
 }
 
-pub(super) fn path(value: &DeValue<'_>) -> Result<String, Fault> {
-    let path = text(value, "\"bulk\"")?;
+/// A path that does not go up.
+pub(super) fn checked_path(path: &str) -> Result<String, Fault> {
     if path.is_empty() || path.contains('\0') {
-        return Err(Fault::new("it is no path", "name a directory"));
+        return Err(Fault::new("it is no path", "name a file or directory"));
     }
     if path.split('/').any(|part| part == "..") {
         return Err(Fault::new(
-            format!("{} goes up with `..`", shown(value)),
-            "name the directory by a path without `..`; an absolute one is fine",
+            format!("\"{}\" goes up with `..`", printable(path)),
+            "name it by a path without `..`; an absolute one is fine",
         ));
     }
     Ok(path.to_owned())

@@ -1,13 +1,14 @@
-//! Wrong passwords: how many one address may try.
+//! Wrong passwords: how many one address may try, or one user of a unix socket.
 //!
-//! An address begins with ten tries and is given another one each second. Who has used them up is
+//! It begins with ten tries and is given another one each second. Who has used them up is
 //! refused before the password is looked at, so that neither the answer nor its time tells anything.
 
-use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
+
+use super::address::Origin;
 
 /// Wrong passwords that an address may send at once.
 const TRIES_MAX: u32 = 10;
@@ -20,7 +21,7 @@ const ADDRESSES_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(4095)
 #[derive(Debug)]
 pub(super) struct Attempts {
     /// When each of them has all its tries again.
-    forgiven: LruCache<IpAddr, Instant>,
+    forgiven: LruCache<Origin, Instant>,
 }
 
 impl Default for Attempts {
@@ -32,9 +33,9 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Whether a password from `address` is looked at now; if not, how long until one is.
-    pub(super) fn check(&mut self, address: SocketAddr, now: Instant) -> Result<(), Duration> {
-        let Some(forgiven) = self.forgiven.peek(&network(address)) else {
+    /// Whether a password from `origin` is looked at now; if not, how long until one is.
+    pub(super) fn check(&mut self, origin: Origin, now: Instant) -> Result<(), Duration> {
+        let Some(forgiven) = self.forgiven.peek(&origin) else {
             return Ok(());
         };
         let owed = forgiven.saturating_duration_since(now);
@@ -45,39 +46,33 @@ impl Attempts {
         }
     }
 
-    /// A password from `address` was wrong.
-    pub(super) fn failed(&mut self, address: SocketAddr, now: Instant) {
-        let forgiven = self.forgiven.get_or_insert_mut(network(address), || now);
+    /// A password from `origin` was wrong.
+    pub(super) fn failed(&mut self, origin: Origin, now: Instant) {
+        let forgiven = self.forgiven.get_or_insert_mut(origin, || now);
         *forgiven = (*forgiven).max(now) + TRY_EVERY;
-    }
-}
-
-/// What one machine can have of its own: an IPv4 address, or 64 bits of an IPv6 one.
-fn network(address: SocketAddr) -> IpAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            [a, b, c, d, 0, 0, 0, 0].into()
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::address::ClientAddress;
     use super::*;
+
+    fn origin(address: &str) -> Origin {
+        ClientAddress::Net(address.parse().unwrap()).origin()
+    }
 
     #[test]
     fn ten_at_once_then_one_each_second() {
         let mut attempts = Attempts::default();
         let start = Instant::now();
-        let address: SocketAddr = "[2001:db8:0:1::1]:1".parse().unwrap();
+        let address = origin("[2001:db8:0:1::1]:1");
         for _ in 0..10 {
             assert_eq!(attempts.check(address, start), Ok(()));
             attempts.failed(address, start);
         }
-        let neighbour: SocketAddr = "[2001:db8:0:1::2]:9".parse().unwrap();
-        let other: SocketAddr = "[2001:db8:0:2::1]:1".parse().unwrap();
+        let neighbour = origin("[2001:db8:0:1::2]:9");
+        let other = origin("[2001:db8:0:2::1]:1");
         assert_eq!(attempts.check(neighbour, start), Err(TRY_EVERY));
         assert_eq!(attempts.check(other, start), Ok(()));
         assert_eq!(attempts.check(address, start + TRY_EVERY), Ok(()));
@@ -90,7 +85,8 @@ mod tests {
     fn no_more_addresses_are_remembered_than_the_bound() {
         let mut attempts = Attempts::default();
         for n in 0..10_000_u32 {
-            attempts.failed((n.to_be_bytes(), 1).into(), Instant::now());
+            let address = ClientAddress::Net((n.to_be_bytes(), 1).into());
+            attempts.failed(address.origin(), Instant::now());
         }
         assert_eq!(attempts.forgiven.len(), ADDRESSES_MAX.get());
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use strait_transport::LogPace;
 use tokio::task::AbortHandle;
 
+use super::address::ClientAddress;
 use super::commands;
 use super::door::Door;
+use super::endpoint::Endpoint;
 use crate::grid::now_ms;
 
 /// Number of a client, never used twice by a process.
@@ -35,8 +36,9 @@ pub(super) struct Activity {
 #[derive(Clone, Debug)]
 pub(super) struct ClientInfo {
     pub(super) id: ClientId,
-    pub(super) address: SocketAddr,
-    pub(super) local_address: SocketAddr,
+    pub(super) address: ClientAddress,
+    /// Where it connected.
+    pub(super) listener: Arc<Endpoint>,
     pub(super) since: Instant,
     pub(super) name: String,
     pub(super) lib_name: String,
@@ -62,7 +64,7 @@ impl ClientInfo {
              omem={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             self.id.0,
             self.address,
-            self.local_address,
+            self.listener.local_address(),
             self.name,
             self.since.elapsed().as_secs(),
             now_ms().saturating_sub(at_ms) / 1000,
@@ -190,7 +192,7 @@ impl Clients {
     /// that has owed its password for longest makes room; none if there is no such one.
     pub(super) fn enter(
         self: &Arc<Self>,
-        (address, local_address): (SocketAddr, SocketAddr),
+        (address, listener): (ClientAddress, Arc<Endpoint>),
         owes_password: bool,
         max: usize,
     ) -> Option<Entered> {
@@ -202,8 +204,8 @@ impl Clients {
         let id = ClientId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
         let info = ClientInfo {
             id,
-            address,
-            local_address,
+            address: address.clone(),
+            listener,
             since: Instant::now(),
             name: String::new(),
             lib_name: String::new(),
@@ -271,7 +273,7 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Entered {
     id: ClientId,
-    address: SocketAddr,
+    address: ClientAddress,
     activity: Arc<Activity>,
     clients: Arc<Clients>,
 }
@@ -282,8 +284,8 @@ impl Entered {
     }
 
     /// The client's own address.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    pub(super) fn address(&self) -> &ClientAddress {
+        &self.address
     }
 
     pub(super) fn clients(&self) -> &Clients {

@@ -1,29 +1,27 @@
 //! One client's connection.
 
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{spawn_blocking, yield_now};
-use tokio::time::{Instant, interval, sleep_until, timeout_at};
+use tokio::time::timeout_at;
 
 use super::busy::BusyPoll;
 use super::client::Entered;
-use super::commands::{self, BlockingRead, Context, DiskRead, Later, Next, Session, Tried};
+use super::commands::{self, Context, DiskRead, Later, Next, Session};
 use super::door::AUTH_WITHIN;
 use super::durability::Durability;
 use super::info;
 use super::parse::{Parsed, Parser, keys_ahead};
 use super::reply::Replies;
 use super::server::Shared;
-use crate::grid::{Absent, Epoch, Feed, LOOK_AHEAD_MAX, LogId, Ticket, now_ms};
+use super::stream::Stream;
+use crate::grid::{Absent, Feed, LOOK_AHEAD_MAX, LogId, Ticket, now_ms};
 
 /// Room made in the buffer for each read.
-const READ_BYTES: usize = 32 << 10;
+pub(super) const READ_BYTES: usize = 32 << 10;
 /// Commands go on under one hold of the lock until the replies are this long: then they are
 /// written, however slowly the client reads, before the next command is looked at.
 const REPLY_BYTES_HIGH: usize = 256 << 10;
@@ -35,10 +33,6 @@ pub const CLIENT_BYTES: u64 = 16 << 10;
 pub const CLIENT_BYTES_MAX: u64 = 2 * BUFFER_BYTES_KEPT as u64;
 /// A buffer of more than this holds several commands.
 const PIPELINE_BYTES_MIN: usize = 256;
-/// How often a write that waits for room in memory looks for it.
-const ROOM_EVERY: Duration = Duration::from_millis(20);
-/// While a command blocks, no more than this is read ahead.
-const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
 
 /// What to do after a round of commands.
 enum Round {
@@ -58,24 +52,25 @@ enum Round {
 
 /// A client's connection and all that belongs to it.
 pub(super) struct Connection {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     busy: Arc<BusyPoll>,
-    stream: TcpStream,
-    session: Session,
+    pub(super) stream: Stream,
+    pub(super) session: Session,
     parser: Parser,
-    replies: Replies,
+    pub(super) replies: Replies,
     /// For the blocks of a transaction that are read ahead: held until it has been carried out.
     turn: Option<OwnedSemaphorePermit>,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Connection {
     pub(super) fn new(
         (shared, busy): (Arc<Shared>, Arc<BusyPoll>),
-        stream: TcpStream,
+        stream: Stream,
         entered: Entered,
     ) -> Self {
-        let session = Session::new(entered, shared.config.password.is_none());
+        let is_known = entered.address().is_own() || shared.access.users().are_open();
+        let session = Session::new(entered, is_known);
         let replies = Replies::up_to(shared.config.limits.reply_bytes_max);
         Self {
             shared,
@@ -230,7 +225,7 @@ impl Connection {
         Ok(0)
     }
 
-    async fn write(&mut self) -> io::Result<()> {
+    pub(super) async fn write(&mut self) -> io::Result<()> {
         self.count_held();
         let writing = self.stream.write_all(&self.replies.bytes);
         match self.session.authenticated {
@@ -287,7 +282,7 @@ impl Connection {
     }
 
     /// Goes to the disk for a reply.
-    async fn read_disk(&mut self, read: DiskRead) -> io::Result<()> {
+    pub(super) async fn read_disk(&mut self, read: DiskRead) -> io::Result<()> {
         let grid = self.shared.grid.clone();
         let _turn = self.shared.disk_reads.acquire().await;
         let mut replies = std::mem::take(&mut self.replies);
@@ -327,153 +322,6 @@ impl Connection {
         self.session.ahead = reading.await.map_err(io::Error::other)?;
         Ok(())
     }
-
-    /// Waits until no `CLIENT PAUSE` is on and there is room in memory for `feed`, or for as long as is
-    /// configured; false when the client left meanwhile.
-    async fn wait_for_room(&mut self, feed: Option<Feed>) -> io::Result<bool> {
-        let _blocked = self.shared.clients.block();
-        let deadline = Instant::now() + self.shared.config.block.unwrap_or_default();
-        let mut look = interval(ROOM_EVERY);
-        loop {
-            tokio::select! {
-                _ = look.tick() => {
-                    if self.shared.pause.is_on(now_ms()) {
-                        continue;
-                    }
-                    let state = self.shared.grid.lock();
-                    let full = Feed::ALL.map(|feed| state.check_room(feed).is_err());
-                    if feed.is_none_or(|feed| !full[feed as usize]) {
-                        return Ok(true);
-                    }
-                    if Instant::now() >= deadline {
-                        self.session.waited = full;
-                        return Ok(true);
-                    }
-                }
-                left = client_left(&mut self.stream, &mut self.buffer) => {
-                    left?;
-                    return Ok(false);
-                }
-            }
-        }
-    }
-
-    /// Waits until what the writes of this round were promised holds; false when the client left,
-    /// or was sent away because the promise cannot be kept.
-    async fn keep_promise(&mut self, ticket: Ticket) -> io::Result<bool> {
-        let promised = std::mem::take(&mut self.session.promised);
-        if promised == Durability::Memory {
-            return Ok(true);
-        }
-        let grid = self.shared.grid.clone();
-        let Ok(epoch) = grid.commit(ticket).await else {
-            // Some of the replies say that a write was done: it was, but only in memory.
-            self.replies.bytes.clear();
-            self.replies.error(
-                "MISCONF strait cannot write its journal: what was written last may be lost",
-            );
-            self.write().await?;
-            return Ok(false);
-        };
-        if promised == Durability::Disk {
-            return Ok(true);
-        }
-        let feeds = self.session.promised_of;
-        Ok(self.sites_at((feeds, epoch), 1, None).await?.is_some())
-    }
-
-    /// `WAIT` and `WAITAOF`: until everything written so far is on disk here and at so many
-    /// sites, or time is up.
-    async fn wait(
-        &mut self,
-        sites: usize,
-        timeout: Option<Duration>,
-        local: bool,
-    ) -> io::Result<bool> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let grid = self.shared.grid.clone();
-        let ticket = grid.lock().ticket();
-        let committed = tokio::select! {
-            committed = grid.commit(ticket) => committed.ok(),
-            () = at(deadline) => None,
-        };
-        let epoch = committed.unwrap_or(Epoch(u64::MAX));
-        let sites = if committed.is_some() { sites } else { 0 };
-        let Some(held) = self.sites_at((&Feed::ALL, epoch), sites, deadline).await? else {
-            return Ok(false);
-        };
-        if local {
-            self.replies.array(2);
-            self.replies.count(u64::from(committed.is_some()));
-        }
-        self.replies.count(held as u64);
-        Ok(true)
-    }
-
-    /// How many sites hold everything of ours in these feeds up to `epoch`, as soon as that are `wanted` or time
-    /// is up; none when the client left.
-    async fn sites_at(
-        &mut self,
-        (feeds, epoch): (&[Feed], Epoch),
-        wanted: usize,
-        deadline: Option<Instant>,
-    ) -> io::Result<Option<usize>> {
-        let mut acked = self.shared.grid.acked();
-        loop {
-            let acks = acked.borrow_and_update().clone();
-            let held = acks.values().filter(|acked| acked.covers(feeds, epoch));
-            let held = held.count();
-            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if held >= wanted || over {
-                return Ok(Some(held));
-            }
-            tokio::select! {
-                changed = acked.changed() => if changed.is_err() { return Ok(None) },
-                () = at(deadline) => {}
-                left = client_left(&mut self.stream, &mut self.buffer) => {
-                    left?;
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    /// `XREAD BLOCK`: until one of the logs has something new, or time is up.
-    async fn blocking_read(&mut self, read: BlockingRead) -> io::Result<bool> {
-        let deadline = read.timeout.map(|timeout| Instant::now() + timeout);
-        let woken = Arc::new(Notify::new());
-        loop {
-            let found = {
-                let mut state = self.shared.grid.lock();
-                match read.try_read(&state, &self.session.ahead, &mut self.replies) {
-                    Ok(Tried::Nothing) => {
-                        read.register(&mut state, &woken).map(|()| Tried::Nothing)
-                    }
-                    found => found,
-                }
-            };
-            match found {
-                Ok(Tried::Read) => return Ok(true),
-                Ok(Tried::OnDisk(read)) => return self.read_disk(read).await.map(|()| true),
-                Ok(Tried::Nothing) => {}
-                Err(error) => {
-                    self.replies.error(&error.to_string());
-                    return Ok(true);
-                }
-            }
-            tokio::select! {
-                () = woken.notified() => {}
-                () = at(deadline) => {
-                    self.replies.null_array();
-                    return Ok(true);
-                }
-                left = client_left(&mut self.stream, &mut self.buffer) => {
-                    left?;
-                    return Ok(false);
-                }
-            }
-        }
-    }
 }
 
 /// What a promise about these writes is about. Where nothing changed, what the client was shown may
@@ -484,24 +332,4 @@ fn feeds_of(wrote: [bool; 2]) -> &'static [Feed] {
         [false, true] => &[Feed::Logs],
         _ => &Feed::ALL,
     }
-}
-
-/// Done at `deadline`; never, if there is none.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
-    }
-}
-
-/// Done when the client has closed its end. What it sends meanwhile is kept for later.
-async fn client_left(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
-    while buffer.len() < READ_AHEAD_BYTES_MAX {
-        buffer.reserve(READ_BYTES);
-        if stream.read_buf(buffer).await? == 0 {
-            return Ok(());
-        }
-    }
-    // It is still there and impatient; what it sends stays with the kernel.
-    pending().await
 }

@@ -1,12 +1,12 @@
 //! Strangers at the clients' port: they speak no Redis, or do not know the password.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use strait_transport::LogPace;
 
+use super::address::ClientAddress;
 use super::attempts::Attempts;
 
 /// A client that needs a password has so long to send it.
@@ -37,15 +37,15 @@ impl Door {
     }
 
     /// Whether a password from this address is looked at now; if not, how long until one is.
-    pub(super) fn check_attempts(&self, address: SocketAddr) -> Result<(), Duration> {
-        self.attempts.lock().check(address, Instant::now())
+    pub(super) fn check_attempts(&self, address: &ClientAddress) -> Result<(), Duration> {
+        self.attempts.lock().check(address.origin(), Instant::now())
     }
 
     /// A password was wrong.
-    pub(super) fn wrong_password(&self, address: SocketAddr) {
+    pub(super) fn wrong_password(&self, address: &ClientAddress) {
         self.wrong_passwords.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        self.attempts.lock().failed(address, now);
+        self.attempts.lock().failed(address.origin(), now);
         if let Some(more) = self.password_lines.lock().is_due(now) {
             tracing::warn!(%address, more, "a Redis client sent a wrong password");
         }
@@ -57,7 +57,7 @@ impl Door {
     }
 
     /// A connection is closed because it speaks HTTP.
-    pub(super) fn spoke_http(&self, address: SocketAddr) {
+    pub(super) fn spoke_http(&self, address: &ClientAddress) {
         self.http.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.http_lines.lock().is_due(Instant::now()) {
             tracing::warn!(

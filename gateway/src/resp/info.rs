@@ -72,7 +72,7 @@ fn server_lines(server: &Shared) -> Lines {
         ("os", format!("{name} {release} {machine}")),
         ("arch_bits", usize::BITS.to_string()),
         ("process_id", std::process::id().to_string()),
-        ("tcp_port", server.local_addr.port().to_string()),
+        ("tcp_port", server.tcp().port().to_string()),
         ("uptime_in_seconds", uptime_s.to_string()),
         ("uptime_in_days", (uptime_s / 86_400).to_string()),
     ]

@@ -4,6 +4,7 @@
 //! hold of the grid's lock, and writes all replies at once. Commands that wait (`WAIT`, blocking
 //! `XREAD`) or look at everything (`INFO`) do so after the lock is released.
 
+mod address;
 mod attempts;
 pub mod blocking;
 mod busy;
@@ -12,23 +13,32 @@ mod commands;
 mod connection;
 mod door;
 mod durability;
+mod endpoint;
 pub(crate) mod glob;
 mod held;
 mod info;
 mod number;
+mod own;
 mod parse;
 mod pause;
 mod reply;
 mod server;
 mod slowlog;
+mod stream;
 mod threads;
+mod unix_socket;
+mod users;
+mod waiting;
 
 pub use client::{ClientFigures, Clients};
 pub use connection::{CLIENT_BYTES, CLIENT_BYTES_MAX};
 pub use durability::{Durability, DurabilityRules};
+pub use endpoint::{BindError, Endpoint, Port};
 pub use held::ReplyLimits;
 pub use info::{InfoSource, NoInfo};
-pub use server::{BindError, Port, RespConfig, Server};
+pub use own::OwnDoor;
+pub use server::{RespConfig, Server};
+pub use users::{Access, Users};
 
 #[cfg(test)]
 mod tests;

@@ -1,25 +1,24 @@
-//! The TCP server: accepts clients.
+//! The server: accepts clients.
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::client::Clients;
 use super::durability::DurabilityRules;
+use super::endpoint::{BindError, Endpoint, Listener, Port};
 use super::held::ReplyLimits;
 use super::info::InfoSource;
+use super::own::{self, OwnClients, OwnDoor};
 use super::pause::Pause;
 use super::slowlog::Slowlog;
 use super::threads::Threads;
+use super::users::{Access, Users};
 use crate::grid::Grid;
-
-/// Connections that wait to be accepted, at most.
-const BACKLOG: u32 = 1024;
 
 /// Replies that are read from the disk at a time.
 const DISK_READS_MAX: usize = 4;
@@ -27,8 +26,8 @@ const DISK_READS_MAX: usize = 4;
 /// What the server needs besides the grid.
 #[derive(Clone, Debug)]
 pub struct RespConfig {
-    /// Clients must `AUTH` with it.
-    pub password: Option<String>,
+    /// Who is let in.
+    pub users: Users,
     /// More clients than this are turned away.
     pub clients_max: usize,
     /// When writes are confirmed.
@@ -39,56 +38,34 @@ pub struct RespConfig {
     pub limits: ReplyLimits,
 }
 
-/// The address could not be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen for Redis clients on {address}: {source}")]
-pub struct BindError {
-    address: SocketAddr,
-    source: std::io::Error,
-}
-
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) grid: Arc<Grid>,
     pub(super) config: RespConfig,
+    pub(super) access: Arc<Access>,
     pub(super) info: Arc<dyn InfoSource>,
     pub(super) clients: Arc<Clients>,
     pub(super) slowlog: Slowlog,
     /// Turns of those who read from the disk: each of them may fill a reply meanwhile.
     pub(super) disk_reads: Arc<Semaphore>,
     pub(super) pause: Pause,
-    pub(super) local_addr: SocketAddr,
+    /// Where it listens.
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
     pub(super) since: Instant,
 }
 
-/// A port that was taken and does not listen yet: who connects is refused, and no other process
-/// can have it.
-#[derive(Debug)]
-pub struct Port {
-    socket: TcpSocket,
-    address: SocketAddr,
-}
-
-impl Port {
-    /// Takes `address`. Port 0: any free one.
-    pub fn take(address: SocketAddr) -> Result<Self, BindError> {
-        let socket = || {
-            let socket = match address {
-                SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                SocketAddr::V6(_) => TcpSocket::new_v6()?,
-            };
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            Ok(socket)
-        };
-        let socket = socket().map_err(|source| BindError { address, source })?;
-        Ok(Self { socket, address })
+impl Shared {
+    /// The first TCP address; port 0, as in Redis, if there is none.
+    pub(super) fn tcp(&self) -> SocketAddr {
+        let mut addresses = self.endpoints.iter().filter_map(|endpoint| endpoint.tcp());
+        addresses.next().unwrap_or(([0, 0, 0, 0], 0).into())
     }
 }
 
 /// A bound server that serves no one yet.
 pub struct Server {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
+    own: (OwnDoor, OwnClients),
     shared: Arc<Shared>,
     threads: Threads,
 }
@@ -96,7 +73,7 @@ pub struct Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
-            .field("local_addr", &self.shared.local_addr)
+            .field("endpoints", &self.shared.endpoints)
             .finish_non_exhaustive()
     }
 }
@@ -109,41 +86,52 @@ impl Server {
         config: RespConfig,
         info: Arc<dyn InfoSource>,
     ) -> Result<Self, BindError> {
-        Self::listen(Port::take(address)?, grid, config, info)
+        let port = Port::take(&Endpoint::Tcp(address))?;
+        Self::listen(vec![port], grid, config, info)
     }
 
-    /// Listens on a port that was taken before.
+    /// Listens on ports that were taken before.
     pub fn listen(
-        Port { socket, address }: Port,
+        ports: Vec<Port>,
         grid: Arc<Grid>,
         config: RespConfig,
         info: Arc<dyn InfoSource>,
     ) -> Result<Self, BindError> {
-        let failed = |source| BindError { address, source };
-        let listener = socket.listen(BACKLOG).map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
+        let listeners = ports.into_iter().map(Port::listen);
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let endpoints = listeners.iter().map(|listener| listener.endpoint.clone());
         let shared = Arc::new(Shared {
             grid,
+            access: Arc::new(Access::new(config.users.clone())),
             config,
             info,
             clients: Arc::default(),
             slowlog: Slowlog::default(),
             disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
             pause: Pause::default(),
-            local_addr,
+            endpoints: endpoints.collect(),
             since: Instant::now(),
         });
-        let threads = Threads::start(&shared).map_err(failed)?;
+        let threads = Threads::start(&shared).map_err(|source| BindError {
+            endpoint: Endpoint::Tcp(shared.tcp()),
+            source,
+        })?;
         Ok(Self {
-            listener,
+            listeners,
+            own: own::door(),
             shared,
             threads,
         })
     }
 
-    /// The address, with the port that was found.
+    /// The first TCP address, with the port that was found; port 0 if there is none.
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.local_addr
+        self.shared.tcp()
+    }
+
+    /// Where it listens, with the ports that were found.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.shared.endpoints
     }
 
     /// Who is connected.
@@ -151,27 +139,46 @@ impl Server {
         self.shared.clients.clone()
     }
 
+    /// Who is let in, to be changed.
+    pub fn access(&self) -> Arc<Access> {
+        self.shared.access.clone()
+    }
+
+    /// For the gateway's own commands.
+    pub fn own_door(&self) -> OwnDoor {
+        self.own.0.clone()
+    }
+
     /// Serves clients until `shutdown` is done; then closes all of them. A command that has begun
     /// is carried out, its reply may not arrive.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let mut threads = self.threads;
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            let served = match accepted {
-                Ok((stream, address)) => threads.serve(stream, address).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = served {
-                // Out of file descriptors, most likely: wait for some client to leave.
-                tracing::warn!(%error, "cannot accept a Redis client");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        let threads = Arc::new(self.threads);
+        let mut accepting = JoinSet::new();
+        for listener in self.listeners {
+            accepting.spawn(accept(listener, threads.clone()));
         }
-        drop(self.listener);
-        threads.stop().await;
+        let (door, own) = self.own;
+        accepting.spawn(own.serve(threads.clone()));
+        shutdown.await;
+        drop(door);
+        accepting.shutdown().await;
+        if let Some(threads) = Arc::into_inner(threads) {
+            threads.stop().await;
+        }
+    }
+}
+
+/// Accepts clients for ever.
+async fn accept(listener: Listener, threads: Arc<Threads>) {
+    loop {
+        let served = match listener.accept().await {
+            Ok((stream, address)) => threads.serve(stream, address, &listener.endpoint).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            // Out of file descriptors, most likely: wait for some client to leave.
+            tracing::warn!(%error, listener = %listener.endpoint, "cannot accept a Redis client");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }

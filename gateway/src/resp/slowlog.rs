@@ -1,12 +1,12 @@
 //! The commands that took long: `SLOWLOG`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::address::ClientAddress;
 use super::parse::Args;
 
 /// Redis's default for `slowlog-log-slower-than`: 10 ms.
@@ -44,7 +44,7 @@ pub(super) struct SlowCommand {
     pub(super) took: Duration,
     /// Its name and arguments, cut short.
     pub(super) args: Vec<Vec<u8>>,
-    pub(super) address: SocketAddr,
+    pub(super) address: ClientAddress,
     pub(super) name: String,
 }
 
@@ -91,7 +91,7 @@ impl Slowlog {
         at_s: u64,
         took: Duration,
         args: Args<'_>,
-        (address, name): (SocketAddr, String),
+        (address, name): (ClientAddress, String),
     ) {
         let mut list = self.list.lock();
         let command = SlowCommand {
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     fn add(slowlog: &Slowlog, bytes: &[u8], ranges: &[(usize, usize)]) {
-        let who = (SocketAddr::from(([127, 0, 0, 1], 1)), String::new());
+        let who = (ClientAddress::Own, String::new());
         slowlog.add(1, Duration::from_millis(20), Args::new(bytes, ranges), who);
     }
 

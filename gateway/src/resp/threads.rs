@@ -3,34 +3,42 @@
 //! the others, do not come between.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::address::ClientAddress;
 use super::busy::BusyPoll;
 use super::client::Entered;
 use super::connection::Connection;
+use super::endpoint::Endpoint;
 use super::server::Shared;
+use super::stream::Handover;
 
 /// More would only wait for each other: commands are carried out under one lock.
 const THREADS_MAX: usize = 4;
 /// Connections that wait for a thread to take them, at most.
 const WAITING_MAX: usize = 64;
 
-type Accepted = (std::net::TcpStream, SocketAddr);
+/// A client that nobody serves yet.
+#[derive(Debug)]
+struct Accepted {
+    stream: Handover,
+    address: ClientAddress,
+    listener: Arc<Endpoint>,
+}
 
 /// One for every two cores, as clients take at least as much as their server.
 #[derive(Debug)]
 pub(super) struct Threads {
     threads: Vec<Serving>,
-    next: usize,
+    next: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -45,14 +53,26 @@ impl Threads {
         let threads = (1..=(cores / 2).clamp(1, THREADS_MAX))
             .map(|number| Serving::start(number, shared.clone()))
             .collect::<io::Result<_>>()?;
-        Ok(Self { threads, next: 0 })
+        Ok(Self {
+            threads,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Hands a connection to the next thread in turn.
-    pub(super) async fn serve(&mut self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
-        self.next = (self.next + 1) % self.threads.len();
-        let accepted = (stream.into_std()?, address);
-        let taken = self.threads[self.next].accepted.send(accepted).await;
+    pub(super) async fn serve(
+        &self,
+        stream: Handover,
+        address: ClientAddress,
+        listener: &Arc<Endpoint>,
+    ) -> io::Result<()> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
+        let accepted = Accepted {
+            stream,
+            address,
+            listener: listener.clone(),
+        };
+        let taken = self.threads[next].accepted.send(accepted).await;
         taken.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
@@ -95,9 +115,7 @@ fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<
             tokio::select! {
                 Some(_) = connections.join_next() => {}
                 accepted = queue.recv() => match accepted {
-                    Some((stream, address)) => {
-                        serve_one(&mut connections, (&shared, &busy), stream, address);
-                    }
+                    Some(accepted) => serve_one(&mut connections, (&shared, &busy), accepted),
                     None => break,
                 },
             }
@@ -110,13 +128,17 @@ fn serve_queue(runtime: Runtime, shared: Arc<Shared>, mut queue: mpsc::Receiver<
 fn serve_one(
     connections: &mut JoinSet<()>,
     (shared, busy): (&Arc<Shared>, &Arc<BusyPoll>),
-    stream: std::net::TcpStream,
-    address: SocketAddr,
+    accepted: Accepted,
 ) {
+    let Accepted {
+        stream,
+        address,
+        listener,
+    } = accepted;
     let clients = &shared.clients;
-    let addresses = (address, shared.local_addr);
-    let owes_password = shared.config.password.is_some();
-    match clients.enter(addresses, owes_password, shared.config.clients_max) {
+    let owes_password = !shared.access.users().are_open() && !address.is_own();
+    let places = (address.clone(), listener);
+    match clients.enter(places, owes_password, shared.config.clients_max) {
         Some(entered) => {
             let id = entered.id();
             let serving = serve_client((shared.clone(), busy.clone()), stream, entered);
@@ -129,7 +151,7 @@ fn serve_one(
     }
 }
 
-async fn to_the_end(serving: impl Future<Output = io::Result<()>>, address: SocketAddr) {
+async fn to_the_end(serving: impl Future<Output = io::Result<()>>, address: ClientAddress) {
     if let Err(error) = serving.await {
         tracing::debug!(%error, %address, "lost a Redis client");
     }
@@ -137,15 +159,14 @@ async fn to_the_end(serving: impl Future<Output = io::Result<()>>, address: Sock
 
 async fn serve_client(
     (shared, busy): (Arc<Shared>, Arc<BusyPoll>),
-    stream: std::net::TcpStream,
+    stream: Handover,
     entered: Entered,
 ) -> io::Result<()> {
-    let stream = TcpStream::from_std(stream)?;
-    stream.set_nodelay(true)?;
+    let stream = stream.arrive()?;
     Connection::new((shared, busy), stream, entered).run().await
 }
 
-async fn turn_away(stream: std::net::TcpStream) -> io::Result<()> {
+async fn turn_away(stream: Handover) -> io::Result<()> {
     let refusal = b"-ERR max number of clients reached\r\n";
-    TcpStream::from_std(stream)?.write_all(refusal).await
+    stream.arrive()?.write_all(refusal).await
 }

@@ -21,7 +21,7 @@ use crate::config::{CompressionLevel, Config, OnFull};
 use crate::datadir::{DataDir, make_room};
 use crate::forward::{self, Forwards, Listeners};
 use crate::grid::{ColdConfig, Grid, GridConfig};
-use crate::resp::{self, RespConfig};
+use crate::resp::{self, RespConfig, Users};
 
 /// What a gateway is made of before it serves anything.
 pub(super) struct Assembled {
@@ -34,7 +34,7 @@ pub(super) struct Assembled {
 
 /// The ports of a gateway but that of HTTP, which is served at once. Nobody is answered there yet.
 pub(super) struct Ports {
-    grid: resp::Port,
+    grid: Vec<resp::Port>,
     link: LinkPort,
     forwards: forward::Ports,
 }
@@ -43,11 +43,16 @@ impl Ports {
     /// Takes them. Must run inside tokio.
     pub(super) fn take(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
-            grid: resp::Port::take(config.listen.grid)?,
+            grid: take_grid_ports(config)?,
             link: LinkPort::take(config.listen.link)?,
             forwards: forward::Ports::take(&config.forwards)?,
         })
     }
+}
+
+fn take_grid_ports(config: &Config) -> Result<Vec<resp::Port>, resp::BindError> {
+    let endpoints = config.listen.grid.iter();
+    endpoints.map(resp::Port::take).collect()
 }
 
 /// Reads what the data directory holds, and listens.
@@ -55,6 +60,7 @@ pub(super) async fn assemble(
     dir: &Arc<DataDir>,
     config: Config,
     ports: Ports,
+    users: Users,
 ) -> anyhow::Result<Assembled> {
     let mut data = blocking({
         let (dir, config) = (dir.clone(), config.clone());
@@ -77,7 +83,7 @@ pub(super) async fn assemble(
     let resp = resp::Server::listen(
         ports.grid,
         grid.clone(),
-        resp_config(&config),
+        resp_config(&config, users),
         peers.clone(),
     )?;
     let retention = Retention::new(config.logs.clone(), config.grid.on_full);
@@ -88,6 +94,9 @@ pub(super) async fn assemble(
         link_address: node.local_addr(),
         refusals: node.refusals(),
         grid_address: resp.local_addr(),
+        grid_endpoints: resp.endpoints().to_vec(),
+        grid_door: resp.own_door(),
+        grid_access: resp.access(),
         started: Instant::now(),
         clients: resp.clients(),
         peers,
@@ -202,10 +211,9 @@ fn codec(store: &Store, site: &SiteName, level: CompressionLevel) -> Codec {
     )
 }
 
-fn resp_config(config: &Config) -> RespConfig {
-    let password = config.grid.password.as_ref();
+fn resp_config(config: &Config, users: Users) -> RespConfig {
     RespConfig {
-        password: password.map(|password| password.reveal().to_owned()),
+        users,
         clients_max: config.grid.clients_max,
         limits: config.grid.limits,
         durability: config.grid.durability.clone(),

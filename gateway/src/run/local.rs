@@ -1,11 +1,12 @@
 //! What commands ask the gateway of their data directory.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use strait_transport::Phase;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -45,8 +46,9 @@ impl Local for Own {
         })
     }
 
-    fn grid_address(&self) -> SocketAddr {
-        self.parts.grid_address
+    fn connect_grid(&self) -> BoxFuture<'static, io::Result<UnixStream>> {
+        let door = self.parts.grid_door.clone();
+        Box::pin(async move { door.connect().await })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Assembles a gateway from its resolved configuration, runs it, and takes it apart.
 
+mod access;
 mod assemble;
 mod clock;
 mod local;
@@ -7,6 +8,7 @@ mod memory;
 mod parts;
 mod reload;
 mod retention;
+mod secrets;
 mod signals;
 mod snapshots;
 mod status;
@@ -76,11 +78,16 @@ impl Gateway {
         let stopping = watch::Sender::new(false);
         let mut servers = JoinSet::new();
         // Who finds a port taken should not have read the disk for it.
+        let users = blocking({
+            let config = config.clone();
+            move || Ok(access::read(&config)?)
+        })
+        .await?;
         let ports = Ports::take(&config)?;
         let http = observe::Server::bind(config.listen.http).await?;
         let (http_address, pages) = (http.local_addr(), http.pages());
         servers.spawn(http.serve(told_to_stop(&stopping)));
-        let assembled = assemble(&dir, config, ports).await?;
+        let assembled = assemble(&dir, config, ports, users).await?;
         let parts = assembled.parts;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,
@@ -111,14 +118,14 @@ impl Gateway {
         info!(
             site = %gateway.parts.config.site,
             link = %gateway.link_address(),
-            grid = %gateway.grid_address(),
+            grid = %gateway.parts.grid_addresses(),
             http = %gateway.http_address(),
             "gateway is running"
         );
         Ok(gateway)
     }
 
-    /// Where Redis clients connect.
+    /// The first TCP address for Redis clients; port 0 if there is none.
     pub fn grid_address(&self) -> SocketAddr {
         self.parts.grid_address
     }

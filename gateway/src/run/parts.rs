@@ -20,7 +20,7 @@ use crate::heap::HeapWatch;
 use crate::observe::process;
 use crate::replicate::compare::Comparer;
 use crate::replicate::{FlushClock, Progress};
-use crate::resp::{Clients, InfoSource};
+use crate::resp::{Access, Clients, Endpoint, InfoSource, OwnDoor};
 
 /// One peer's link and how far its replication has come.
 #[derive(Debug)]
@@ -48,6 +48,10 @@ pub(super) struct Parts {
     pub(super) incarnation: Incarnation,
     pub(super) link_address: SocketAddr,
     pub(super) grid_address: SocketAddr,
+    /// All places where Redis clients connect.
+    pub(super) grid_endpoints: Vec<Arc<Endpoint>>,
+    pub(super) grid_door: OwnDoor,
+    pub(super) grid_access: Arc<Access>,
     pub(super) started: Instant,
     pub(super) clients: Arc<Clients>,
     pub(super) grid: Arc<Grid>,

@@ -1,14 +1,15 @@
-//! What a running gateway takes over from its files on SIGHUP, or when a command says so: its own key, and what is said of its
-//! peers.
+//! What a running gateway takes over from its files on SIGHUP, or when a command says so: its own key,
+//! what is said of its peers, and who is let in as a Redis client.
 
 use std::path::PathBuf;
 
 use strait_transport::{Identity, PublicKey};
 use tracing::{error, info, warn};
 
-use super::{Gateway, blocking};
+use super::{Gateway, access, blocking};
 use crate::config::{self, Config};
-use crate::datadir::Layout;
+use crate::datadir::{Layout, check_password_file};
+use crate::resp::Users;
 
 impl Gateway {
     /// Reads key and configuration anew. What is wrong with them is logged, and changes nothing.
@@ -29,29 +30,35 @@ impl Gateway {
 
     async fn try_reload(&self, by: &str) -> anyhow::Result<PublicKey> {
         let layout = self.dir.layout().clone();
-        let (identity, new) = blocking(move || read(&layout)).await?;
+        let (identity, new, users) = blocking(move || read(&layout)).await?;
         let unlinked = self.node.reload(&identity, &new.peers)?;
         for site in unlinked {
             warn!(%site, "{by}: a peer was added: it has a link from the next start on");
         }
         *self.parts.key.write() = identity.public_key();
-        if without_peers(&new) != without_peers(&self.parts.config) {
+        self.parts.grid_access.set_users(users);
+        if taken_at_start(&new) != taken_at_start(&self.parts.config) {
             warn!("{by}: what else was changed in strait.toml takes effect at the next start");
         }
         Ok(identity.public_key())
     }
 }
 
-fn read(layout: &Layout) -> anyhow::Result<(Identity, Config)> {
+fn read(layout: &Layout) -> anyhow::Result<(Identity, Config, Users)> {
     let identity = Identity::load(&layout.identity())?;
     let path: PathBuf = layout.config();
     let config = config::load_for(&path, Some(identity.public_key()))?;
-    Ok((identity, config))
+    if config.holds_password() {
+        check_password_file(layout)?;
+    }
+    let users = access::read(&config)?;
+    Ok((identity, config, users))
 }
 
-fn without_peers(config: &Config) -> Config {
-    Config {
-        peers: Vec::new(),
-        ..config.clone()
-    }
+/// Without what is taken over while running.
+fn taken_at_start(config: &Config) -> Config {
+    let mut config = config.clone();
+    config.peers = Vec::new();
+    config.grid.password = None;
+    config
 }

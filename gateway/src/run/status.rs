@@ -54,6 +54,12 @@ impl StatusSource for Parts {
 }
 
 impl Parts {
+    /// Where Redis clients connect, as `listen.grid` has it.
+    pub(super) fn grid_addresses(&self) -> String {
+        let addresses = self.grid_endpoints.iter().map(ToString::to_string);
+        addresses.collect::<Vec<_>>().join(", ")
+    }
+
     fn gateway_report(&self) -> GatewayReport {
         GatewayReport {
             site: self.config.site.to_string(),
@@ -62,7 +68,7 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs_f64(),
             link_address: self.link_address.to_string(),
-            grid_address: self.grid_address.to_string(),
+            grid_address: self.grid_addresses(),
         }
     }
 

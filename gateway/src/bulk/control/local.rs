@@ -1,11 +1,11 @@
 //! Questions to the gateway itself: status, comparisons, and its grid.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 
 use super::protocol::{Ask, Reply};
 use super::server::Client;
@@ -19,8 +19,8 @@ pub trait Local: Send + Sync + 'static {
     /// Answers, or says why it cannot. [`Ask::Grid`] is none of its questions.
     fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<String, String>>;
 
-    /// Where its grid listens.
-    fn grid_address(&self) -> SocketAddr;
+    /// A connection to its grid, trusted with everything.
+    fn connect_grid(&self) -> BoxFuture<'static, io::Result<UnixStream>>;
 }
 
 /// Answers one question.
@@ -31,7 +31,7 @@ pub(super) async fn answer(local: &dyn Local, mut client: Client, ask: Ask) -> R
         return client.reply(&Reply::Refused(reason.to_owned())).await;
     }
     if ask == Ask::Grid {
-        return speak(client, local.grid_address()).await;
+        return speak(client, local.connect_grid().await).await;
     }
     match local.ask(ask).await {
         Ok(text) => {
@@ -46,12 +46,12 @@ pub(super) async fn answer(local: &dyn Local, mut client: Client, ask: Ask) -> R
     }
 }
 
-/// Connects a command to our own grid, whose port nobody else can have while we listen there.
-async fn speak(mut client: Client, grid: SocketAddr) -> Result<(), Failure> {
-    let mut grid = match TcpStream::connect(reachable(grid)).await {
+/// Connects a command to our own grid.
+async fn speak(mut client: Client, grid: io::Result<UnixStream>) -> Result<(), Failure> {
+    let mut grid = match grid {
         Ok(grid) => grid,
         Err(error) => {
-            let reason = format!("the grid does not answer at {grid}: {error}");
+            let reason = format!("the grid does not answer: {error}");
             return client.reply(&Reply::Refused(reason)).await;
         }
     };
@@ -60,28 +60,4 @@ async fn speak(mut client: Client, grid: SocketAddr) -> Result<(), Failure> {
     // Whichever end leaves, the other sees it.
     let _bytes = copy_bidirectional(&mut stream, &mut grid).await;
     Ok(())
-}
-
-/// A gateway that listens everywhere is reached on loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grid_that_listens_everywhere_is_reached_on_loopback() {
-        let reached = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(reached("0.0.0.0:6390"), "127.0.0.1:6390");
-        assert_eq!(reached("[::]:6390"), "[::1]:6390");
-        assert_eq!(reached("10.0.0.1:6390"), "10.0.0.1:6390");
-    }
 }

@@ -17,6 +17,7 @@ use strait_transport::{
     Identity, LinkEvent, LinkEvents, LinkHandle, Node, NodeConfig, PassThrough, PeerConfig,
     SiteName, WireVersion,
 };
+use tokio::net::UnixStream;
 
 use super::control::client::{ClientError, Gateway, Moved, PushedFile, Sink};
 use super::control::{Ask, Local};
@@ -286,7 +287,7 @@ impl Local for Nobody {
         Box::pin(async { Err("nobody is here".to_owned()) })
     }
 
-    fn grid_address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], 0).into()
+    fn connect_grid(&self) -> BoxFuture<'static, io::Result<UnixStream>> {
+        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
     }
 }

@@ -339,6 +339,58 @@ fn peers_must_be_others_and_different() {
 }
 
 #[test]
+fn listeners_of_the_grid_are_named_and_differ() {
+    let grid = |value: &str| format!("site = \"east\"\n[listen]\ngrid = {value}\n");
+    let long = format!("\"unix:{}\"", "x".repeat(110));
+    for (value, part) in [
+        ("[]", "too few"),
+        ("[\"127.0.0.1:1\", 7]", "is no text"),
+        ("\"unix:\"", "it is no path"),
+        ("\"unix:../x\"", "goes up"),
+        (&long, "at most 107 bytes"),
+        (
+            "[\"unix:x\", \"unix:x\"]",
+            "names unix:/data/x and unix:/data/x",
+        ),
+        ("[\"127.0.0.1:1\", \"127.0.0.1:1\"]", "another port"),
+        (
+            "[\"127.0.0.1:1\", \"127.0.0.1:7441\"]",
+            "listen.http are both",
+        ),
+        ("[\"unix:x\", \"0.0.0.0:6390\"]", "is open to all"),
+        ("\"unix:x\"\nunix_mode = 770", "permissions"),
+        ("\"unix:x\"\nunix_mode = \"0999\"", "permissions"),
+    ] {
+        let found = mistakes(&grid(value));
+        assert_eq!(found.len(), 1, "{value}: {found:?}");
+        assert!(found[0].1.contains(part), "{value}: {found:?}");
+    }
+    let several = "[\"0.0.0.0:6390\", \"unix:x\"]\n[grid]\npassword = { file = \"p\" }";
+    let config = check(&grid(several)).unwrap();
+    assert_eq!(config.listen.grid[1].to_string(), "unix:/data/x");
+    let file = Secret::File("/data/p".into());
+    assert_eq!(config.grid.password, Some(file));
+}
+
+#[test]
+fn a_password_has_one_place() {
+    for (value, part) in [
+        ("{ file = 7 }", "neither a file nor a variable"),
+        (
+            "{ file = \"a\", env = \"b\" }",
+            "neither a file nor a variable",
+        ),
+        ("{ vault = \"a\" }", "neither a file nor a variable"),
+        ("{ env = \"a=b\" }", "neither a file nor a variable"),
+        ("{ file = \"../a\" }", "goes up"),
+    ] {
+        let found = mistakes(&format!("site = \"east\"\n[grid]\npassword = {value}\n"));
+        assert_eq!(found.len(), 1, "{value}: {found:?}");
+        assert!(found[0].1.contains(part), "{value}: {found:?}");
+    }
+}
+
+#[test]
 fn all_mistakes_come_at_once_in_the_order_of_their_lines() {
     let text = "sit = \"east\"\n[grid]\nflush_ms = 0\npassword = 5\n[bulk]\ndir = \"..\"\n";
     let errors = check(text).unwrap_err();

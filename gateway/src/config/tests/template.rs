@@ -28,7 +28,10 @@ fn the_template_names_every_key() {
     let text = format!("{head}[[forward]]{forward}\n[[peer]]{peer}");
     let config = check(&text).unwrap();
     assert_eq!(config.forwards[0].patience.as_secs(), 15);
-    assert_eq!(config.grid.password, Some(Password::new("...")));
+    assert_eq!(
+        config.grid.password,
+        Some(Secret::Text(Password::new("...")))
+    );
     assert_eq!(config.bulk.bytes_max, Some(1 << 40));
     assert_eq!(config.bulk.group, Some(0));
     assert_eq!(config.peers[0].rate_bits_s, Some(100_000_000));

@@ -230,15 +230,15 @@ impl Victims {
     }
 
     fn include(&self, client: &ClientInfo) -> bool {
-        let is = |wanted: &Option<String>, address: std::net::SocketAddr| {
+        let is = |wanted: &Option<String>, address: &dyn ToString| {
             wanted
                 .as_ref()
                 .is_none_or(|wanted| *wanted == address.to_string())
         };
         self.normal
             && self.id.is_none_or(|id| id == client.id)
-            && is(&self.address, client.address)
-            && is(&self.local_address, client.local_address)
+            && is(&self.address, &client.address)
+            && is(&self.local_address, &client.listener.local_address())
     }
 }
 

@@ -46,7 +46,8 @@ pub(super) fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     context.session.queue = None;
     context.session.watch = None;
     set_protocol(context, Protocol::Resp2);
-    let owes_password = context.server.config.password.is_some();
+    let is_own = context.session.entered.address().is_own();
+    let owes_password = !context.server.access.users().are_open() && !is_own;
     if context.session.authenticated {
         // Whoever has not given the password yet gets no more time for it.
         context.session.auth_by = Instant::now() + AUTH_WITHIN;
@@ -75,10 +76,7 @@ fn authenticate(
             "ERR too many wrong passwords from this address: try again in {seconds} s"
         ));
     }
-    let wanted = context.server.config.password.as_ref();
-    let right =
-        wanted.is_none_or(|wanted| blake3::hash(wanted.as_bytes()) == blake3::hash(password));
-    if !right || user != b"default" {
+    if !context.server.access.users().let_in(user, password) {
         door.wrong_password(address);
         return fail("WRONGPASS invalid username-password pair or user is disabled.");
     }
@@ -89,7 +87,7 @@ fn authenticate(
 
 pub(super) fn auth(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (user, password) = match args.len() {
-        2 if context.server.config.password.is_none() => {
+        2 if context.server.access.users().are_open() => {
             return fail(
                 "ERR AUTH <password> called without any password configured for the default \
                  user. Are you sure your configuration is correct?",

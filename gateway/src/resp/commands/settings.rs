@@ -1,5 +1,6 @@
 //! `CONFIG`: what Redis's clients and exporters ask for, and what may be changed while running.
 
+use super::super::endpoint::Endpoint;
 use super::super::glob;
 use super::super::parse::Args;
 use super::{Context, NOT_INTEGER, Next, Outcome, SYNTAX, fail};
@@ -27,11 +28,7 @@ const SLOWLOG_LEN: &str = "slowlog-max-len";
 const SETTINGS: &[Setting] = &[
     ("appendfsync", |_| "everysec".to_owned(), "grid.durability"),
     ("appendonly", |_| "yes".to_owned(), FIXED),
-    (
-        "bind",
-        |context| context.server.local_addr.ip().to_string(),
-        "listen.grid",
-    ),
+    ("bind", bound, "listen.grid"),
     (
         "client-output-buffer-limit",
         |context| {
@@ -66,7 +63,7 @@ const SETTINGS: &[Setting] = &[
     ("notify-keyspace-events", |_| String::new(), FIXED),
     (
         "port",
-        |context| context.server.local_addr.port().to_string(),
+        |context| context.server.tcp().port().to_string(),
         "listen.grid",
     ),
     ("proto-max-bulk-len", |_| (1 << 20).to_string(), FIXED),
@@ -83,7 +80,25 @@ const SETTINGS: &[Setting] = &[
     ),
     ("tcp-keepalive", |_| "0".to_owned(), FIXED),
     ("timeout", |_| "0".to_owned(), FIXED),
+    ("unixsocket", unix_socket, "listen.grid"),
 ];
+
+/// The addresses of all TCP listeners.
+fn bound(context: &Context<'_>) -> String {
+    let endpoints = context.server.endpoints.iter();
+    let addresses = endpoints.filter_map(|endpoint| endpoint.tcp());
+    let addresses: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
+    addresses.join(" ")
+}
+
+fn unix_socket(context: &Context<'_>) -> String {
+    let mut endpoints = context.server.endpoints.iter();
+    let path = endpoints.find_map(|endpoint| match &**endpoint {
+        Endpoint::Unix { path, .. } => Some(path.display().to_string()),
+        Endpoint::Tcp(_) | Endpoint::Own => None,
+    });
+    path.unwrap_or_default()
+}
 
 pub(super) fn get(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let patterns: Vec<_> = args.from(2).map(<[u8]>::to_ascii_lowercase).collect();

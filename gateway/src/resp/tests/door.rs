@@ -4,7 +4,7 @@ use super::*;
 
 fn config(password: Option<&str>) -> RespConfig {
     RespConfig {
-        password: password.map(str::to_owned),
+        users: Users::with_password(password),
         ..resp_config()
     }
 }

@@ -44,7 +44,7 @@ impl Site {
         dir: Option<std::path::PathBuf>,
     ) -> Self {
         let config = RespConfig {
-            password: password.map(str::to_owned),
+            users: Users::with_password(password),
             durability,
             ..resp_config()
         };
@@ -93,7 +93,7 @@ fn grid_config(dir: Option<std::path::PathBuf>) -> GridConfig {
 
 fn resp_config() -> RespConfig {
     RespConfig {
-        password: None,
+        users: Users::default(),
         clients_max: 4,
         durability: DurabilityRules::default(),
         block: None,
