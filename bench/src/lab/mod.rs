@@ -34,6 +34,9 @@ pub(crate) struct LinkArguments {
     /// Extra delay at random, up to this, ms; packets keep their order
     #[arg(long, default_value_t = 0.0)]
     pub(crate) jitter: f64,
+    /// Extra delay at random, up to this, ms, in which packets overtake each other
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) reorder: f64,
     /// Longest time a packet stands in the queue before the link, ms
     #[arg(long, default_value_t = 100.0)]
     pub(crate) queue: f64,
@@ -51,6 +54,7 @@ impl LinkArguments {
             loss: 0.0,
             burst: 1.0,
             jitter: 0.0,
+            reorder: 0.0,
             queue: 100.0,
             seed: 1,
         }
@@ -65,6 +69,7 @@ impl LinkArguments {
             rate_bits_s: self.rate * 1e6,
             delay: ms(self.delay)?,
             jitter: ms(self.jitter)?,
+            reorder: ms(self.reorder)?,
             queue: ms(self.queue)?,
             loss: self.loss / 100.0,
             burst: self.burst,

@@ -11,6 +11,8 @@ pub(crate) struct LinkConfig {
     pub(crate) rate_bits_s: f64,
     pub(crate) delay: Duration,
     pub(crate) jitter: Duration,
+    /// Longest time by which a packet comes after one that was sent later.
+    pub(crate) reorder: Duration,
     pub(crate) queue: Duration,
     /// Probability that a packet is lost at random.
     pub(crate) loss: f64,
@@ -45,7 +47,7 @@ pub(super) struct Pipe {
     rng: StdRng,
     /// When the last accepted bit leaves the queue.
     free_at: Instant,
-    /// When the last accepted packet comes out: none may overtake it.
+    /// When the last accepted packet comes out, the delay in which packets overtake each other apart.
     last_out: Instant,
     losing: bool,
     cut: bool,
@@ -90,7 +92,7 @@ impl Pipe {
         }
         let jitter = self.config.jitter.mul_f64(self.rng.random());
         self.last_out = self.last_out.max(self.free_at + self.config.delay + jitter);
-        Some(self.last_out)
+        Some(self.last_out + self.config.reorder.mul_f64(self.rng.random()))
     }
 
     /// Two states (Gilbert): bursts of the mean length, at the mean rate.
@@ -128,6 +130,7 @@ mod tests {
             rate_bits_s: 8e6,
             delay: Duration::from_millis(50),
             jitter: Duration::from_millis(5),
+            reorder: Duration::ZERO,
             queue: Duration::from_millis(10),
             loss,
             burst,
@@ -147,6 +150,17 @@ mod tests {
         assert!((51..=56).contains(&first.as_millis()), "{first:?}");
         assert!(outs.iter().flatten().is_sorted());
         assert_eq!(pipe.figures().overflow_packets, 9);
+    }
+
+    #[test]
+    fn packets_overtake_each_other_where_that_is_asked_for() {
+        let now = Instant::now();
+        let mut pipe = pipe(0.0, 1.0, now);
+        pipe.config.reorder = Duration::from_millis(4);
+        let outs: Vec<_> = (0..11).filter_map(|_| pipe.pass(now, 1000)).collect();
+        assert!(outs.len() == 11 && !outs.is_sorted());
+        let first = outs[0] - now;
+        assert!((51..=60).contains(&first.as_millis()), "{first:?}");
     }
 
     #[test]

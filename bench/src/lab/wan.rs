@@ -1,6 +1,6 @@
 //! Moves packets between the two TUN devices.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,9 @@ struct Direction {
 #[derive(Debug)]
 struct UnderWay {
     pipe: Pipe,
-    packets: VecDeque<(Instant, Vec<u8>)>,
+    /// By when they come out; at the same time by when they were sent.
+    packets: BTreeMap<(Instant, u64), Vec<u8>>,
+    sent: u64,
 }
 
 impl Wan {
@@ -97,7 +99,8 @@ impl Direction {
         Self {
             under_way: Mutex::new(UnderWay {
                 pipe: Pipe::new(config, seed, Instant::now()),
-                packets: VecDeque::new(),
+                packets: BTreeMap::new(),
+                sent: 0,
             }),
             arrived: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -130,9 +133,12 @@ impl Direction {
     fn admit(&self, packet: &[u8]) {
         let mut under_way = self.lock();
         if let Some(out) = under_way.pipe.pass(Instant::now(), packet.len()) {
-            let was_empty = under_way.packets.is_empty();
-            under_way.packets.push_back((out, packet.to_vec()));
-            if was_empty {
+            under_way.sent += 1;
+            let place = (out, under_way.sent);
+            under_way.packets.insert(place, packet.to_vec());
+            let is_first =
+                under_way.packets.first_key_value().map(|(first, _)| *first) == Some(place);
+            if is_first {
                 self.arrived.notify_one();
             }
         }
@@ -151,11 +157,9 @@ impl Direction {
     fn next_due(&self) -> Option<Vec<u8>> {
         let mut under_way = self.lock();
         let now = Instant::now();
-        let wait = match under_way.packets.front() {
-            Some((due, _)) if *due <= now => {
-                return under_way.packets.pop_front().map(|(_, packet)| packet);
-            }
-            Some((due, _)) => (*due - now).min(STOP_POLL),
+        let wait = match under_way.packets.first_entry() {
+            Some(first) if first.key().0 <= now => return Some(first.remove()),
+            Some(first) => (first.key().0 - now).min(STOP_POLL),
             None => STOP_POLL,
         };
         drop(self.arrived.wait_timeout(under_way, wait));

@@ -36,6 +36,10 @@ const RTT_GUESS: Duration = Duration::from_millis(100);
 const ACK_PACKETS: u8 = 7;
 /// … and after this long: of a message that nothing follows, too, so that its loss is soon seen.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(5);
+/// A packet counts as lost when one that was sent later has been acknowledged for this part of a round trip,
+/// as in RACK (RFC 8985, section 6.2), and never for how many came before it: where several routes or a
+/// radio let packets overtake each other, hundreds do.
+const LOST_AFTER_ROUND_TRIPS: f32 = 1.25;
 /// Ethernet less IPv6, UDP: what QUIC may put in a datagram.
 const MTU_MAX: u16 = 1452;
 /// Handshakes in progress with those who dial us.
@@ -75,7 +79,9 @@ fn transport(purpose: Purpose, keep_alive: Duration, gso: bool) -> TransportConf
     mtu.upper_bound(MTU_MAX);
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(ACK_PACKETS.into())
-        .max_ack_delay(Some(ACK_DELAY_MAX));
+        .max_ack_delay(Some(ACK_DELAY_MAX))
+        // A packet out of order says nothing that has to be known at once.
+        .reordering_threshold(0u8.into());
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(1u8.into())
@@ -91,6 +97,8 @@ fn transport(purpose: Purpose, keep_alive: Duration, gso: bool) -> TransportConf
         .mtu_discovery_config(Some(mtu))
         .datagram_receive_buffer_size(None)
         .ack_frequency_config(Some(acks))
+        .packet_threshold(u32::MAX)
+        .time_threshold(LOST_AFTER_ROUND_TRIPS)
         .congestion_controller_factory(Arc::new(StraitFactory));
     config
 }

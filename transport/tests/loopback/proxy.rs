@@ -20,7 +20,14 @@ pub(crate) struct Proxy {
 struct Cut {
     udp: AtomicBool,
     tcp: AtomicBool,
+    /// Datagrams to the node take different ways.
+    disorder: AtomicBool,
 }
+
+/// How long a datagram is under way at least, where they take different ways.
+const SHORT_WAY: Duration = Duration::from_millis(20);
+/// By how much the slowest of so many ways is longer than the first, in milliseconds.
+const WAYS: u64 = 4;
 
 impl Proxy {
     pub(crate) async fn start(target: SocketAddr) -> Self {
@@ -47,6 +54,11 @@ impl Proxy {
         self.cut.udp.store(true, Ordering::Relaxed);
     }
 
+    /// Datagrams to the node overtake each other from now on.
+    pub(crate) fn disorder(&self) {
+        self.cut.disorder.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn heal(&self) {
         self.cut.udp.store(false, Ordering::Relaxed);
         self.cut.tcp.store(false, Ordering::Relaxed);
@@ -56,6 +68,7 @@ impl Proxy {
 async fn forward(socket: Arc<UdpSocket>, target: SocketAddr, cut: Arc<Cut>) {
     let mut upstreams: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut buffer = vec![0; 65536];
+    let mut ways = (0..WAYS).cycle();
     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
         if cut.udp.load(Ordering::Relaxed) {
             continue;
@@ -70,6 +83,15 @@ async fn forward(socket: Arc<UdpSocket>, target: SocketAddr, cut: Arc<Cut>) {
                 upstreams.entry(from).or_insert(upstream)
             }
         };
+        if cut.disorder.load(Ordering::Relaxed) {
+            let longer = Duration::from_millis(ways.next().unwrap_or(0));
+            let (upstream, datagram) = (Arc::clone(upstream), buffer[..len].to_vec());
+            tokio::spawn(async move {
+                tokio::time::sleep(SHORT_WAY + longer).await;
+                drop(upstream.send(&datagram).await);
+            });
+            continue;
+        }
         // A node that is gone refuses; the next datagram may find it again.
         drop(upstream.send(&buffer[..len]).await);
     }

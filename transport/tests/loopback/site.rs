@@ -58,6 +58,20 @@ impl Site {
         self.start_with(([127, 0, 0, 1], 0).into(), peer).await
     }
 
+    /// Starts and dials `peer` there, at this rate.
+    pub(crate) async fn start_at_rate(
+        &self,
+        peer: &Self,
+        address: SocketAddr,
+        rate_bits_s: u64,
+    ) -> Running {
+        let peer = PeerConfig {
+            rate_bits_s: Some(rate_bits_s),
+            ..peer.as_peer(Some(address))
+        };
+        self.start_with(([127, 0, 0, 1], 0).into(), peer).await
+    }
+
     fn as_peer(&self, address: Option<SocketAddr>) -> PeerConfig {
         PeerConfig {
             addresses: address.iter().map(ToString::to_string).collect(),
