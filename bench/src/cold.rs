@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 use strait::grid::{ColdConfig, Grid, GridConfig, LogPosition};
 use strait::resp::blocking::Client;
-use strait::resp::{DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server, Users};
+use strait::resp::{Admission, DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server};
 use tokio::sync::oneshot;
 
 use crate::lines::Lines;
@@ -99,7 +99,7 @@ fn on_disk(events: u64) -> anyhow::Result<()> {
 fn fill(grid: &Arc<Grid>, events: u64) -> anyhow::Result<usize> {
     let runtime = tokio::runtime::Runtime::new()?;
     let config = RespConfig {
-        users: Users::default(),
+        admission: Admission::default(),
         clients_max: 10,
         durability: DurabilityRules::default(),
         block: None,

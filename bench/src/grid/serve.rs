@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::Result;
 use strait::demo::sites;
 use strait::grid::{Flusher, Grid, GridConfig};
-use strait::resp::{Durability, DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server, Users};
+use strait::resp::{
+    Admission, Durability, DurabilityRules, NoInfo, ReplyLimits, RespConfig, Server,
+};
 
 use super::Arguments;
 
@@ -50,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
             Durability::Memory
         };
         let config = RespConfig {
-            users: Users::default(),
+            admission: Admission::default(),
             clients_max: 10_000,
             durability: DurabilityRules {
                 otherwise,

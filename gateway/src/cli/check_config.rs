@@ -21,6 +21,7 @@ pub(super) fn run(globals: &Globals, args: Args) -> anyhow::Result<()> {
         None => (layout.config(), Some(read_identity(&layout)?.public_key())),
     };
     let config = config::load_for(&file, own_key)?;
+    crate::run::check_tls(&config)?;
     let peers = match config.peers.len() {
         0 => "no peer yet".to_owned(),
         1 => "1 peer".to_owned(),

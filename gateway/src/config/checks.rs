@@ -55,12 +55,14 @@ pub(super) fn listen(
             let remedy = "give one of them another port or path";
             report.add(places.grid.clone(), Fault::new(what, remedy));
         }
-        if let Some(address) = endpoint.tcp()
-            && !address.ip().is_loopback()
-            && grid.password.is_none()
-        {
+        if is_open(endpoint, grid) {
             let what = format!("listen.grid {endpoint} is open to all who reach it");
             let remedy = "use 127.0.0.1, or set password = \"…\" in [grid]";
+            report.add(places.grid.clone(), Fault::new(what, remedy));
+        }
+        if endpoint.is_tls() && grid.tls.is_none() {
+            let what = format!("listen.grid {endpoint} has no certificate");
+            let remedy = "say which files hold it and its key, as cert and key in [grid.tls]";
             report.add(places.grid.clone(), Fault::new(what, remedy));
         }
     }
@@ -78,6 +80,14 @@ pub(super) fn listen(
     }
 }
 
+/// Whether whoever reaches a listener beyond loopback may do what clients do.
+fn is_open(endpoint: &Endpoint, grid: &GridSettings) -> bool {
+    let beyond = |address: SocketAddr| !address.ip().is_loopback();
+    let needs_certificate =
+        endpoint.is_tls() && (grid.tls.as_ref()).is_some_and(|tls| tls.client_ca.is_some());
+    endpoint.address().is_some_and(beyond) && grid.password.is_none() && !needs_certificate
+}
+
 /// A listener of the grid takes no port of the others.
 fn listener(
     endpoint: &Endpoint,
@@ -85,7 +95,7 @@ fn listener(
     places: &Places,
     report: &mut Report<'_>,
 ) {
-    let Some(address) = endpoint.tcp() else {
+    let Some(address) = endpoint.address() else {
         return;
     };
     if collide(address, listen.http) {
@@ -121,7 +131,7 @@ fn takes_links_port(
 }
 
 fn same(one: &Endpoint, other: &Endpoint) -> bool {
-    match (one.tcp(), other.tcp()) {
+    match (one.address(), other.address()) {
         (Some(one), Some(other)) => collide(one, other),
         _ => one == other,
     }

@@ -12,7 +12,7 @@ use super::forwards;
 use super::listeners;
 use super::resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
-    SnapshotSettings, UNIX_MODE,
+    SnapshotSettings, TlsSettings, UNIX_MODE,
 };
 use super::secret;
 use super::section::{Located, Section};
@@ -122,7 +122,7 @@ fn read_listen(
     listen.http_allow_remote = section.get_or(report, "http_allow_remote", false, values::boolean);
     listen.advertise = section.get_or(report, "advertise", Vec::new(), values::addresses);
     section.finish(report);
-    let grid = listen.grid.iter().filter_map(Endpoint::tcp);
+    let grid = listen.grid.iter().filter_map(Endpoint::address);
     places.listeners = grid.chain([listen.http]).collect();
     listen
 }
@@ -148,6 +148,7 @@ fn read_grid(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>)
         password: section
             .get(report, "password", secret::secret(base))
             .map(|password| password.value),
+        tls: read_tls(section.table_named(report, "tls", "grid.tls"), base, report),
         clients_max: clients_max
             .and_then(|clients| usize::try_from(clients.value).ok())
             .unwrap_or(default.clients_max),
@@ -190,6 +191,33 @@ fn read_grid(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>)
     };
     section.finish(report);
     grid
+}
+
+fn read_tls(
+    mut section: Section<'_, '_>,
+    base: &Path,
+    report: &mut Report<'_>,
+) -> Option<TlsSettings> {
+    let path = |section: &mut Section<'_, '_>, report: &mut Report<'_>, key| {
+        let path = section.get(report, key, values::path);
+        path.map(|path| base.join(path.value))
+    };
+    let cert = path(&mut section, report, "cert");
+    let key = path(&mut section, report, "key");
+    let client_ca = path(&mut section, report, "client_ca");
+    let is_there = section.is_there();
+    let span = section.span();
+    section.finish(report);
+    if is_there && (cert.is_none() || key.is_none()) {
+        let remedy = "name PEM files, like cert = \"redis.pem\" and key = \"redis.key\"";
+        let fault = Fault::new("grid.tls needs both cert and key", remedy);
+        report.add_structure(span, fault);
+    }
+    Some(TlsSettings {
+        cert: cert?,
+        key: key?,
+        client_ca,
+    })
 }
 
 fn read_limits(section: &mut Section<'_, '_>, report: &mut Report<'_>) -> ReplyLimits {

@@ -32,6 +32,15 @@ pub(super) fn endpoints(
 }
 
 fn endpoint(value: &DeValue<'_>, base: &Path, mode: u32) -> Result<Endpoint, Fault> {
+    if let Some(address) = value.as_str().and_then(|text| text.strip_prefix("tls:")) {
+        return match address.parse() {
+            Ok(address) => Ok(Endpoint::Tls(address)),
+            Err(_) => Err(Fault::new(
+                "behind tls: stands no IP address and port",
+                "write it like \"tls:0.0.0.0:6391\"",
+            )),
+        };
+    }
     let Some(path) = value.as_str().and_then(|text| text.strip_prefix("unix:")) else {
         return values::socket_address(value).map(Endpoint::Tcp);
     };

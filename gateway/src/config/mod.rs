@@ -32,7 +32,7 @@ pub use errors::{ConfigErrors, Mistake};
 pub use quantity::{ByteSize, ParseQuantityError, Rate};
 pub use resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
-    OnFull, SnapshotSettings, Window,
+    OnFull, SnapshotSettings, TlsSettings, Window,
 };
 pub(crate) use secret::PASSWORD_BYTES_MAX;
 pub use secret::{Password, Secret};

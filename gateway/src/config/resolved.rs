@@ -85,6 +85,8 @@ pub struct GridSettings {
     pub memory_bytes_max: u64,
     /// What clients must send with AUTH or HELLO, if anything.
     pub password: Option<Secret>,
+    /// What listeners behind TLS show, and ask for.
+    pub tls: Option<TlsSettings>,
     /// Most connections at a time.
     pub clients_max: usize,
     /// What replies to clients may take.
@@ -105,6 +107,16 @@ pub struct GridSettings {
     pub logs_memory_bytes_max: u64,
     /// With [`OnFull::Spill`], most disk for those.
     pub logs_disk_bytes_max: u64,
+}
+
+/// PEM files for TLS with clients. Absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The gateway's own certificate, and those that sign it.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Who signs certificates of clients, which then need one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What gives way when memory is full.
@@ -236,6 +248,7 @@ impl Default for GridSettings {
             loss_window: Duration::from_secs(1),
             memory_bytes_max: 1 << 30,
             password: None,
+            tls: None,
             clients_max: 1000,
             limits: ReplyLimits::default(),
             durability: DurabilityRules::default(),

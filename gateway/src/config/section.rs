@@ -92,10 +92,25 @@ impl<'a, 'i> Section<'a, 'i> {
         self.get(report, key, read)
     }
 
+    /// Whether the file has it.
+    pub(super) fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// The table `key` of this one; an empty one where it is absent or no table.
     pub(super) fn table(&mut self, report: &mut Report<'_>, key: &'static str) -> Section<'a, 'i> {
+        self.table_named(report, key, key)
+    }
+
+    /// The same for a table in a table, with its full name.
+    pub(super) fn table_named(
+        &mut self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        name: &'static str,
+    ) -> Section<'a, 'i> {
         let mut section = Section {
-            name: key,
+            name,
             table: None,
             span: self.span(),
             known: Vec::new(),
@@ -104,7 +119,7 @@ impl<'a, 'i> Section<'a, 'i> {
             section.span = found.span();
             section.table = found.get_ref().as_table();
             if section.table.is_none() {
-                report.add_structure(found.span(), not_a_table(key, &format!("[{key}]")));
+                report.add_structure(found.span(), not_a_table(name, &format!("[{name}]")));
             }
         }
         section

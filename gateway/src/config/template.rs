@@ -111,7 +111,7 @@ link_from = []
 # Gives the system many datagrams at once. false: for a network driver that gets it wrong.
 gso = true
 # TCP: Redis clients. Beyond loopback it needs a password, see [grid]. Several: a list, also of unix
-# sockets, like ["127.0.0.1:6390", "unix:redis.sock"].
+# sockets and behind TLS, like ["127.0.0.1:6390", "unix:redis.sock", "tls:0.0.0.0:6391"].
 grid = "{grid}"
 # Permissions of unix sockets.
 unix_mode = "0770"
@@ -158,6 +158,13 @@ compare_min = 60
 scrub_hours = 168
 # What Redis clients must send with AUTH. Elsewhere: { file = "path" } or { env = "VARIABLE" }.
 # password = "..."
+
+# For listeners behind TLS: PEM files, relative to this one.
+#
+# [grid.tls]
+# cert = "redis.pem"                  # its chain, the gateway's own certificate first
+# key = "redis.key"
+# client_ca = "clients.pem"           # clients need a certificate signed by one of these
 
 # What stays of this site's logs, by pattern of their names; the first that matches counts.
 #

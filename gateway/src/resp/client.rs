@@ -109,6 +109,12 @@ pub struct ClientFigures {
     /// Connections closed as they spoke HTTP.
     #[serde(default)]
     pub http: u64,
+    /// TLS handshakes that succeeded.
+    #[serde(default)]
+    pub handshakes: u64,
+    /// Those that failed, or took too long.
+    #[serde(default)]
+    pub failed_handshakes: u64,
 }
 
 /// All connected clients.
@@ -164,6 +170,8 @@ impl Clients {
             wrong_passwords: self.door.wrong_passwords(),
             unauthenticated: self.door.unauthenticated(),
             http: self.door.http(),
+            handshakes: self.door.handshakes(),
+            failed_handshakes: self.door.failed_handshakes(),
         }
     }
 
@@ -178,6 +186,8 @@ impl Clients {
             wrong_passwords: figures.wrong_passwords - reset.wrong_passwords,
             unauthenticated: figures.unauthenticated - reset.unauthenticated,
             http: figures.http - reset.http,
+            handshakes: figures.handshakes - reset.handshakes,
+            failed_handshakes: figures.failed_handshakes - reset.failed_handshakes,
             ..figures
         }
     }
@@ -243,10 +253,12 @@ impl Clients {
         true
     }
 
-    /// Says what serves a client, so that it can be ended.
+    /// Says what serves a client, so that it can be ended. One that has lost its place is ended at
+    /// once.
     pub(super) fn served_by(&self, id: ClientId, task: AbortHandle) {
-        if let Some(info) = self.list.lock().get_mut(&id) {
-            info.task = Some(task);
+        match self.list.lock().get_mut(&id) {
+            Some(info) => info.task = Some(task),
+            None => task.abort(),
         }
     }
 

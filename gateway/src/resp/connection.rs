@@ -227,7 +227,11 @@ impl Connection {
 
     pub(super) async fn write(&mut self) -> io::Result<()> {
         self.count_held();
-        let writing = self.stream.write_all(&self.replies.bytes);
+        let (stream, bytes) = (&mut self.stream, &self.replies.bytes);
+        let writing = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
         match self.session.authenticated {
             true => writing.await?,
             // Also one that reads no reply has to give the password in time.

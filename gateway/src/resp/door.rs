@@ -1,5 +1,6 @@
 //! Strangers at the clients' port: they speak no Redis, or do not know the password.
 
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,11 @@ pub(super) struct Door {
     wrong_passwords: AtomicU64,
     unauthenticated: AtomicU64,
     http: AtomicU64,
+    handshakes: AtomicU64,
+    failed_handshakes: AtomicU64,
     password_lines: Mutex<LogPace>,
     http_lines: Mutex<LogPace>,
+    handshake_lines: Mutex<LogPace>,
 }
 
 impl Door {
@@ -34,6 +38,30 @@ impl Door {
 
     pub(super) fn http(&self) -> u64 {
         self.http.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn handshakes(&self) -> u64 {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// A TLS handshake was completed.
+    pub(super) fn shook_hands(&self) {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A TLS handshake was not. A client that just hangs up, as a probe of the port does, is no line.
+    pub(super) fn failed_handshake(&self, address: &ClientAddress, error: &io::Error) {
+        self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+        let hung_up = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+        if hung_up.contains(&error.kind()) {
+            tracing::debug!(%address, %error, "a Redis client hung up during the TLS handshake");
+        } else if let Some(more) = self.handshake_lines.lock().is_due(Instant::now()) {
+            tracing::warn!(%address, %error, more, "the TLS handshake of a Redis client failed");
+        }
     }
 
     /// Whether a password from this address is looked at now; if not, how long until one is.

@@ -20,6 +20,8 @@ const BACKLOG: u32 = 1024;
 pub enum Endpoint {
     /// Port 0: any free one.
     Tcp(SocketAddr),
+    /// The same behind TLS.
+    Tls(SocketAddr),
     /// A unix socket, made anew at each start with these permissions.
     Unix { path: PathBuf, mode: u32 },
     /// The gateway's own commands come in through the socket of its data directory.
@@ -27,18 +29,27 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The TCP address, if it has one.
+    /// The address of plain TCP, if it has one.
     pub fn tcp(&self) -> Option<SocketAddr> {
+        self.address().filter(|_| !self.is_tls())
+    }
+
+    /// The address, be it of TLS or plain.
+    pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(*address),
+            Self::Tcp(address) | Self::Tls(address) => Some(*address),
             Self::Unix { .. } | Self::Own => None,
         }
+    }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     /// As `CLIENT LIST` has it.
     pub(super) fn local_address(&self) -> String {
         match self {
-            Self::Tcp(address) => address.to_string(),
+            Self::Tcp(address) | Self::Tls(address) => address.to_string(),
             Self::Unix { path, .. } => format!("{}:0", path.display()),
             Self::Own => ClientAddress::Own.to_string(),
         }
@@ -50,6 +61,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "tls:{address}"),
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
             Self::Own => f.write_str("strait.sock"),
         }
@@ -82,7 +94,7 @@ impl Port {
     /// Takes it. Must run inside tokio.
     pub fn take(endpoint: &Endpoint) -> Result<Self, BindError> {
         let taken = match endpoint {
-            Endpoint::Tcp(address) => bind_tcp(*address).map(Socket::Tcp),
+            Endpoint::Tcp(address) | Endpoint::Tls(address) => bind_tcp(*address).map(Socket::Tcp),
             Endpoint::Unix { path, mode } => bind_unix(path, *mode),
             Endpoint::Own => Err(io::ErrorKind::Unsupported.into()),
         };
@@ -96,7 +108,7 @@ impl Port {
     pub(super) fn listen(self) -> Result<Listener, BindError> {
         let endpoint = self.endpoint;
         let listening = match self.socket {
-            Socket::Tcp(socket) => listen_tcp(socket),
+            Socket::Tcp(socket) => listen_tcp(socket, &endpoint),
             Socket::Unix(socket, file) => (socket.listen(BACKLOG))
                 .map(|listener| (Accepting::Unix(listener, file), endpoint.clone())),
         };
@@ -120,9 +132,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-fn listen_tcp(socket: TcpSocket) -> io::Result<(Accepting, Endpoint)> {
+fn listen_tcp(socket: TcpSocket, endpoint: &Endpoint) -> io::Result<(Accepting, Endpoint)> {
     let listener = socket.listen(BACKLOG)?;
-    let endpoint = Endpoint::Tcp(listener.local_addr()?);
+    let found = listener.local_addr()?;
+    let endpoint = match endpoint.is_tls() {
+        true => Endpoint::Tls(found),
+        false => Endpoint::Tcp(found),
+    };
     Ok((Accepting::Tcp(listener), endpoint))
 }
 
@@ -133,6 +149,15 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Socket> {
     socket.bind(path)?;
     file.set_mode(mode)?;
     Ok(Socket::Unix(socket, file))
+}
+
+/// A client that nobody serves yet.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: Handover,
+    pub(super) address: ClientAddress,
+    /// Where it connected.
+    pub(super) listener: Arc<Endpoint>,
 }
 
 /// A place where clients are accepted.
@@ -152,7 +177,16 @@ enum Accepting {
 
 impl Listener {
     /// The next client.
-    pub(super) async fn accept(&self) -> io::Result<(Handover, ClientAddress)> {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        let (stream, address) = self.accept_stream().await?;
+        Ok(Accepted {
+            stream,
+            address,
+            listener: self.endpoint.clone(),
+        })
+    }
+
+    async fn accept_stream(&self) -> io::Result<(Handover, ClientAddress)> {
         match &self.accepting {
             Accepting::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;

@@ -4,6 +4,7 @@
 //! hold of the grid's lock, and writes all replies at once. Commands that wait (`WAIT`, blocking
 //! `XREAD`) or look at everything (`INFO`) do so after the lock is released.
 
+mod access;
 mod address;
 mod attempts;
 pub mod blocking;
@@ -15,6 +16,7 @@ mod door;
 mod durability;
 mod endpoint;
 pub(crate) mod glob;
+mod handshakes;
 mod held;
 mod info;
 mod number;
@@ -26,10 +28,12 @@ mod server;
 mod slowlog;
 mod stream;
 mod threads;
+mod tls;
 mod unix_socket;
 mod users;
 mod waiting;
 
+pub use access::{Access, Admission};
 pub use client::{ClientFigures, Clients};
 pub use connection::{CLIENT_BYTES, CLIENT_BYTES_MAX};
 pub use durability::{Durability, DurabilityRules};
@@ -38,7 +42,8 @@ pub use held::ReplyLimits;
 pub use info::{InfoSource, NoInfo};
 pub use own::OwnDoor;
 pub use server::{RespConfig, Server};
-pub use users::{Access, Users};
+pub use tls::{TlsConfig, TlsError, tls_bytes_max};
+pub use users::Users;
 
 #[cfg(test)]
 mod tests;

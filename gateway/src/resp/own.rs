@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::address::ClientAddress;
-use super::endpoint::Endpoint;
+use super::endpoint::{Accepted, Endpoint};
 use super::stream::Handover;
 use super::threads::Threads;
 
@@ -48,8 +48,12 @@ impl OwnClients {
         while let Some(stream) = self.0.recv().await {
             let served = match stream.into_std() {
                 Ok(stream) => {
-                    let stream = Handover::Unix(stream);
-                    threads.serve(stream, ClientAddress::Own, &endpoint).await
+                    let accepted = Accepted {
+                        stream: Handover::Unix(stream),
+                        address: ClientAddress::Own,
+                        listener: endpoint.clone(),
+                    };
+                    threads.serve(accepted).await
                 }
                 Err(error) => Err(error),
             };

@@ -1,6 +1,7 @@
 //! The server: accepts clients.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,16 +9,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::access::{Access, Admission};
 use super::client::Clients;
 use super::durability::DurabilityRules;
 use super::endpoint::{BindError, Endpoint, Listener, Port};
+use super::handshakes::{HandshakeDoor, Handshakes};
 use super::held::ReplyLimits;
 use super::info::InfoSource;
 use super::own::{self, OwnClients, OwnDoor};
 use super::pause::Pause;
 use super::slowlog::Slowlog;
 use super::threads::Threads;
-use super::users::{Access, Users};
 use crate::grid::Grid;
 
 /// Replies that are read from the disk at a time.
@@ -26,8 +28,8 @@ const DISK_READS_MAX: usize = 4;
 /// What the server needs besides the grid.
 #[derive(Clone, Debug)]
 pub struct RespConfig {
-    /// Who is let in.
-    pub users: Users,
+    /// Who is let in, to begin with.
+    pub admission: Admission,
     /// More clients than this are turned away.
     pub clients_max: usize,
     /// When writes are confirmed.
@@ -67,7 +69,9 @@ pub struct Server {
     listeners: Vec<Listener>,
     own: (OwnDoor, OwnClients),
     shared: Arc<Shared>,
-    threads: Threads,
+    threads: Arc<Threads>,
+    /// Where there is a listener behind TLS.
+    handshakes: Option<Handshakes>,
 }
 
 impl std::fmt::Debug for Server {
@@ -102,7 +106,7 @@ impl Server {
         let endpoints = listeners.iter().map(|listener| listener.endpoint.clone());
         let shared = Arc::new(Shared {
             grid,
-            access: Arc::new(Access::new(config.users.clone())),
+            access: Arc::new(Access::new(config.admission.clone())),
             config,
             info,
             clients: Arc::default(),
@@ -112,7 +116,7 @@ impl Server {
             endpoints: endpoints.collect(),
             since: Instant::now(),
         });
-        let threads = Threads::start(&shared).map_err(|source| BindError {
+        let (threads, handshakes) = start(&shared).map_err(|source| BindError {
             endpoint: Endpoint::Tcp(shared.tcp()),
             source,
         })?;
@@ -121,6 +125,7 @@ impl Server {
             own: own::door(),
             shared,
             threads,
+            handshakes,
         })
     }
 
@@ -152,28 +157,45 @@ impl Server {
     /// Serves clients until `shutdown` is done; then closes all of them. A command that has begun
     /// is carried out, its reply may not arrive.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let threads = Arc::new(self.threads);
+        let (threads, handshakes) = (self.threads, self.handshakes);
         let mut accepting = JoinSet::new();
         for listener in self.listeners {
-            accepting.spawn(accept(listener, threads.clone()));
+            let handshakes = handshakes.as_ref().map(Handshakes::door);
+            let handshakes = handshakes.filter(|_| listener.endpoint.is_tls());
+            accepting.spawn(accept(listener, threads.clone(), handshakes));
         }
         let (door, own) = self.own;
         accepting.spawn(own.serve(threads.clone()));
         shutdown.await;
         drop(door);
         accepting.shutdown().await;
+        if let Some(handshakes) = handshakes {
+            handshakes.stop().await;
+        }
         if let Some(threads) = Arc::into_inner(threads) {
             threads.stop().await;
         }
     }
 }
 
-/// Accepts clients for ever.
-async fn accept(listener: Listener, threads: Arc<Threads>) {
+/// The threads that serve clients, and the one that shakes hands where there is TLS.
+fn start(shared: &Arc<Shared>) -> io::Result<(Arc<Threads>, Option<Handshakes>)> {
+    let threads = Arc::new(Threads::start(shared)?);
+    let mut endpoints = shared.endpoints.iter();
+    let handshakes = match endpoints.any(|endpoint| endpoint.is_tls()) {
+        true => Some(Handshakes::start(shared.clone(), threads.clone())?),
+        false => None,
+    };
+    Ok((threads, handshakes))
+}
+
+/// Accepts clients for ever. `handshakes` takes those of a listener behind TLS.
+async fn accept(listener: Listener, threads: Arc<Threads>, handshakes: Option<HandshakeDoor>) {
     loop {
-        let served = match listener.accept().await {
-            Ok((stream, address)) => threads.serve(stream, address, &listener.endpoint).await,
-            Err(error) => Err(error),
+        let served = match (listener.accept().await, &handshakes) {
+            (Ok(accepted), None) => threads.serve(accepted).await,
+            (Ok(accepted), Some(handshakes)) => handshakes.serve(accepted).await,
+            (Err(error), _) => Err(error),
         };
         if let Err(error) = served {
             // Out of file descriptors, most likely: wait for some client to leave.

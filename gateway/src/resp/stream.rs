@@ -6,12 +6,16 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use super::tls::Roaming;
 
 /// A client's connection on the thread that serves it.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<Roaming>>),
 }
 
 /// A client's connection on its way to the thread that will serve it: no runtime watches it.
@@ -19,6 +23,8 @@ pub(super) enum Stream {
 pub(super) enum Handover {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    /// After its handshake, and the socket that was taken out of it.
+    Tls(Box<TlsStream<Roaming>>, std::net::TcpStream),
 }
 
 impl Handover {
@@ -31,6 +37,10 @@ impl Handover {
                 Ok(Stream::Tcp(stream))
             }
             Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            Self::Tls(mut tls, socket) => {
+                tls.get_mut().0.arrive(socket)?;
+                Ok(Stream::Tls(tls))
+            }
         }
     }
 }
@@ -44,6 +54,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -57,6 +68,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -64,6 +76,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -71,6 +84,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::address::ClientAddress;
 use super::busy::BusyPoll;
 use super::client::Entered;
 use super::connection::Connection;
-use super::endpoint::Endpoint;
+use super::endpoint::Accepted;
 use super::server::Shared;
 use super::stream::Handover;
 
@@ -25,14 +25,6 @@ use super::stream::Handover;
 const THREADS_MAX: usize = 4;
 /// Connections that wait for a thread to take them, at most.
 const WAITING_MAX: usize = 64;
-
-/// A client that nobody serves yet.
-#[derive(Debug)]
-struct Accepted {
-    stream: Handover,
-    address: ClientAddress,
-    listener: Arc<Endpoint>,
-}
 
 /// One for every two cores, as clients take at least as much as their server.
 #[derive(Debug)]
@@ -60,18 +52,8 @@ impl Threads {
     }
 
     /// Hands a connection to the next thread in turn.
-    pub(super) async fn serve(
-        &self,
-        stream: Handover,
-        address: ClientAddress,
-        listener: &Arc<Endpoint>,
-    ) -> io::Result<()> {
+    pub(super) async fn serve(&self, accepted: Accepted) -> io::Result<()> {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
-        let accepted = Accepted {
-            stream,
-            address,
-            listener: listener.clone(),
-        };
         let taken = self.threads[next].accepted.send(accepted).await;
         taken.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }

@@ -1,9 +1,5 @@
 //! Who may come in, and with which password.
 
-use std::sync::Arc;
-
-use parking_lot::RwLock;
-
 /// All users.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
@@ -30,28 +26,5 @@ impl Users {
         // The comparison of two hashes takes the same time for all of them.
         let right = self.password.is_none_or(|wanted| wanted == given);
         right & (user == b"default")
-    }
-}
-
-/// The users as they are now.
-#[derive(Debug, Default)]
-pub struct Access {
-    users: RwLock<Arc<Users>>,
-}
-
-impl Access {
-    pub(super) fn new(users: Users) -> Self {
-        Self {
-            users: RwLock::new(Arc::new(users)),
-        }
-    }
-
-    pub(super) fn users(&self) -> Arc<Users> {
-        self.users.read().clone()
-    }
-
-    /// From now on clients are let in by these. Those that are in stay.
-    pub fn set_users(&self, users: Users) {
-        *self.users.write() = Arc::new(users);
     }
 }

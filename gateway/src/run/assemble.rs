@@ -21,7 +21,7 @@ use crate::config::{CompressionLevel, Config, OnFull};
 use crate::datadir::{DataDir, make_room};
 use crate::forward::{self, Forwards, Listeners};
 use crate::grid::{ColdConfig, Grid, GridConfig};
-use crate::resp::{self, RespConfig, Users};
+use crate::resp::{self, Admission, RespConfig};
 
 /// What a gateway is made of before it serves anything.
 pub(super) struct Assembled {
@@ -60,7 +60,7 @@ pub(super) async fn assemble(
     dir: &Arc<DataDir>,
     config: Config,
     ports: Ports,
-    users: Users,
+    admission: Admission,
 ) -> anyhow::Result<Assembled> {
     let mut data = blocking({
         let (dir, config) = (dir.clone(), config.clone());
@@ -83,7 +83,7 @@ pub(super) async fn assemble(
     let resp = resp::Server::listen(
         ports.grid,
         grid.clone(),
-        resp_config(&config, users),
+        resp_config(&config, admission),
         peers.clone(),
     )?;
     let retention = Retention::new(config.logs.clone(), config.grid.on_full);
@@ -211,9 +211,9 @@ fn codec(store: &Store, site: &SiteName, level: CompressionLevel) -> Codec {
     )
 }
 
-fn resp_config(config: &Config, users: Users) -> RespConfig {
+fn resp_config(config: &Config, admission: Admission) -> RespConfig {
     RespConfig {
-        users,
+        admission,
         clients_max: config.grid.clients_max,
         limits: config.grid.limits,
         durability: config.grid.durability.clone(),

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::grid::{Feed, GridStats, known_bytes_max};
 use crate::heap::Heap;
 use crate::observe::{HistoryReport, MemoryPart, MemoryReport};
-use crate::resp::{CLIENT_BYTES, CLIENT_BYTES_MAX, ClientFigures};
+use crate::resp::{CLIENT_BYTES, CLIENT_BYTES_MAX, ClientFigures, Endpoint, tls_bytes_max};
 
 /// How often free memory is given back.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
@@ -93,8 +93,13 @@ fn parts(heap: Heap, booked: &[(&str, u64)]) -> Vec<MemoryPart> {
 fn bytes_max(config: &Config) -> u64 {
     let grid = config.grid.memory_bytes_max;
     let link = LINK_MEMORY_BYTES_MAX + CODEC_BYTES_MAX + known_bytes_max(grid);
+    let tls = match config.listen.grid.iter().any(Endpoint::is_tls) {
+        true => tls_bytes_max(config.grid.clients_max),
+        false => 0,
+    };
     let clients = config.grid.limits.unread_bytes_max as u64
-        + config.grid.clients_max as u64 * CLIENT_BYTES_MAX;
+        + config.grid.clients_max as u64 * CLIENT_BYTES_MAX
+        + tls;
     let flows = match config.forwards.is_empty() && config.allow.is_empty() {
         true => 0,
         false => FLOWS_BYTES_MAX,

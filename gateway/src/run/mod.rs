@@ -36,6 +36,7 @@ use assemble::{Links, Ports, assemble};
 use local::{Own, RELOADS_MAX, Reload};
 use parts::Parts;
 
+pub(crate) use access::check_tls;
 pub use signals::run_until_signal;
 
 /// How often files are looked through for those that are not kept.
@@ -78,16 +79,16 @@ impl Gateway {
         let stopping = watch::Sender::new(false);
         let mut servers = JoinSet::new();
         // Who finds a port taken should not have read the disk for it.
-        let users = blocking({
+        let admission = blocking({
             let config = config.clone();
-            move || Ok(access::read(&config)?)
+            move || access::read(&config)
         })
         .await?;
         let ports = Ports::take(&config)?;
         let http = observe::Server::bind(config.listen.http).await?;
         let (http_address, pages) = (http.local_addr(), http.pages());
         servers.spawn(http.serve(told_to_stop(&stopping)));
-        let assembled = assemble(&dir, config, ports, users).await?;
+        let assembled = assemble(&dir, config, ports, admission).await?;
         let parts = assembled.parts;
         let mut gateway = Self {
             flusher: Flusher::spawn(parts.grid.clone()).context("no thread to flush the grid")?,

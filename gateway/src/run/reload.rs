@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::{Gateway, access, blocking};
 use crate::config::{self, Config};
 use crate::datadir::{Layout, check_password_file};
-use crate::resp::Users;
+use crate::resp::Admission;
 
 impl Gateway {
     /// Reads key and configuration anew. What is wrong with them is logged, and changes nothing.
@@ -30,13 +30,13 @@ impl Gateway {
 
     async fn try_reload(&self, by: &str) -> anyhow::Result<PublicKey> {
         let layout = self.dir.layout().clone();
-        let (identity, new, users) = blocking(move || read(&layout)).await?;
+        let (identity, new, admission) = blocking(move || read(&layout)).await?;
         let unlinked = self.node.reload(&identity, &new.peers)?;
         for site in unlinked {
             warn!(%site, "{by}: a peer was added: it has a link from the next start on");
         }
         *self.parts.key.write() = identity.public_key();
-        self.parts.grid_access.set_users(users);
+        self.parts.grid_access.change(admission);
         if taken_at_start(&new) != taken_at_start(&self.parts.config) {
             warn!("{by}: what else was changed in strait.toml takes effect at the next start");
         }
@@ -44,15 +44,15 @@ impl Gateway {
     }
 }
 
-fn read(layout: &Layout) -> anyhow::Result<(Identity, Config, Users)> {
+fn read(layout: &Layout) -> anyhow::Result<(Identity, Config, Admission)> {
     let identity = Identity::load(&layout.identity())?;
     let path: PathBuf = layout.config();
     let config = config::load_for(&path, Some(identity.public_key()))?;
     if config.holds_password() {
         check_password_file(layout)?;
     }
-    let users = access::read(&config)?;
-    Ok((identity, config, users))
+    let admission = access::read(&config)?;
+    Ok((identity, config, admission))
 }
 
 /// Without what is taken over while running.
@@ -60,5 +60,6 @@ fn taken_at_start(config: &Config) -> Config {
     let mut config = config.clone();
     config.peers = Vec::new();
     config.grid.password = None;
+    config.grid.tls = None;
     config
 }

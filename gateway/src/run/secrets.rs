@@ -20,6 +20,12 @@ pub(super) enum SecretError {
     #[error("{} holds a secret for {key}, and can be read by others than its owner and group: chmod 640 it, \
              and exchange the secret if somebody did", path.display())]
     Open { key: String, path: PathBuf },
+    #[error("{} for {key} is longer than {bytes_max} bytes", path.display())]
+    TooLong {
+        key: String,
+        path: PathBuf,
+        bytes_max: u64,
+    },
     #[error(
         "the environment variable {name} for {key} is not set, or no text: set it where the gateway \
              is started, like Environment= of its systemd unit"
@@ -59,26 +65,48 @@ pub(super) fn read(key: &str, secret: &Secret) -> Result<Password, SecretError> 
     Ok(Password::new(line))
 }
 
-/// Reads a file that others than its owner and group must not be able to read, up to `bytes_max` and
-/// one more.
-fn read_private(key: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, SecretError> {
-    let failed = |source| SecretError::Io {
-        key: key.to_owned(),
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(failed)?;
-    let is_open = is_open_to_others(&file, path).map_err(failed)?;
-    if is_open {
+/// Reads a file of up to `bytes_max` bytes that others than its owner and group must not be able to
+/// read.
+pub(super) fn read_private(key: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, SecretError> {
+    let file = File::open(path).map_err(failed(key, path))?;
+    if is_open_to_others(&file, path).map_err(failed(key, path))? {
         return Err(SecretError::Open {
             key: key.to_owned(),
             path: path.to_owned(),
         });
     }
+    read_open(key, (path, file), bytes_max)
+}
+
+/// The same of a file that everybody may read.
+pub(super) fn read_public(key: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, SecretError> {
+    let file = File::open(path).map_err(failed(key, path))?;
+    read_open(key, (path, file), bytes_max)
+}
+
+fn read_open(
+    key: &str,
+    (path, file): (&Path, File),
+    bytes_max: u64,
+) -> Result<Vec<u8>, SecretError> {
     let mut bytes = Vec::new();
     let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
-    read.map_err(failed)?;
-    Ok(bytes)
+    match read.map_err(failed(key, path))? as u64 {
+        read if read > bytes_max => Err(SecretError::TooLong {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            bytes_max,
+        }),
+        _ => Ok(bytes),
+    }
+}
+
+fn failed(key: &str, path: &Path) -> impl FnOnce(io::Error) -> SecretError {
+    move |source| SecretError::Io {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Into a directory that is closed to them nobody comes.

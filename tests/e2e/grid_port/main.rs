@@ -4,6 +4,7 @@
 
 mod listeners;
 mod passwords;
+mod tls;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

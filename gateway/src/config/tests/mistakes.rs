@@ -358,6 +358,20 @@ fn listeners_of_the_grid_are_named_and_differ() {
             "listen.http are both",
         ),
         ("[\"unix:x\", \"0.0.0.0:6390\"]", "is open to all"),
+        ("\"tls:x\"", "stands no IP address and port"),
+        ("\"tls:127.0.0.1:1\"", "has no certificate"),
+        (
+            "[\"tls:127.0.0.1:1\", \"127.0.0.1:1\"]\n[grid.tls]\ncert = \"c\"\nkey = \"k\"",
+            "another port",
+        ),
+        (
+            "\"tls:0.0.0.0:1\"\n[grid.tls]\ncert = \"c\"\nkey = \"k\"",
+            "is open to all",
+        ),
+        (
+            "\"127.0.0.1:1\"\n[grid.tls]\ncert = \"c\"",
+            "needs both cert and key",
+        ),
         ("\"unix:x\"\nunix_mode = 770", "permissions"),
         ("\"unix:x\"\nunix_mode = \"0999\"", "permissions"),
     ] {
@@ -370,6 +384,15 @@ fn listeners_of_the_grid_are_named_and_differ() {
     assert_eq!(config.listen.grid[1].to_string(), "unix:/data/x");
     let file = Secret::File("/data/p".into());
     assert_eq!(config.grid.password, Some(file));
+    // Who must show a certificate needs no password.
+    let files = "cert = \"c\"\nkey = \"/k\"\nclient_ca = \"ca\"";
+    let config = check(&grid(&format!("\"tls:0.0.0.0:1\"\n[grid.tls]\n{files}"))).unwrap();
+    let tls = TlsSettings {
+        cert: "/data/c".into(),
+        key: "/k".into(),
+        client_ca: Some("/data/ca".into()),
+    };
+    assert_eq!(config.grid.tls, Some(tls));
 }
 
 #[test]

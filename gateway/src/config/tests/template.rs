@@ -16,6 +16,9 @@ fn the_template_says_nothing_but_the_defaults() {
 fn the_template_names_every_key() {
     let template = Template::new("east".parse().unwrap()).render();
     let text = template.replace("\n# password", "\npassword");
+    let text = text.replace("\n# [grid.tls]\n# cert", "\n[grid.tls]\ncert");
+    let text = text.replace("\n# key = \"redis", "\nkey = \"redis");
+    let text = text.replace("\n# client_ca", "\nclient_ca");
     let text = text.replace("\n# bytes_max", "\nbytes_max");
     let text = text.replace("\n# group = \"postgres\"", "\ngroup = \"root\"");
     let (head, peer) = text.split_once("# [[peer]]").unwrap();
@@ -32,6 +35,8 @@ fn the_template_names_every_key() {
         config.grid.password,
         Some(Secret::Text(Password::new("...")))
     );
+    let tls = config.grid.tls.unwrap();
+    assert_eq!(tls.client_ca.unwrap(), Path::new("/data/clients.pem"));
     assert_eq!(config.bulk.bytes_max, Some(1 << 40));
     assert_eq!(config.bulk.group, Some(0));
     assert_eq!(config.peers[0].rate_bits_s, Some(100_000_000));

@@ -80,22 +80,32 @@ const SETTINGS: &[Setting] = &[
     ),
     ("tcp-keepalive", |_| "0".to_owned(), FIXED),
     ("timeout", |_| "0".to_owned(), FIXED),
+    ("tls-port", tls_port, "listen.grid"),
     ("unixsocket", unix_socket, "listen.grid"),
 ];
 
 /// The addresses of all TCP listeners.
 fn bound(context: &Context<'_>) -> String {
     let endpoints = context.server.endpoints.iter();
-    let addresses = endpoints.filter_map(|endpoint| endpoint.tcp());
+    let addresses = endpoints.filter_map(|endpoint| endpoint.address());
     let addresses: Vec<_> = addresses.map(|address| address.ip().to_string()).collect();
     addresses.join(" ")
+}
+
+/// Of the first listener behind TLS; 0, as in Redis, if there is none.
+fn tls_port(context: &Context<'_>) -> String {
+    let mut endpoints = context.server.endpoints.iter();
+    let first = endpoints.find(|endpoint| endpoint.is_tls());
+    let address = first.and_then(|endpoint| endpoint.address());
+    let port = address.map_or(0, |address| address.port());
+    port.to_string()
 }
 
 fn unix_socket(context: &Context<'_>) -> String {
     let mut endpoints = context.server.endpoints.iter();
     let path = endpoints.find_map(|endpoint| match &**endpoint {
         Endpoint::Unix { path, .. } => Some(path.display().to_string()),
-        Endpoint::Tcp(_) | Endpoint::Own => None,
+        Endpoint::Tcp(_) | Endpoint::Tls(_) | Endpoint::Own => None,
     });
     path.unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn config(password: Option<&str>) -> RespConfig {
     RespConfig {
-        users: Users::with_password(password),
+        admission: admission(password),
         ..resp_config()
     }
 }

@@ -9,6 +9,7 @@ mod on_disk;
 mod promises;
 mod room;
 mod same_as_redis;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ struct Site {
     grid: Arc<Grid>,
     address: SocketAddr,
     clients: Arc<Clients>,
+    access: Arc<Access>,
     stop: Option<oneshot::Sender<()>>,
     done: tokio::task::JoinHandle<()>,
 }
@@ -44,7 +46,7 @@ impl Site {
         dir: Option<std::path::PathBuf>,
     ) -> Self {
         let config = RespConfig {
-            users: Users::with_password(password),
+            admission: admission(password),
             durability,
             ..resp_config()
         };
@@ -52,17 +54,23 @@ impl Site {
     }
 
     async fn with_config(grid: GridConfig, config: RespConfig) -> Self {
-        let grid = Arc::new(Grid::open(grid).unwrap().0);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::bind(any, grid.clone(), config, Arc::new(NoInfo)).unwrap();
-        let address = server.local_addr();
-        let clients = server.clients();
+        Self::at(&Endpoint::Tcp(any), grid, config).await
+    }
+
+    async fn at(endpoint: &Endpoint, grid: GridConfig, config: RespConfig) -> Self {
+        let grid = Arc::new(Grid::open(grid).unwrap().0);
+        let ports = vec![Port::take(endpoint).unwrap()];
+        let server = Server::listen(ports, grid.clone(), config, Arc::new(NoInfo)).unwrap();
+        let address = server.endpoints()[0].address().unwrap();
+        let (clients, access) = (server.clients(), server.access());
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(server.serve(async move { drop(stopped.await) }));
         Self {
             grid,
             address,
             clients,
+            access,
             stop: Some(stop),
             done,
         }
@@ -91,9 +99,16 @@ fn grid_config(dir: Option<std::path::PathBuf>) -> GridConfig {
     }
 }
 
+fn admission(password: Option<&str>) -> Admission {
+    Admission {
+        users: Users::with_password(password),
+        tls: None,
+    }
+}
+
 fn resp_config() -> RespConfig {
     RespConfig {
-        users: Users::default(),
+        admission: Admission::default(),
         clients_max: 4,
         durability: DurabilityRules::default(),
         block: None,

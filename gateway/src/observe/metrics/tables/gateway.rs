@@ -71,6 +71,16 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         |s| some(s.clients.http),
     ),
     counter(
+        "strait_grid_tls_handshakes",
+        "TLS handshakes with Redis clients that succeeded",
+        |s| some(s.clients.handshakes),
+    ),
+    counter(
+        "strait_grid_tls_failed",
+        "TLS handshakes with Redis clients that failed, or took longer than 10 s",
+        |s| some(s.clients.failed_handshakes),
+    ),
+    counter(
         "strait_grid_commands",
         "Commands of Redis clients, whatever they were answered",
         |s| some(s.clients.commands),
