@@ -11,7 +11,7 @@ use super::errors::{Fault, Report};
 use super::quantity::ByteSize;
 use super::resolved::{GridSettings, HistorySettings, ListenSettings};
 use super::section::Located;
-use crate::resp::Endpoint;
+use crate::resp::{Endpoint, User};
 
 /// Where the file says what; the start of the file for what it leaves to the default.
 #[derive(Debug, Default)]
@@ -57,7 +57,8 @@ pub(super) fn listen(
         }
         if is_open(endpoint, grid) {
             let what = format!("listen.grid {endpoint} is open to all who reach it");
-            let remedy = "use 127.0.0.1, or set password = \"…\" in [grid]";
+            let remedy =
+                "use 127.0.0.1, or set password = \"…\" in [grid], and none of its users nopass";
             report.add(places.grid.clone(), Fault::new(what, remedy));
         }
         if endpoint.is_tls() && grid.tls.is_none() {
@@ -85,7 +86,10 @@ fn is_open(endpoint: &Endpoint, grid: &GridSettings) -> bool {
     let beyond = |address: SocketAddr| !address.ip().is_loopback();
     let needs_certificate =
         endpoint.is_tls() && (grid.tls.as_ref()).is_some_and(|tls| tls.client_ca.is_some());
-    endpoint.address().is_some_and(beyond) && grid.password.is_none() && !needs_certificate
+    let mut users = grid.users.iter().map(|user| &user.user);
+    let default_is_open = grid.password.is_none() && grid.users.is_empty();
+    let lets_in = default_is_open || users.any(User::is_open);
+    endpoint.address().is_some_and(beyond) && lets_in && !needs_certificate
 }
 
 /// A listener of the grid takes no port of the others.

@@ -172,7 +172,8 @@ impl<'a> Report<'a> {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let text = self.text.lines().nth(line - 1)?;
-        if text.trim().is_empty() || text.len() > 160 || text.contains("password") {
+        let is_secret = ["password", "rules"].iter().any(|key| text.contains(key));
+        if text.trim().is_empty() || text.len() > 160 || is_secret {
             return None;
         }
         let column = |byte: usize| {

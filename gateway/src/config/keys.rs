@@ -17,6 +17,7 @@ use super::resolved::{
 use super::secret;
 use super::section::{Located, Section};
 use super::syncs;
+use super::users;
 use super::values;
 use super::windows;
 use crate::bulk::FileRule;
@@ -135,7 +136,11 @@ fn read_grid(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>)
     let scrub_hours = section.get(report, "scrub_hours", values::integer(0..=8760));
     let clients_max = section.get(report, "clients_max", values::integer(1..=100_000));
     let block_s = section.get(report, "block_s", values::integer(1..=3600));
+    let place = section.span();
+    let users = section.tables_named(report, "user", "grid.user");
+    let users = users::read(users, base, report);
     let grid = GridSettings {
+        users: users.into_iter().map(|user| user.value).collect(),
         flush: flush_ms.map_or(default.flush, |ms| Duration::from_millis(ms.value)),
         loss_window: loss_window_ms
             .map_or(default.loss_window, |ms| Duration::from_millis(ms.value)),
@@ -190,6 +195,7 @@ fn read_grid(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>)
         relay: section.get_or(report, "relay", default.relay, values::boolean),
     };
     section.finish(report);
+    users::check_default(&grid, place, report);
     grid
 }
 

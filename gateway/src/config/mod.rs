@@ -19,6 +19,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod token;
+mod users;
 mod values;
 mod weekdays;
 mod windows;
@@ -32,7 +33,7 @@ pub use errors::{ConfigErrors, Mistake};
 pub use quantity::{ByteSize, ParseQuantityError, Rate};
 pub use resolved::{
     BulkSettings, CompressionLevel, Config, GridSettings, HistorySettings, ListenSettings, LogRule,
-    OnFull, SnapshotSettings, TlsSettings, Window,
+    OnFull, SnapshotSettings, TlsSettings, UserSettings, Window,
 };
 pub(crate) use secret::PASSWORD_BYTES_MAX;
 pub use secret::{Password, Secret};

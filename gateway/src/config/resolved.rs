@@ -13,7 +13,7 @@ use crate::bulk::FileRule;
 use crate::bulk::sync::SyncSettings;
 use crate::forward::{AllowRule, ForwardSettings};
 use crate::grid::{LogLimits, SnapshotRules};
-use crate::resp::{DurabilityRules, Endpoint, ReplyLimits};
+use crate::resp::{DurabilityRules, Endpoint, ReplyLimits, User};
 
 /// How a gateway runs: `strait.toml`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct GridSettings {
     pub memory_bytes_max: u64,
     /// What clients must send with AUTH or HELLO, if anything.
     pub password: Option<Secret>,
+    /// Who else may come in, and as what.
+    pub users: Vec<UserSettings>,
     /// What listeners behind TLS show, and ask for.
     pub tls: Option<TlsSettings>,
     /// Most connections at a time.
@@ -107,6 +109,17 @@ pub struct GridSettings {
     pub logs_memory_bytes_max: u64,
     /// With [`OnFull::Spill`], most disk for those.
     pub logs_disk_bytes_max: u64,
+}
+
+/// A user of the grid: `[[grid.user]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSettings {
+    /// With its rights, and the passwords that stand in them.
+    pub user: User,
+    /// One more password.
+    pub password: Option<Secret>,
+    /// The section itself holds a password, or the hash of one.
+    pub holds_secret: bool,
 }
 
 /// PEM files for TLS with clients. Absolute.
@@ -196,9 +209,11 @@ pub enum CompressionLevel {
 }
 
 impl Config {
-    /// Whether the file itself holds a password.
+    /// Whether the file itself holds a password, or the hash of one.
     pub fn holds_password(&self) -> bool {
+        let users = &self.grid.users;
         matches!(self.grid.password, Some(Secret::Text(_)))
+            || users.iter().any(|user| user.holds_secret)
     }
 
     /// The configuration of a site whose file says nothing but its name. `bulk_dir`
@@ -248,6 +263,7 @@ impl Default for GridSettings {
             loss_window: Duration::from_secs(1),
             memory_bytes_max: 1 << 30,
             password: None,
+            users: Vec::new(),
             tls: None,
             clients_max: 1000,
             limits: ReplyLimits::default(),

@@ -131,19 +131,29 @@ impl<'a, 'i> Section<'a, 'i> {
         report: &mut Report<'_>,
         key: &'static str,
     ) -> Vec<Section<'a, 'i>> {
+        self.tables_named(report, key, key)
+    }
+
+    /// The same for tables in a table, with their full name.
+    pub(super) fn tables_named(
+        &mut self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        name: &'static str,
+    ) -> Vec<Section<'a, 'i>> {
         let Some(found) = self.find(key) else {
             return Vec::new();
         };
-        let header = format!("[[{key}]]");
+        let header = format!("[[{name}]]");
         let Some(array) = found.get_ref().as_array() else {
-            report.add_structure(found.span(), not_a_table(key, &header));
+            report.add_structure(found.span(), not_a_table(name, &header));
             return Vec::new();
         };
         let mut sections = Vec::new();
         for item in array.iter() {
             match item.get_ref().as_table() {
-                Some(table) => sections.push(Section::new(key, table, item.span())),
-                None => report.add_structure(item.span(), not_a_table(key, &header)),
+                Some(table) => sections.push(Section::new(name, table, item.span())),
+                None => report.add_structure(item.span(), not_a_table(name, &header)),
             }
         }
         sections

@@ -166,6 +166,14 @@ scrub_hours = 168
 # key = "redis.key"
 # client_ca = "clients.pem"           # clients need a certificate signed by one of these
 
+# Users with rights of their own, beside the user default who has all. Rules as for ACL SETUSER of Redis.
+#
+# [[grid.user]]
+# name = "reports"
+# password = { file = "reports.password" }     # or "...", or { env = "VARIABLE" }
+# password_sha256 = "..."                    # what sha256sum prints; instead of it, or beside it
+# rules = "on ~stats:* +@read"
+
 # What stays of this site's logs, by pattern of their names; the first that matches counts.
 #
 # [[log]]

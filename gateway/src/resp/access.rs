@@ -1,9 +1,11 @@
 //! By what clients are let in. It may be exchanged while they are served.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use super::client::Clients;
 use super::tls::TlsConfig;
 use super::users::Users;
 
@@ -16,17 +18,22 @@ pub struct Admission {
 }
 
 /// The admission as it is now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Access {
     users: RwLock<Arc<Users>>,
+    /// Grows with each change of users.
+    users_version: AtomicU64,
     tls: RwLock<Option<TlsConfig>>,
+    clients: Arc<Clients>,
 }
 
 impl Access {
-    pub(super) fn new(admission: Admission) -> Self {
+    pub(super) fn new(admission: Admission, clients: Arc<Clients>) -> Self {
         Self {
             users: RwLock::new(Arc::new(admission.users)),
+            users_version: AtomicU64::new(0),
             tls: RwLock::new(admission.tls),
+            clients,
         }
     }
 
@@ -34,13 +41,25 @@ impl Access {
         self.users.read().clone()
     }
 
+    /// To be read before the users themselves: who then misses a change sees it the next time.
+    pub(super) fn users_version(&self) -> u64 {
+        self.users_version.load(Ordering::Acquire)
+    }
+
     pub(super) fn tls(&self) -> Option<TlsConfig> {
         self.tls.read().clone()
     }
 
-    /// From now on clients are let in by this. Those that are in stay.
+    /// From now on clients are let in by this. Those that are in stay, with the rights that their user
+    /// has now; those whose user is gone are cut off.
     pub fn change(&self, admission: Admission) {
+        let users = Arc::new(admission.users);
         *self.tls.write() = admission.tls;
-        *self.users.write() = Arc::new(admission.users);
+        *self.users.write() = users.clone();
+        self.users_version.fetch_add(1, Ordering::Release);
+        self.clients.kill(|client| {
+            let is_gone = users.find(client.user.name().as_bytes()).is_none();
+            is_gone && !client.address.is_own()
+        });
     }
 }

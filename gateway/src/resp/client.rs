@@ -15,6 +15,7 @@ use super::address::ClientAddress;
 use super::commands;
 use super::door::Door;
 use super::endpoint::Endpoint;
+use super::users::User;
 use crate::grid::now_ms;
 
 /// Number of a client, never used twice by a process.
@@ -44,6 +45,8 @@ pub(super) struct ClientInfo {
     pub(super) lib_name: String,
     pub(super) lib_version: String,
     pub(super) resp: u8,
+    /// As whom it came in.
+    pub(super) user: Arc<User>,
     /// It has not authenticated.
     pub(super) owes_password: bool,
     pub(super) activity: Arc<Activity>,
@@ -61,7 +64,7 @@ impl ClientInfo {
         writeln!(
             line,
             "id={} addr={} laddr={} name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 \
-             omem={} cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             omem={} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             self.id.0,
             self.address,
             self.listener.local_address(),
@@ -70,6 +73,7 @@ impl ClientInfo {
             now_ms().saturating_sub(at_ms) / 1000,
             self.activity.held.load(Ordering::Relaxed),
             commands::name_of(command).unwrap_or("NULL"),
+            self.user.name(),
             self.resp,
             self.lib_name,
             self.lib_version,
@@ -109,6 +113,9 @@ pub struct ClientFigures {
     /// Connections closed as they spoke HTTP.
     #[serde(default)]
     pub http: u64,
+    /// Commands that were refused as their user has no right to them.
+    #[serde(default)]
+    pub denied: u64,
     /// TLS handshakes that succeeded.
     #[serde(default)]
     pub handshakes: u64,
@@ -170,6 +177,7 @@ impl Clients {
             wrong_passwords: self.door.wrong_passwords(),
             unauthenticated: self.door.unauthenticated(),
             http: self.door.http(),
+            denied: self.door.denied_commands(),
             handshakes: self.door.handshakes(),
             failed_handshakes: self.door.failed_handshakes(),
         }
@@ -186,6 +194,7 @@ impl Clients {
             wrong_passwords: figures.wrong_passwords - reset.wrong_passwords,
             unauthenticated: figures.unauthenticated - reset.unauthenticated,
             http: figures.http - reset.http,
+            denied: figures.denied - reset.denied,
             handshakes: figures.handshakes - reset.handshakes,
             failed_handshakes: figures.failed_handshakes - reset.failed_handshakes,
             ..figures
@@ -203,7 +212,7 @@ impl Clients {
     pub(super) fn enter(
         self: &Arc<Self>,
         (address, listener): (ClientAddress, Arc<Endpoint>),
-        owes_password: bool,
+        (user, owes_password): (Arc<User>, bool),
         max: usize,
     ) -> Option<Entered> {
         let mut list = self.list.lock();
@@ -221,6 +230,7 @@ impl Clients {
             lib_name: String::new(),
             lib_version: String::new(),
             resp: 2,
+            user,
             owes_password,
             activity: Arc::new(Activity {
                 at_ms: AtomicU64::new(now_ms()),

@@ -69,8 +69,7 @@ impl Connection {
         stream: Stream,
         entered: Entered,
     ) -> Self {
-        let is_known = entered.address().is_own() || shared.access.users().are_open();
-        let session = Session::new(entered, is_known);
+        let session = Session::new(entered, &shared.access);
         let replies = Replies::up_to(shared.config.limits.reply_bytes_max);
         Self {
             shared,
@@ -97,6 +96,9 @@ impl Connection {
                 yield_now().await;
             }
             self.busy.saw_request();
+            if !self.session.renew_user(&self.shared.access) {
+                return Ok(());
+            }
             let (round, ticket) = self.commands();
             if !matches!(round, Round::ReadAhead(..)) {
                 self.turn = None;

@@ -20,10 +20,12 @@ pub(super) struct Door {
     wrong_passwords: AtomicU64,
     unauthenticated: AtomicU64,
     http: AtomicU64,
+    denied: AtomicU64,
     handshakes: AtomicU64,
     failed_handshakes: AtomicU64,
     password_lines: Mutex<LogPace>,
     http_lines: Mutex<LogPace>,
+    denied_lines: Mutex<LogPace>,
     handshake_lines: Mutex<LogPace>,
 }
 
@@ -38,6 +40,18 @@ impl Door {
 
     pub(super) fn http(&self) -> u64 {
         self.http.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn denied_commands(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    /// A user has no right to a command, or to one of its keys.
+    pub(super) fn denied(&self, address: &ClientAddress, user: &str, command: &str) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.denied_lines.lock().is_due(Instant::now()) {
+            tracing::warn!(%address, user, command, more, "a Redis client's user has no right to a command");
+        }
     }
 
     pub(super) fn handshakes(&self) -> u64 {

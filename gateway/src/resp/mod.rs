@@ -43,7 +43,7 @@ pub use info::{InfoSource, NoInfo};
 pub use own::OwnDoor;
 pub use server::{RespConfig, Server};
 pub use tls::{TlsConfig, TlsError, tls_bytes_max};
-pub use users::Users;
+pub use users::{DEFAULT_USER, PasswordHash, RuleError, User, Users};
 
 #[cfg(test)]
 mod tests;

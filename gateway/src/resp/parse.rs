@@ -72,6 +72,12 @@ impl<'a> Args<'a> {
             .map_or(&[], |(from, to)| &self.bytes[*from..*to])
     }
 
+    /// The same without the first `count` arguments.
+    pub(super) fn skip(&self, count: usize) -> Self {
+        let ranges = self.ranges.get(count..).unwrap_or_default();
+        Self::new(self.bytes, ranges)
+    }
+
     /// Arguments from `place` on.
     pub(super) fn from(&self, place: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;

@@ -104,12 +104,13 @@ impl Server {
         let listeners = ports.into_iter().map(Port::listen);
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let endpoints = listeners.iter().map(|listener| listener.endpoint.clone());
+        let clients = Arc::<Clients>::default();
         let shared = Arc::new(Shared {
             grid,
-            access: Arc::new(Access::new(config.admission.clone())),
+            access: Arc::new(Access::new(config.admission.clone(), clients.clone())),
             config,
             info,
-            clients: Arc::default(),
+            clients,
             slowlog: Slowlog::default(),
             disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
             pause: Pause::default(),

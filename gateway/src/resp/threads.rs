@@ -118,9 +118,10 @@ fn serve_one(
         listener,
     } = accepted;
     let clients = &shared.clients;
-    let owes_password = !shared.access.users().are_open() && !address.is_own();
+    let user = shared.access.users().default_user();
+    let owes_password = !user.is_open() && !address.is_own();
     let places = (address.clone(), listener);
-    match clients.enter(places, owes_password, shared.config.clients_max) {
+    match clients.enter(places, (user, owes_password), shared.config.clients_max) {
         Some(entered) => {
             let id = entered.id();
             let serving = serve_client((shared.clone(), busy.clone()), stream, entered);

@@ -137,6 +137,14 @@ impl Connection {
         let deadline = read.timeout.map(|timeout| Instant::now() + timeout);
         let woken = Arc::new(Notify::new());
         loop {
+            // Rights may have changed while it waited.
+            if !self.session.renew_user(&self.shared.access) {
+                return Ok(false);
+            }
+            if let Err(error) = read.check(&self.session) {
+                self.replies.error(&error.to_string());
+                return Ok(true);
+            }
             let found = {
                 let mut state = self.shared.grid.lock();
                 match read.try_read(&state, &self.session.ahead, &mut self.replies) {

@@ -1,8 +1,8 @@
 //! Who is let in at the clients' port: `strait.toml`, and the files and variables that it names.
 
-use super::secrets;
-use crate::config::{Config, TlsSettings};
-use crate::resp::{Admission, TlsConfig, Users};
+use super::secrets::{self, SecretError};
+use crate::config::{Config, TlsSettings, UserSettings};
+use crate::resp::{Admission, PasswordHash, TlsConfig, User, Users};
 
 /// Longest file of certificates or keys.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -14,10 +14,22 @@ pub(super) fn read(config: &Config) -> anyhow::Result<Admission> {
         .map(|secret| secrets::read("grid.password", secret))
         .transpose()?;
     let password = password.as_ref().map(|password| password.reveal());
+    let users = config.grid.users.iter().map(read_user);
+    let users = users.collect::<Result<Vec<_>, _>>()?;
     Ok(Admission {
-        users: Users::with_password(password),
+        users: Users::new(password, users),
         tls: config.grid.tls.as_ref().map(read_tls).transpose()?,
     })
+}
+
+fn read_user(settings: &UserSettings) -> Result<User, SecretError> {
+    let user = settings.user.clone();
+    let Some(secret) = &settings.password else {
+        return Ok(user);
+    };
+    let key = format!("grid.user.password of {}", user.name());
+    let password = secrets::read(&key, secret)?;
+    Ok(user.with_password(PasswordHash::of(password.reveal().as_bytes())))
 }
 
 /// Whether the certificates that clients are shown can be read and used. Blocks.

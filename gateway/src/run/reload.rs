@@ -61,5 +61,6 @@ fn taken_at_start(config: &Config) -> Config {
     config.peers = Vec::new();
     config.grid.password = None;
     config.grid.tls = None;
+    config.grid.users = Vec::new();
     config
 }

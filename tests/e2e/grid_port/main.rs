@@ -5,12 +5,15 @@
 mod listeners;
 mod passwords;
 mod tls;
+mod users;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use strait_tests::Site;
+
+const OK: &str = "+OK";
 
 /// Has the gateway listen there from its next start on: one text, or a list.
 fn listen(site: &Site, value: &str) {

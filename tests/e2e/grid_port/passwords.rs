@@ -6,9 +6,7 @@ use std::path::Path;
 
 use strait_tests::{Site, eventually};
 
-use super::Raw;
-
-const OK: &str = "+OK";
+use super::{OK, Raw};
 
 fn with_password_in(file: &Path) -> Site {
     let site = Site::new("east");

@@ -396,6 +396,73 @@ fn listeners_of_the_grid_are_named_and_differ() {
 }
 
 #[test]
+fn users_of_the_grid_have_names_rights_and_passwords() {
+    let section = |text: &str| {
+        let head = "site = \"east\"\n[listen]\ngrid = \"0.0.0.0:6390\"\n[grid]\npassword = \"x\"\n";
+        format!("{head}[[grid.user]]\n{text}\n")
+    };
+    let hash = "0".repeat(64);
+    for (text, part) in [
+        ("rules = \"on nopass\"", "grid.user.name is missing"),
+        ("name = \"a b\"\nrules = \"off\"", "no name of a user"),
+        ("name = \"a\"", "grid.user.rules is missing"),
+        ("name = \"a\"\nrules = \"~a\"", "neither on nor off"),
+        (
+            "name = \"a\"\nrules = \"on +foo\"",
+            "`+foo` names no command",
+        ),
+        ("name = \"a\"\nrules = \"on ~a\"", "it has no password"),
+        ("name = \"a\"\nrules = \"on nopass\"", "is open to all"),
+        (
+            "name = \"a\"\nrules = \"off\"\npassword_sha256 = \"0\"",
+            "no SHA-256 of a password",
+        ),
+        (
+            "name = \"a\"\nrules = \"off\"\nchannels = \"x\"",
+            "unknown key `grid.user.channels`",
+        ),
+        (
+            "name = \"a\"\nrules = \"off\"\n[[grid.user]]\nname = \"a\"\nrules = \"off\"",
+            "two sections define the user a",
+        ),
+        (
+            "name = \"default\"\nrules = \"off\"",
+            "password of the user default, which",
+        ),
+    ] {
+        let found = mistakes(&section(text));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].1.contains(part), "{text}: {found:?}");
+    }
+    let open = "site = \"east\"\n[[grid.user]]\nname = \"a\"\nrules = \"on >x\"\n";
+    let found = mistakes(open);
+    assert!(found[0].1.contains("holds nobody back"), "{found:?}");
+    // What may hold a password is not shown.
+    let error = check(&section(
+        "name = \"a\"\nrules = \"on >hidden (>hidden foo)\"",
+    ))
+    .unwrap_err();
+    assert!(!error.to_string().contains("hidden"), "{error}");
+    for (text, holds_secret) in [
+        (
+            "rules = \"on ~a\"\npassword = { env = \"A\" }".to_owned(),
+            false,
+        ),
+        ("rules = \"on >x\"".to_owned(), true),
+        (
+            format!("rules = \"off\"\npassword_sha256 = \"{hash}\""),
+            true,
+        ),
+        ("rules = \"on ~a\"\npassword = \"secret\"".to_owned(), true),
+    ] {
+        let text = format!("name = \"a\"\n{text}");
+        let config = check(&section(&text).replace("\"x\"\n[[", "{ env = \"B\" }\n[[")).unwrap();
+        assert_eq!(config.holds_password(), holds_secret, "{text}");
+        assert_eq!(config.grid.users[0].user.name(), "a");
+    }
+}
+
+#[test]
 fn a_password_has_one_place() {
     for (value, part) in [
         ("{ file = 7 }", "neither a file nor a variable"),

@@ -19,6 +19,12 @@ fn the_template_names_every_key() {
     let text = text.replace("\n# [grid.tls]\n# cert", "\n[grid.tls]\ncert");
     let text = text.replace("\n# key = \"redis", "\nkey = \"redis");
     let text = text.replace("\n# client_ca", "\nclient_ca");
+    let text = text.replace("\n# [[grid.user]]\n# name", "\n[[grid.user]]\nname");
+    let text = text.replace(
+        "sha256 = \"...\"",
+        &format!("sha256 = \"{}\"", "0".repeat(64)),
+    );
+    let text = text.replace("\n# rules", "\nrules");
     let text = text.replace("\n# bytes_max", "\nbytes_max");
     let text = text.replace("\n# group = \"postgres\"", "\ngroup = \"root\"");
     let (head, peer) = text.split_once("# [[peer]]").unwrap();
@@ -35,6 +41,7 @@ fn the_template_names_every_key() {
         config.grid.password,
         Some(Secret::Text(Password::new("...")))
     );
+    assert_eq!(config.grid.users[0].user.name(), "reports");
     let tls = config.grid.tls.unwrap();
     assert_eq!(tls.client_ca.unwrap(), Path::new("/data/clients.pem"));
     assert_eq!(config.bulk.bytes_max, Some(1 << 40));

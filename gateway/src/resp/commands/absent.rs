@@ -106,10 +106,6 @@ const ABSENT: &[(&[&str], &str)] = &[
         ],
         "there are no scripts: MULTI, WATCH and EXEC",
     ),
-    (
-        &["acl"],
-        "there is one user with one password, 'grid.password'",
-    ),
     (&["module", "debug", "lolwut"], "it is Redis's own"),
     (
         &[

@@ -3,6 +3,7 @@
 use super::super::client::{ClientId, ClientInfo};
 use super::super::number::parse_u64;
 use super::super::parse::Args;
+use super::super::users::Users;
 use super::connection::timeout;
 use super::{CommandError, Context, Next, Outcome, SYNTAX, fail};
 
@@ -26,7 +27,7 @@ KILL <option> <value> [<option> <value> [...]]
     * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)
       Kill connections by type. All are normal.
     * USER <username>
-      Kill connections authenticated by <username>. All are default.
+      Kill connections authenticated by <username>.
     * SKIPME (YES|NO)
       Skip killing current connection (default: yes).
 LIST [options ...]
@@ -183,16 +184,18 @@ struct Victims {
     id: Option<ClientId>,
     address: Option<String>,
     local_address: Option<String>,
+    user: Option<String>,
     normal: bool,
     skip_me: bool,
 }
 
 impl Victims {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+    fn parse(args: Args<'_>, users: &Users) -> Result<Self, CommandError> {
         let mut victims = Self {
             id: None,
             address: None,
             local_address: None,
+            user: None,
             normal: true,
             skip_me: true,
         };
@@ -215,9 +218,10 @@ impl Victims {
             } else if args.is(place, "LADDR") {
                 victims.local_address = Some(text);
             } else if args.is(place, "USER") {
-                if value != b"default" {
+                if users.find(value).is_none() {
                     return fail(format!("ERR No such user '{text}'"));
                 }
+                victims.user = Some(text);
             } else if args.is(place, "SKIPME") && args.is(place + 1, "YES") {
                 victims.skip_me = true;
             } else if args.is(place, "SKIPME") && args.is(place + 1, "NO") {
@@ -238,6 +242,7 @@ impl Victims {
         self.normal
             && self.id.is_none_or(|id| id == client.id)
             && is(&self.address, &client.address)
+            && is(&self.user, &client.user.name())
             && is(&self.local_address, &client.listener.local_address())
     }
 }
@@ -249,11 +254,12 @@ pub(super) fn kill(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
             id: None,
             address: Some(String::from_utf8_lossy(args.get(2)).into_owned()),
             local_address: None,
+            user: None,
             normal: true,
             skip_me: false,
         }
     } else {
-        Victims::parse(args)?
+        Victims::parse(args, &context.server.access.users())?
     };
     let me = context.session.entered.id();
     let clients = &context.server.clients;

@@ -46,16 +46,20 @@ pub(super) fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     context.session.queue = None;
     context.session.watch = None;
     set_protocol(context, Protocol::Resp2);
-    let is_own = context.session.entered.address().is_own();
-    let owes_password = !context.server.access.users().are_open() && !is_own;
     if context.session.authenticated {
         // Whoever has not given the password yet gets no more time for it.
         context.session.auth_by = Instant::now() + AUTH_WITHIN;
     }
-    context.session.authenticated = !owes_password;
+    if !context.session.entered.address().is_own() {
+        let user = context.server.access.users().default_user();
+        let is_open = user.is_open();
+        context.session.set_user(user, is_open);
+    }
+    let (user, authenticated) = (context.session.user.clone(), context.session.authenticated);
     context.session.entered.update(|info| {
         info.name.clear();
-        info.owes_password = owes_password;
+        info.user = user;
+        info.owes_password = !authenticated;
     });
     context.replies.simple("RESET");
     Ok(Next::Go)
@@ -76,18 +80,21 @@ fn authenticate(
             "ERR too many wrong passwords from this address: try again in {seconds} s"
         ));
     }
-    if !context.server.access.users().let_in(user, password) {
+    let Some(user) = context.server.access.users().let_in(user, password) else {
         door.wrong_password(address);
         return fail("WRONGPASS invalid username-password pair or user is disabled.");
-    }
-    context.session.authenticated = true;
-    entered.update(|info| info.owes_password = false);
+    };
+    entered.update(|info| {
+        info.owes_password = false;
+        info.user = user.clone();
+    });
+    context.session.set_user(user, true);
     Ok(())
 }
 
 pub(super) fn auth(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let (user, password) = match args.len() {
-        2 if context.server.access.users().are_open() => {
+        2 if context.server.access.users().default_user().needs_none => {
             return fail(
                 "ERR AUTH <password> called without any password configured for the default \
                  user. Are you sure your configuration is correct?",

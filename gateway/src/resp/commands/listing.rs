@@ -3,8 +3,9 @@
 use super::super::glob;
 use super::super::parse::Args;
 use super::super::reply::Replies;
+use super::categories::Category;
 use super::table::{self, Command};
-use super::{Context, Next, Outcome, SYNTAX, fail};
+use super::{Context, Next, Outcome, SYNTAX, fail, permit};
 
 pub(super) const HELP: &str = "\
 (no subcommand)
@@ -40,43 +41,18 @@ pub(super) fn docs(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
     Ok(Next::Go)
 }
 
-/// The command that a name like `get` or `client|list` stands for.
-fn named(name: &[u8]) -> Option<&'static Command> {
-    match name.iter().position(|byte| *byte == b'|') {
-        Some(bar) => table::find(&name[..bar])?.part(&name[bar + 1..]),
-        None => table::find(name),
-    }
-}
-
 pub(super) fn info(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     if args.len() == 2 {
         return all(context, args);
     }
     context.replies.array(args.len() - 2);
     for name in args.from(2) {
-        match named(name) {
+        match table::named(name) {
             Some(command) => describe(context.replies, command),
             None => context.replies.null(),
         }
     }
     Ok(Next::Go)
-}
-
-/// Categories of Redis's access lists that a command belongs to, those by type of data apart.
-fn categories(command: &Command) -> impl Iterator<Item = &'static str> {
-    let has = |flag| command.flags.contains(&flag);
-    let all = [
-        ("@write", has("write")),
-        ("@read", has("readonly")),
-        ("@fast", has("fast")),
-        ("@slow", !has("fast")),
-        ("@admin", has("admin")),
-        ("@dangerous", has("admin")),
-        ("@blocking", has("blocking")),
-    ];
-    all.into_iter()
-        .filter(|(_, has)| *has)
-        .map(|(name, _)| name)
 }
 
 fn describe(replies: &mut Replies, command: &Command) {
@@ -89,8 +65,11 @@ fn describe(replies: &mut Replies, command: &Command) {
     for number in [first, last, step] {
         replies.integer(i64::from(number));
     }
-    replies.set(categories(command).count());
-    categories(command).for_each(|name| replies.simple(name));
+    let categories: Vec<_> = command.categories.each().collect();
+    replies.set(categories.len());
+    for category in categories {
+        replies.simple(&format!("@{}", category.name()));
+    }
     // Tips, key specifications.
     (0..2).for_each(|_| replies.array(0));
     replies.array(command.parts.len());
@@ -108,10 +87,10 @@ pub(super) fn list(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
             let pattern = value.to_ascii_lowercase();
             Box::new(move |command| glob::matches(&pattern, command.name.as_bytes()))
         }
-        5 if args.is(2, "FILTERBY") && args.is(3, "ACLCAT") => Box::new(|command| {
-            let is_it = |name: &str| name.as_bytes()[1..].eq_ignore_ascii_case(value);
-            categories(command).any(is_it)
-        }),
+        5 if args.is(2, "FILTERBY") && args.is(3, "ACLCAT") => {
+            let category = Category::named(value);
+            Box::new(move |command| category.is_some_and(|it| command.categories.has(it)))
+        }
         // There are no modules.
         5 if args.is(2, "FILTERBY") && args.is(3, "MODULE") => Box::new(|_| false),
         _ => return Err(SYNTAX),
@@ -133,27 +112,16 @@ pub(super) fn getkeys(context: &mut Context<'_>, args: Args<'_>) -> Outcome {
     let Some(command) = asked else {
         return fail("ERR Invalid command specified");
     };
-    let len = args.len() - 2;
-    if !command.accepts(len) {
+    let asked_args = args.skip(2);
+    if !command.accepts(asked_args.len()) {
         return fail("ERR Invalid number of arguments specified for command");
     }
-    let (first, last, step) = match command.name {
-        "xread" => match (1..len).find(|place| args.is(place + 2, "STREAMS")) {
-            Some(streams) => (streams + 1, streams + (len - streams) / 2, 1),
-            None => return fail("ERR Invalid arguments specified for command"),
-        },
-        _ => {
-            let (first, last, step) = command.keys;
-            // Before the end, if it is less than 0.
-            let last = if last < 0 { len as i64 } else { 0 } + i64::from(last);
-            (first as usize, last as usize, step as usize)
-        }
+    let places = match permit::key_places(command, asked_args) {
+        Some(places) if places.len() == 0 => return fail("ERR The command has no key arguments"),
+        Some(places) => places,
+        None => return fail("ERR Invalid arguments specified for command"),
     };
-    if first == 0 {
-        return fail("ERR The command has no key arguments");
-    }
-    let keys = (first..=last).step_by(step.max(1));
-    context.replies.array(keys.clone().count());
-    keys.for_each(|place| context.replies.bulk(args.get(place + 2)));
+    context.replies.array(places.len());
+    places.for_each(|place| context.replies.bulk(asked_args.get(place)));
     Ok(Next::Go)
 }

@@ -1,6 +1,8 @@
 //! Commands: what there is, and how one is found and checked before it runs.
 
 mod absent;
+mod acl;
+mod categories;
 mod clients;
 mod connection;
 mod counters;
@@ -12,6 +14,7 @@ mod inspect;
 mod keys;
 mod listing;
 mod logs;
+mod permit;
 mod read;
 mod settings;
 mod slow;
@@ -19,12 +22,15 @@ mod table;
 mod transaction;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(super) use categories::Category;
 pub(super) use disk::DiskRead;
 pub(super) use read::{BlockingRead, Tried};
-pub(super) use table::{REDIS_VERSION, name_of};
+pub(super) use table::{REDIS_VERSION, count, name_of, numbers_in, numbers_of};
 
+use super::access::Access;
 use super::client::Entered;
 use super::door::AUTH_WITHIN;
 use super::durability::Durability;
@@ -32,6 +38,7 @@ use super::number::parse_i64;
 use super::parse::Args;
 use super::reply::Replies;
 use super::server::Shared;
+use super::users::{self, User};
 use crate::grid::{Absent, ColdError, Feed, LogId, OpError, ReadAhead, State, Watch};
 use table::Command;
 use transaction::Queue;
@@ -50,6 +57,12 @@ pub(super) struct Context<'a> {
 pub(super) struct Session {
     pub(super) entered: Entered,
     pub(super) authenticated: bool,
+    /// Whose rights it has: once it has authenticated, as who.
+    pub(super) user: Arc<User>,
+    /// It has authenticated, and its user may do everything.
+    may_all: bool,
+    /// The state of all users that `user` was taken from.
+    pub(super) users_version: u64,
     /// Until then it must have.
     pub(super) auth_by: Instant,
     /// What the writes whose replies are not sent yet have been promised.
@@ -70,10 +83,23 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(entered: Entered, authenticated: bool) -> Self {
+    /// A client that comes in now: as the default user, if that needs no password.
+    pub(super) fn new(entered: Entered, admitted: &Access) -> Self {
+        let users_version = admitted.users_version();
+        let (user, authenticated) = match entered.address().is_own() {
+            true => (users::all_rights(), true),
+            false => {
+                let user = admitted.users().default_user();
+                let is_open = user.is_open();
+                (user, is_open)
+            }
+        };
         Self {
             entered,
             authenticated,
+            may_all: authenticated && user.has_all_rights(),
+            user,
+            users_version,
             auth_by: Instant::now() + AUTH_WITHIN,
             promised: Durability::Memory,
             promised_of: &[],
@@ -83,6 +109,27 @@ impl Session {
             queue: None,
             watch: None,
         }
+    }
+
+    /// Takes over what has become of its user; false if that is gone.
+    pub(super) fn renew_user(&mut self, admitted: &Access) -> bool {
+        let version = admitted.users_version();
+        if version == self.users_version || self.entered.address().is_own() {
+            return true;
+        }
+        self.users_version = version;
+        let users = admitted.users();
+        let user = users.find(self.user.name().as_bytes());
+        if let Some(user) = user {
+            self.set_user(user.clone(), self.authenticated);
+        }
+        user.is_some()
+    }
+
+    fn set_user(&mut self, user: Arc<User>, authenticated: bool) {
+        self.authenticated = authenticated;
+        self.may_all = authenticated && user.has_all_rights();
+        self.user = user;
     }
 
     /// Memory that its transaction takes until `EXEC`.
@@ -172,6 +219,11 @@ pub(super) fn names() -> impl Iterator<Item = (&'static str, usize)> {
     table::each().map(|command| (command.name, command.arity.unsigned_abs() as usize))
 }
 
+/// Whether Redis has a command of that name which is left out here.
+pub(super) fn is_absent(name: &str) -> bool {
+    absent::why(name.as_bytes()).is_some()
+}
+
 /// Carries out one command, or queues it.
 pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
     if args.len() == 0 {
@@ -183,10 +235,8 @@ pub(super) fn run(context: &mut Context<'_>, args: Args<'_>) -> Next {
         return Next::Close;
     }
     let found = find(context.session, args).and_then(|command| {
-        match context.session.authenticated || command.before_auth {
-            true => Ok(command),
-            false => fail("NOAUTH Authentication required."),
-        }
+        permit::check(context.session, command, args)?;
+        Ok(command)
     });
     let queue = context.session.queue.as_deref_mut();
     let command = match (found, queue) {

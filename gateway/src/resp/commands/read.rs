@@ -9,7 +9,9 @@ use super::super::parse::Args;
 use super::super::reply::{Protocol, Replies};
 use super::connection::timeout;
 use super::logs::{entries, entries_on_disk, parse_id};
-use super::{CommandError, Context, DiskRead, Later, Next, Outcome, SYNTAX, fail, integer};
+use super::{
+    CommandError, Context, DiskRead, Later, Next, Outcome, SYNTAX, Session, fail, integer, permit,
+};
 use crate::grid::{EntryId, Grid, IdRange, LogId, ReadAhead, State};
 
 /// An `XREAD`: which logs, each after which entry, and how long it waits for one.
@@ -22,6 +24,12 @@ pub(in crate::resp) struct BlockingRead {
 }
 
 impl BlockingRead {
+    /// Whether the client's user may still read all of the logs.
+    pub(in crate::resp) fn check(&self, session: &Session) -> Result<(), CommandError> {
+        let keys = self.logs.iter().map(|(key, _)| &key[..]);
+        permit::check_keys(session, "xread", keys)
+    }
+
     /// Writes the reply if one of the logs has something new.
     pub(in crate::resp) fn try_read(
         &self,

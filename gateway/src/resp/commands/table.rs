@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 
 use super::super::parse::Args;
 use super::super::slowlog::Timed;
+use super::super::users::KeyAccess;
+use super::categories::{self, Categories, Category};
 use super::{
-    Context, Outcome, clients, connection, counters, expiry, hashes, help, inspect, keys, listing,
-    logs, read, settings, slow, transaction, unknown_subcommand,
+    Context, Outcome, acl, clients, connection, counters, expiry, hashes, help, inspect, keys,
+    listing, logs, read, settings, slow, transaction, unknown_subcommand,
 };
 use crate::grid::Feed;
 
@@ -25,7 +27,10 @@ pub(super) struct Command {
     pub(super) flags: &'static [&'static str],
     /// First and last key and the step between them, as `COMMAND` shows it.
     pub(super) keys: (i32, i32, i32),
-    /// Allowed before `AUTH`.
+    /// What it does to them. `SET` with `GET` reads, too.
+    pub(super) access: KeyAccess,
+    pub(super) categories: Categories,
+    /// Allowed before `AUTH`, and to every user.
     pub(super) before_auth: bool,
     /// Carried out between `MULTI` and `EXEC` too; others are queued there.
     pub(super) in_transaction: bool,
@@ -90,6 +95,7 @@ const EXPIRE: &[&str] = &["write", "fast"];
 const DELETE: &[&str] = &["write"];
 const OTHER: &[&str] = &["noscript", "loading", "stale", "fast"];
 const PLAIN: &[&str] = &["loading", "stale"];
+const ASK: &[&str] = &["noscript", "loading", "stale"];
 const ADMIN: &[&str] = &["admin", "noscript", "loading", "stale"];
 const EXEC: &[&str] = &["noscript", "loading", "stale", "skip_slowlog"];
 const PARTS: &[&str] = &[];
@@ -111,6 +117,7 @@ const NONE: (i32, i32, i32) = (0, 0, 0);
 const NEXT: (i32, i32, i32) = (2, 2, 1);
 
 const ROWS: &[Row] = &[
+    ("acl", -2, PARTS, NONE, unknown_subcommand),
     ("auth", -2, OTHER, NONE, connection::auth),
     ("client", -2, PARTS, NONE, unknown_subcommand),
     ("command", -1, PLAIN, NONE, listing::all),
@@ -195,6 +202,7 @@ const ROWS: &[Row] = &[
 
 /// Commands that consist of others: their parts, and what `HELP` says of them.
 const FAMILIES: &[(&str, &[Row], &str)] = &[
+    ("acl", ACL, acl::HELP),
     ("client", CLIENT, clients::HELP),
     ("command", COMMAND, listing::HELP),
     ("config", CONFIG, settings::HELP),
@@ -203,6 +211,22 @@ const FAMILIES: &[(&str, &[Row], &str)] = &[
     ("object", OBJECT, inspect::OBJECT_HELP),
     ("slowlog", SLOWLOG, slow::SLOWLOG_HELP),
     ("xinfo", XINFO, logs::XINFO_HELP),
+];
+
+const ACL: &[Row] = &[
+    ("acl|cat", -2, ASK, NONE, acl::cat),
+    ("acl|deluser", -3, ADMIN, NONE, acl::read_only),
+    ("acl|dryrun", -4, ADMIN, NONE, acl::dryrun),
+    ("acl|genpass", -2, ASK, NONE, acl::genpass),
+    ("acl|getuser", 3, ADMIN, NONE, acl::getuser),
+    ("acl|help", 2, PLAIN, NONE, help::help),
+    ("acl|list", 2, ADMIN, NONE, acl::list),
+    ("acl|load", 2, ADMIN, NONE, acl::read_only),
+    ("acl|log", -2, ADMIN, NONE, acl::log),
+    ("acl|save", 2, ADMIN, NONE, acl::read_only),
+    ("acl|setuser", -3, ADMIN, NONE, acl::read_only),
+    ("acl|users", 2, ADMIN, NONE, acl::users),
+    ("acl|whoami", 2, ASK, NONE, acl::whoami),
 ];
 
 const CLIENT: &[Row] = &[
@@ -285,6 +309,8 @@ static TABLE: LazyLock<Vec<Command>> = LazyLock::new(|| {
         arity,
         flags,
         keys,
+        access: categories::access(name, flags),
+        categories: Categories::of(name, flags),
         before_auth: ["auth", "hello", "quit", "reset"].contains(&name),
         in_transaction: ["multi", "exec", "discard", "quit", "reset", "watch"].contains(&name),
         timed: match flags.contains(&"fast") {
@@ -333,6 +359,35 @@ pub(super) fn all() -> &'static [Command] {
 pub(super) fn each() -> impl Iterator<Item = &'static Command> {
     let with_parts = |command: &'static Command| std::iter::once(command).chain(&command.parts);
     all().iter().flat_map(with_parts)
+}
+
+/// How many there are, parts included.
+pub(in crate::resp) fn count() -> usize {
+    each().count()
+}
+
+/// The command that a name like `get` or `client|list` stands for.
+pub(super) fn named(name: &[u8]) -> Option<&'static Command> {
+    match name.iter().position(|byte| *byte == b'|') {
+        Some(bar) => find(&name[..bar])?.part(&name[bar + 1..]),
+        None => find(name),
+    }
+}
+
+/// The number of the command of that name, and those of its parts.
+pub(in crate::resp) fn numbers_of(name: &str) -> Option<Vec<u16>> {
+    named(name.as_bytes()).map(|command| with_parts(command).collect())
+}
+
+/// Numbers of the commands in a category.
+pub(in crate::resp) fn numbers_in(category: Category) -> Vec<u16> {
+    let members = each().filter(|command| command.categories.has(category));
+    members.flat_map(with_parts).collect()
+}
+
+fn with_parts(command: &Command) -> impl Iterator<Item = u16> {
+    let parts = command.parts.iter().map(|part| part.number);
+    std::iter::once(command.number).chain(parts)
 }
 
 /// The name of the command with that number.

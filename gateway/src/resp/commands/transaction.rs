@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::super::parse::Args;
 use super::super::reply::Replies;
-use super::{Command, Context, Later, Next, Outcome, carry_out, fail, logs};
+use super::{Command, Context, Later, Next, Outcome, carry_out, fail, logs, permit};
 use crate::grid::{Feed, OpError, ReadAhead};
 
 /// What a transaction may hold, its bookkeeping included: other clients wait while it runs.
@@ -154,6 +154,11 @@ pub(super) fn exec(context: &mut Context<'_>, _args: Args<'_>) -> Outcome {
             context
                 .replies
                 .error("ERR the transaction's replies are longer than 67108864 bytes");
+            continue;
+        }
+        // Rights may have changed since it was queued.
+        if let Err(denied) = permit::check_user(&context.session.user, command, args) {
+            context.replies.error(&denied.within_exec().to_string());
             continue;
         }
         match carry_out(context, command, args) {

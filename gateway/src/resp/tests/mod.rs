@@ -10,6 +10,7 @@ mod promises;
 mod room;
 mod same_as_redis;
 mod tls;
+mod users;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -11,13 +11,13 @@ use super::*;
 /// Commands, one a line, to a fresh server. Lines that begin with `#` say why what follows is here.
 const SCRIPT: &str = include_str!("same_as_redis.txt");
 
-struct Redis {
+pub(super) struct Redis {
     process: Child,
     dir: tempfile::TempDir,
 }
 
 impl Redis {
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let version = Command::new("redis-server")
             .arg("--version")
             .output()
@@ -43,7 +43,7 @@ impl Redis {
         Some(Self { process, dir })
     }
 
-    async fn connect(&self) -> UnixStream {
+    pub(super) async fn connect(&self) -> UnixStream {
         let connected = async {
             loop {
                 match UnixStream::connect(self.dir.path().join("socket")).await {
@@ -96,22 +96,24 @@ pub(super) async fn reply(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Str
 async fn play(stream: impl AsyncRead + AsyncWrite + Unpin, hello: &str) -> Vec<(String, String)> {
     let mut stream = BufReader::new(stream);
     if !hello.is_empty() {
-        stream
-            .write_all(format!("{hello}\r\n").as_bytes())
-            .await
-            .unwrap();
-        reply(&mut stream).await;
+        answers(&mut stream, [hello]).await;
     }
+    let is_command = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    answers(&mut stream, SCRIPT.lines().filter(is_command)).await
+}
+
+/// Each command with its answer.
+pub(super) async fn answers(
+    stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>,
+    commands: impl IntoIterator<Item = &str>,
+) -> Vec<(String, String)> {
     let mut answers = Vec::new();
-    for line in SCRIPT
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in commands {
         stream
             .write_all(format!("{line}\r\n").as_bytes())
             .await
             .unwrap();
-        let answer = tokio::time::timeout(PATIENCE, reply(&mut stream)).await;
+        let answer = tokio::time::timeout(PATIENCE, reply(stream)).await;
         answers.push((line.to_owned(), answer.expect(line)));
     }
     answers
@@ -161,6 +163,9 @@ fn shape(described: &redis::Value) -> Option<(Vec<redis::Value>, Vec<String>)> {
         .filter(|flag| told.contains(&flag.as_str()))
         .collect();
     flags.sort();
+    let mut categories: Vec<String> = redis::from_redis_value_ref(&fields[6]).unwrap();
+    categories.sort();
+    flags.extend(categories);
     let numbers = [1, 3, 4, 5].map(|place| fields[place].clone());
     Some((numbers.into(), flags))
 }

@@ -71,6 +71,11 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         |s| some(s.clients.http),
     ),
     counter(
+        "strait_grid_denied",
+        "Commands of Redis clients whose user has no right to them",
+        |s| some(s.clients.denied),
+    ),
+    counter(
         "strait_grid_tls_handshakes",
         "TLS handshakes with Redis clients that succeeded",
         |s| some(s.clients.handshakes),
