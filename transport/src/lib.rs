@@ -51,5 +51,7 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// sockets of both connections.
 pub const LINK_MEMORY_BYTES_MAX: u64 =
     session::RAW_BYTES_MAX + link::IN_HANDS_BYTES_MAX + quic::RECEIVE_BYTES_MAX + 2 * SOCKET_BYTES;
+/// Most batches that a peer may have sent over a link and that are not acknowledged.
+pub const UNACKED_BATCHES_MAX: usize = Class::COUNT * session::UNACKED_SPAN_MAX as usize;
 /// Most bytes in the descriptor that opens a stream.
 pub const OPEN_BYTES_MAX: usize = 4 << 10;

@@ -10,7 +10,7 @@ mod goodbye;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 pub(crate) use figures::{Figures, Traffic};
 pub(crate) use goodbye::{Ended, Goodbye};
@@ -129,6 +129,15 @@ impl Connection {
         }
     }
 
+    /// Lets the peer have as much under way to us as it is for.
+    pub(crate) fn set_windows(&self, purpose: Purpose) {
+        match self {
+            Self::Quic(quic) => quic.set_windows(purpose),
+            // The lanes hold little, whatever they are for.
+            Self::Tcp(_) => {}
+        }
+    }
+
     /// Says what is known of the link before it is measured.
     pub(crate) fn configure(&self, prospect: Prospect) {
         match self {
@@ -222,6 +231,25 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Reads past the next `len` bytes, the first of which the buffer holds, and keeps none of them.
+    pub(crate) async fn skip(
+        &mut self,
+        buffer: &mut BytesMut,
+        mut len: usize,
+    ) -> Result<(), String> {
+        loop {
+            let here = len.min(buffer.len());
+            buffer.advance(here);
+            len -= here;
+            if len == 0 {
+                return Ok(());
+            }
+            if !self.more(buffer).await? {
+                return Err("the peer ended a stream in the middle".into());
+            }
+        }
     }
 
     /// The next `len` bytes.

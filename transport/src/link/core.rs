@@ -1,7 +1,7 @@
 //! All of a link's state, behind one lock: the session, and what its threads and tasks hand
 //! to each other. Nothing here waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -78,7 +78,8 @@ pub(super) struct Core {
     outgoing: [VecDeque<Outgoing>; Class::COUNT],
     outgoing_bytes: [usize; Class::COUNT],
     allowances: [Allowance; Class::COUNT],
-    missing: Vec<(Class, Number)>,
+    /// Batches to ask for again: at most those that are arriving, also while the peer reads nothing.
+    missing: BTreeSet<(Class, Number)>,
     /// The peer should dial anew.
     wants_renewal: bool,
     /// The peer should say something, so that we know that it lives.
@@ -109,7 +110,7 @@ impl Core {
             outgoing: Default::default(),
             outgoing_bytes: [0; Class::COUNT],
             allowances: Default::default(),
-            missing: Vec::new(),
+            missing: BTreeSet::new(),
             wants_renewal: false,
             wants_answer: false,
             ledgers: [Ledger::default(); Class::COUNT],
@@ -419,7 +420,7 @@ impl Core {
                 message.encode(&mut out);
             }
         }
-        for (class, number) in self.missing.drain(..) {
+        for (class, number) in std::mem::take(&mut self.missing) {
             Message::Missing { class, number }.encode(&mut out);
         }
         if std::mem::take(&mut self.wants_renewal) {
@@ -483,7 +484,7 @@ impl Core {
     pub(super) fn handle_missing(&mut self, generation: Generation, header: &Header) {
         if generation == self.generation {
             self.session.inbox.handle_missing(header);
-            self.missing.push((header.class, header.number));
+            self.missing.insert((header.class, header.number));
         }
     }
 
@@ -496,6 +497,7 @@ impl Core {
         if generation != self.generation {
             return Ok(());
         }
+        self.missing.remove(&(header.class, header.number));
         let mut deliveries = Vec::new();
         let inbox = &mut self.session.inbox;
         inbox.handle_decoded(header, raw, &mut deliveries)?;

@@ -21,7 +21,7 @@ use super::{read, write};
 use crate::class::Class;
 use crate::congestion::Prospect;
 use crate::identity::PublicKey;
-use crate::line::{Connection, Goodbye, IDLE_MAX};
+use crate::line::{Connection, Goodbye, IDLE_MAX, Purpose};
 use crate::shaping::Shaper;
 use crate::status::Transport;
 
@@ -81,6 +81,8 @@ impl RunningPair {
         };
         let (control, bulk) = (pair.control.connection, pair.bulk.connection);
         let connections = [control.clone(), bulk.clone()];
+        // Who is dialed does not know before which of the two it answers.
+        control.set_windows(Purpose::Control);
         bulk.configure(prospect);
         // Its traffic is thin: it has no use for a rate that bulk had.
         control.configure(Prospect {

@@ -45,19 +45,25 @@ async fn frames(carrier: Carrier, mut stream: Source, fault: Sender<String>) -> 
             .link
             .lock()
             .handle_header(carrier.generation, &header);
-        let arrival = arrival.map_err(|violation| violation.to_string())?;
-        stream.fill(&mut buffer, header.wire_len).await?;
-        let wire = buffer.split_to(header.wire_len).freeze();
-        carrier.drain.handle_read();
-        if arrival == Arrival::New {
-            let arrived = Arrived {
-                generation: carrier.generation,
-                header,
-                wire,
-                fault: fault.clone(),
-            };
-            let sent = carrier.decoder.send(DecoderJob::Decode(arrived));
-            sent.map_err(|_| "the decoder has stopped".to_owned())?;
+        match arrival.map_err(|violation| violation.to_string())? {
+            Arrival::New => {
+                stream.fill(&mut buffer, header.wire_len).await?;
+                let wire = buffer.split_to(header.wire_len).freeze();
+                carrier.drain.handle_read();
+                let arrived = Arrived {
+                    generation: carrier.generation,
+                    header,
+                    wire,
+                    fault: fault.clone(),
+                };
+                let sent = carrier.decoder.send(DecoderJob::Decode(arrived));
+                sent.map_err(|_| "the decoder has stopped".to_owned())?;
+            }
+            // The peer's window counts a batch once: nothing of a second copy may wait here.
+            Arrival::Duplicate => {
+                stream.skip(&mut buffer, header.wire_len).await?;
+                carrier.drain.handle_read();
+            }
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use super::pair::Carrier;
 use crate::class::Class;
 use crate::line::{Connection, Sink};
 use crate::quic::SEND_WINDOW_BYTES_MAX;
+use crate::session::UNACKED_SPAN_MAX;
 use crate::status::Transport;
 
 /// A batch that fits into one datagram and is urgent is written a second time, so much later, where
@@ -32,6 +33,14 @@ const fn in_hands_bytes_max(class: Class) -> usize {
         Class::Interactive => 8 << 20,
         Class::Bulk => 1 << 30,
     }
+}
+
+/// What a batch takes of them: at least so much that no more of them, and of the tasks that wait for
+/// their end, are in a connection's hands than a session has under way.
+fn permits_of(class: Class, len: usize) -> u32 {
+    let least = in_hands_bytes_max(class) / PERMIT_BYTES / UNACKED_SPAN_MAX as usize;
+    let permits = len.div_ceil(PERMIT_BYTES).max(least);
+    u32::try_from(permits).unwrap_or(u32::MAX)
 }
 
 /// Encoded bytes of all classes that both connections of a pair may hold.
@@ -59,8 +68,7 @@ pub(super) async fn batches(carrier: Carrier, connection: Connection, class: Cla
     while let Some(outgoing) = next_outgoing(&carrier, class).await {
         // There is room for another batch to be encoded.
         carrier.link.encode.notify_one();
-        let wanted = outgoing.len().div_ceil(PERMIT_BYTES);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let wanted = permits_of(class, outgoing.len());
         let Ok(permit) = Arc::clone(&permits).acquire_many_owned(wanted).await else {
             return "the writer stopped".into();
         };

@@ -14,7 +14,7 @@ use super::send_window_bytes;
 use crate::class::Class;
 use crate::congestion::{self, Prospect};
 use crate::identity::PublicKey;
-use crate::line::{Connection, Ended, Figures, Goodbye, Line, Sink, Source, Traffic};
+use crate::line::{Connection, Ended, Figures, Goodbye, Line, Purpose, Sink, Source, Traffic};
 use crate::refusals::Refusal;
 use crate::tls;
 
@@ -139,6 +139,13 @@ impl QuicConnection {
             },
             answers: stats.frame_rx.acks,
         }
+    }
+
+    pub(crate) fn set_windows(&self, purpose: Purpose) {
+        let (bytes, streams) = (purpose.receive_window_bytes(), purpose.streams_max());
+        self.connection.set_receive_window(bytes.into());
+        self.connection
+            .set_max_concurrent_uni_streams(streams.into());
     }
 
     pub(crate) fn configure(&self, prospect: Prospect) {

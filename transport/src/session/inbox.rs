@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::limits::{STREAMS_MAX, UNACKED_SPAN_MAX, unacked_bytes_max};
-use super::number_set::{NumberSet, runs_of};
+use super::number_set::NumberSet;
 use super::{ClassMarks, Violation};
 use crate::class::Class;
 use crate::ids::{Number, Seq, StreamId};
@@ -48,8 +48,9 @@ struct InClass {
     arriving: HashMap<Number, Arriving>,
     /// Raw bytes announced, waiting, or delivered and not acknowledged.
     unacked_bytes: u64,
-    /// Acknowledgements that the peer has not been told.
-    untold: Vec<Number>,
+    /// Acknowledgements that the peer has not been told. Its runs have room in a window or two, however
+    /// long the peer reads nothing.
+    untold: NumberSet,
 }
 
 #[derive(Debug)]
@@ -191,13 +192,13 @@ impl Inbox {
         let class = &mut self.classes[class.index()];
         if class.acked.insert(number) {
             class.unacked_bytes = class.unacked_bytes.saturating_sub(len as u64);
-            class.untold.push(number);
+            class.untold.insert(number);
         }
     }
 
     /// Acknowledgements that the peer has not been told over this connection.
     pub(crate) fn poll_acks(&mut self, class: Class) -> Vec<Run> {
-        runs_of(&mut self.classes[class.index()].untold)
+        std::mem::take(&mut self.classes[class.index()].untold).into_runs()
     }
 
     /// The connection is gone, and with it what was only half here.
@@ -212,7 +213,7 @@ impl Inbox {
     /// What the next Hello says about this class. It covers all acknowledgements so far.
     pub(crate) fn marks(&mut self, class: Class) -> ClassMarks {
         let class = &mut self.classes[class.index()];
-        class.untold.clear();
+        class.untold = NumberSet::default();
         ClassMarks {
             received: class.received.clone(),
             acked: class.acked.clone(),
@@ -222,5 +223,43 @@ impl Inbox {
     /// Raw bytes of a class that are announced, waiting, or delivered and not acknowledged.
     pub(crate) fn unacked_bytes(&self, class: Class) -> u64 {
         self.classes[class.index()].unacked_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_that_nobody_reads_take_no_room() {
+        let (mut inbox, mut deliveries) = (Inbox::default(), Vec::new());
+        let before = strait_fuzz::held_bytes();
+        for number in 0..100_000 {
+            let header = Header {
+                class: Class::Control,
+                last: false,
+                literal: true,
+                number: Number(number),
+                stream: StreamId(0),
+                seq: Seq(number),
+                open: None,
+                raw_len: 1,
+                wire_len: 1,
+            };
+            assert_eq!(inbox.handle_header(&header), Ok(Arrival::New));
+            let raw = Bytes::from_static(b"0");
+            inbox.handle_decoded(&header, raw, &mut deliveries).unwrap();
+            for delivery in deliveries.drain(..) {
+                inbox.ack(delivery.class, delivery.number, delivery.raw.len());
+            }
+        }
+        let held = strait_fuzz::held_bytes() - before;
+        assert!(held < 16 << 10, "{held} bytes");
+        let run = Run {
+            start: Number(0),
+            len: 100_000,
+        };
+        assert_eq!(inbox.poll_acks(Class::Control), [run]);
+        assert_eq!(inbox.poll_acks(Class::Control), []);
     }
 }

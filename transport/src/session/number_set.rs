@@ -52,6 +52,16 @@ impl NumberSet {
         })
     }
 
+    /// All numbers inside, as runs.
+    pub(crate) fn into_runs(self) -> Vec<Run> {
+        let front = Run {
+            start: Number(0),
+            len: self.tail,
+        };
+        let front = (front.len > 0).then_some(front);
+        front.into_iter().chain(self.runs()).collect()
+    }
+
     pub(crate) fn contains(&self, Number(n): Number) -> bool {
         let before = self.beyond.range(..=n).next_back();
         n < self.tail || before.is_some_and(|(_, &end)| n < end)
@@ -76,23 +86,6 @@ impl NumberSet {
         }
         true
     }
-}
-
-/// Sorts numbers and joins neighbours.
-pub(crate) fn runs_of(numbers: &mut Vec<Number>) -> Vec<Run> {
-    numbers.sort_unstable();
-    numbers.dedup();
-    let mut runs: Vec<Run> = Vec::new();
-    for number in numbers.drain(..) {
-        match runs.last_mut() {
-            Some(run) if run.start.0 + run.len == number.0 => run.len += 1,
-            _ => runs.push(Run {
-                start: number,
-                len: 1,
-            }),
-        }
-    }
-    runs
 }
 
 #[cfg(test)]
@@ -130,7 +123,13 @@ mod tests {
         assert!(NumberSet::from_parts(Number(5), &[run(7, 0)]).is_none());
         assert!(NumberSet::from_parts(Number(5), &[run(7, 2), run(9, 1)]).is_none());
         assert!(NumberSet::from_parts(Number(5), &[run(7, u64::MAX)]).is_none());
-        let mut numbers = [4, 1, 2, 9].map(Number).to_vec();
-        assert_eq!(runs_of(&mut numbers), [run(1, 2), run(4, 1), run(9, 1)]);
+        let mut set = NumberSet::default();
+        for number in [4, 1, 2, 9] {
+            set.insert(Number(number));
+        }
+        let runs = [run(1, 2), run(4, 1), run(9, 1)];
+        assert_eq!(set.clone().into_runs(), runs);
+        set.insert(Number(0));
+        assert_eq!(set.into_runs(), [run(0, 3), runs[1], runs[2]]);
     }
 }
