@@ -16,6 +16,7 @@ pub mod demo;
 pub mod forward;
 pub mod grid;
 pub mod heap;
+pub mod heartbeat;
 pub mod observe;
 pub mod replicate;
 pub mod resp;

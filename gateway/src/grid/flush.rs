@@ -1,5 +1,6 @@
 //! Flushing: seal, append to the journal, fsync, publish. And rewriting the journal in short form.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::scan::{CounterCursor, Have, LogCursor, Show};
 use super::seal::{Sealed, seal};
 use super::state::State;
 use super::{Epoch, FlushError, Grid, RECORD_BYTES_MAX, Ticket};
+use crate::heartbeat::Heartbeat;
 
 /// A journal shorter than this is not worth rewriting.
 const REWRITE_BYTES_MIN: u64 = 64 << 20;
@@ -38,6 +40,8 @@ pub(super) struct Writer {
     /// The last flush came too late.
     was_late: bool,
     figures: FlushFigures,
+    /// Of the thread that flushes, which waits for whoever does.
+    flushing: Arc<Heartbeat>,
 }
 
 /// When the disk refused, and for how long it is left alone.
@@ -147,7 +151,10 @@ impl Rewrite {
 
 impl Writer {
     /// `damaged`: what is left of the journal is written anew as soon as possible.
-    pub(super) fn new(journal: Option<Journal>, damaged: bool) -> Self {
+    pub(super) fn new(
+        (journal, damaged): (Option<Journal>, bool),
+        flushing: Arc<Heartbeat>,
+    ) -> Self {
         let figures = FlushFigures {
             journal_bytes: journal.as_ref().map_or(0, Journal::bytes),
             ..FlushFigures::default()
@@ -161,6 +168,7 @@ impl Writer {
             failed: None,
             was_late: false,
             figures,
+            flushing,
         }
     }
 
@@ -175,7 +183,7 @@ impl Writer {
 
     /// Whoever holds it holds up all writing to the disk.
     #[cfg(test)]
-    pub(super) fn disk_gate(&self) -> Option<std::sync::Arc<Mutex<()>>> {
+    pub(super) fn disk_gate(&self) -> Option<Arc<Mutex<()>>> {
         self.journal.as_ref().map(|journal| journal.gate.clone())
     }
 
@@ -202,7 +210,7 @@ impl Writer {
             let what = format!("{what} is out of range: a start would not read it back");
             return Err(std::io::Error::other(what));
         }
-        let written = journal.write(records);
+        let written = self.flushing.on_disk(|| journal.write(records));
         self.figures.journal_bytes = journal.bytes();
         self.figures.journal_written = journal.written_total();
         written
@@ -223,7 +231,7 @@ impl Writer {
     /// Begins a new file; whatever the next writes append goes there.
     fn begin_rewrite(&mut self, state: &Mutex<State>, show: Show) -> std::io::Result<()> {
         if let Some(journal) = &mut self.journal {
-            journal.begin_next()?;
+            self.flushing.on_disk(|| journal.begin_next())?;
             self.rewrite = Some(Rewrite::new(state, show));
         }
         Ok(())
@@ -246,7 +254,7 @@ impl Writer {
         };
         self.rewritten_bytes = journal.len();
         self.damaged = false;
-        if let Err(error) = journal.drop_older() {
+        if let Err(error) = self.flushing.on_disk(|| journal.drop_older()) {
             // They cost space and time at the next start, nothing else; the next rewrite retries.
             tracing::warn!(%error, "cannot remove older files of the grid's journal");
         }
@@ -257,7 +265,7 @@ impl Writer {
 impl Grid {
     /// Whoever holds it holds up all writing to the disk.
     #[cfg(test)]
-    pub(crate) fn disk_gate(&self) -> std::sync::Arc<Mutex<()>> {
+    pub(crate) fn disk_gate(&self) -> Arc<Mutex<()>> {
         let gate = self.writer.lock().disk_gate();
         gate.expect("a grid with a journal")
     }

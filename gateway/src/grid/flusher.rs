@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex};
 
 use super::{Grid, now_ms};
+use crate::heartbeat::Heartbeat;
 
 /// Steps of 256 keys.
 const EXPIRE_STEPS_PER_TICK: usize = 200;
@@ -57,6 +58,11 @@ impl Flusher {
 }
 
 impl Grid {
+    /// Whether the thread that flushes comes round.
+    pub fn flushing(&self) -> &Heartbeat {
+        &self.flushing
+    }
+
     /// Wakes the thread that flushes, ahead of its tick.
     pub fn flush_soon(&self) {
         self.wake.ask(|asked| asked.flush = true);
@@ -65,6 +71,7 @@ impl Grid {
     fn flush_until_stopped(&self) {
         loop {
             let asked = self.wait_for_tick();
+            self.flushing.beat();
             self.expire();
             if let Err(error) = self.flush() {
                 // The flush has logged it; only the last one is not repeated.
@@ -72,6 +79,7 @@ impl Grid {
                     tracing::error!(%error, "what was written last is not on disk");
                 }
             }
+            self.flushing.rest();
             if asked.stop {
                 return;
             }

@@ -58,11 +58,14 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use strait_transport::SiteName;
 use tokio::sync::watch;
+
+use crate::heartbeat::Heartbeat;
 
 pub(crate) use acked::Acked;
 pub use arena::NAME_BYTES_MAX;
@@ -160,6 +163,8 @@ pub struct Grid {
     cold_figures: Mutex<cold::SpillFigures>,
     cold_cache: cold::ReadCache,
     wake: flusher::Wake,
+    /// Of the thread that flushes.
+    flushing: Arc<Heartbeat>,
     /// The last durable epoch.
     epochs: watch::Sender<Epoch>,
     /// The last durable flush that had something for peers.
@@ -196,6 +201,7 @@ impl Grid {
             None => (None, None, Recovery::default()),
         };
         let damaged = !recovery.quarantined.is_empty();
+        let flushing = Arc::<Heartbeat>::default();
         let grid = Self {
             epochs: watch::channel(state.durable_epoch).0,
             flushes: watch::channel(state.flush_number).0,
@@ -204,12 +210,13 @@ impl Grid {
             mended: watch::channel(0).0,
             acked: watch::channel(BTreeMap::new()).0,
             state: Mutex::new(state),
-            writer: Mutex::new(flush::Writer::new(journal, damaged)),
+            writer: Mutex::new(flush::Writer::new((journal, damaged), flushing.clone())),
             figures: Mutex::default(),
             cold: Mutex::new(store.map(cold::Spill::new)),
             cold_figures: Mutex::default(),
             cold_cache: cold::ReadCache::default(),
             wake: flusher::Wake::default(),
+            flushing,
             config,
         };
         Ok((grid, recovery))

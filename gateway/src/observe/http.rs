@@ -34,6 +34,9 @@ pub trait StatusSource: Send + Sync + 'static {
     /// How it is now. Called once a request, on a thread that may block.
     fn status(&self) -> Status;
 
+    /// What of it hangs, and for how long. Called on a thread of the runtime: it waits for nothing.
+    fn hangs(&self) -> Vec<String>;
+
     /// Digest of its whole grid, in hexadecimal. May take long.
     fn digest(&self) -> String;
 }
@@ -176,7 +179,7 @@ fn router(source: Source, any_host: bool) -> Router {
         .route("/digest", get(serve_digest))
         .route("/verify/{site}", get(refuse_verify))
         .route("/readyz", get(serve_ready))
-        .route("/livez", get(async || "alive\n"))
+        .route("/livez", get(serve_live))
         .fallback(async || (StatusCode::NOT_FOUND, format!("no such page; {PATHS}")))
         .layer(middleware::from_fn(only_reads))
         .with_state(source);
@@ -251,6 +254,17 @@ async fn refuse_verify() -> Response {
     let text = "a comparison acts, and pages only show: run `strait verify SITE` on this host\n";
     // Nothing is allowed there.
     (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "")], text).into_response()
+}
+
+async fn serve_live(State(source): State<Source>) -> Response {
+    let hangs = source
+        .gateway()
+        .map_or_else(|_| Vec::new(), |gateway| gateway.hangs());
+    if hangs.is_empty() {
+        return "alive\n".into_response();
+    }
+    let text = format!("not alive: {}\n", hangs.join("; "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn serve_ready(State(source): State<Source>) -> Result<Response, Unavailable> {
@@ -373,6 +387,33 @@ mod tests {
         }
         pages.show(Arc::new(sample::Still(sample::status())));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.0 200 "));
+    }
+
+    struct Hanging;
+
+    impl StatusSource for Hanging {
+        fn status(&self) -> Status {
+            sample::status()
+        }
+
+        fn hangs(&self) -> Vec<String> {
+            vec!["the thread that flushes the grid has not come round for 61 s".to_owned()]
+        }
+
+        fn digest(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_named_and_the_gateway_is_not_alive() {
+        let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        server.pages().show(Arc::new(Hanging));
+        let address = server.local_addr();
+        tokio::spawn(server.serve(std::future::pending()));
+        let answer = get(address, "/livez").await;
+        assert!(answer.starts_with("HTTP/1.0 503 "), "{answer}");
+        assert!(answer.contains("thread that flushes"), "{answer}");
     }
 
     #[tokio::test]

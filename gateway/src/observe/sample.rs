@@ -17,6 +17,10 @@ impl StatusSource for Still {
         self.0.clone()
     }
 
+    fn hangs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn digest(&self) -> String {
         "00ff".to_owned()
     }

@@ -19,6 +19,7 @@ mod progress;
 mod receive;
 mod refusals;
 mod ship;
+mod signals;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +28,6 @@ use parking_lot::Mutex;
 use strait_transport::{
     LinkEvent, LinkEvents, LinkHandle, LogPace, Received, SiteName, WireVersion,
 };
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -41,8 +41,9 @@ pub use floors::Floors;
 pub use lag::{FlushClock, Lag};
 pub use neighbours::Neighbours;
 pub use progress::{NotTaken, Progress, ProgressFigures};
-use receive::Signal;
+use receive::Incoming;
 use refusals::{Refusal, Teller};
+use signals::{Signal, Signals};
 
 /// What the links of a gateway share.
 #[derive(Clone, Debug)]
@@ -73,8 +74,8 @@ struct Session {
 
 /// One feed of a session, both ways.
 struct FeedSession {
-    incoming: mpsc::UnboundedSender<Received>,
-    signals: mpsc::UnboundedSender<Signal>,
+    incoming: Incoming,
+    signals: Arc<Signals>,
     shipper: JoinHandle<()>,
 }
 
@@ -100,7 +101,7 @@ impl Session {
     fn not_taken(&self, received: Received) {
         if let Some(refusal) = Refusal::decode(&received.bytes) {
             let signals = &self.feeds[refusal.feed as usize].signals;
-            drop(signals.send(Signal::NotTaken(refusal, received)));
+            signals.tell(Signal::NotTaken(refusal, received));
         } else if let Some(more) = self.lines.lock().is_due(Instant::now()) {
             warn!(
                 more,
@@ -117,12 +118,12 @@ impl FeedSession {
         (link, is_told): (&LinkHandle, bool),
         (feed, progress): (Feed, &Arc<Progress>),
     ) -> Self {
-        let (signals, signalled) = mpsc::unbounded_channel();
+        let signals = Arc::<Signals>::default();
         let of_feed = || (feed, progress.clone());
         let teller = is_told.then(|| Teller::new(link));
         let told = (signals.clone(), teller);
         let incoming = receive::start(rooms.grid.clone(), link.site(), of_feed(), told);
-        let shipper = ship::start(rooms, (link.clone(), is_told), of_feed(), signalled);
+        let shipper = ship::start(rooms, (link.clone(), is_told), of_feed(), signals.clone());
         Self {
             incoming,
             signals,
@@ -178,8 +179,7 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
     match StreamOpen::decode(&received.open) {
         Ok(StreamOpen::Grid { feed }) => {
             if let Some(session) = session {
-                // Its thread is gone only when the session is about to be.
-                drop(session.feeds[feed as usize].incoming.send(received));
+                session.feeds[feed as usize].incoming.send(received);
             }
         }
         Ok(StreamOpen::Refusals) => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::grid::{Feed, FlushNumber};
+use crate::heartbeat::Heartbeat;
 
 /// Figures of one link, kept across its sessions.
 #[derive(Debug, Default)]
@@ -28,6 +29,10 @@ pub(super) struct FeedProgress {
     /// Memory of what each end knows of what was said in this session: see [`Sent`](crate::grid::Sent).
     sent_bytes: AtomicU64,
     heard_bytes: AtomicU64,
+    /// Of the thread that applies what the peer sends.
+    pub(super) applying: Heartbeat,
+    /// Of the task that sends to it.
+    pub(super) shipping: Heartbeat,
 }
 
 /// [`Progress`] of one feed at one moment.
@@ -98,6 +103,12 @@ impl Progress {
         feeds.any(|feed| feed.catching_up || !feed.heard_all)
     }
 
+    /// The thread that applies what the peer sends of a feed, and the task that sends to it.
+    pub fn heartbeats(&self, feed: Feed) -> [&Heartbeat; 2] {
+        let feed = self.of(feed);
+        [&feed.applying, &feed.shipping]
+    }
+
     /// Logs of which the peer cannot be sent all, because some of it is lost here.
     pub(super) fn logs_held_up(&self) -> u64 {
         self.of(Feed::Logs).held_up.load(Ordering::Relaxed)
@@ -113,6 +124,8 @@ impl Progress {
             feed.refused_by_peer(None);
             feed.sent_bytes(0);
             feed.heard_bytes(0);
+            feed.applying.rest();
+            feed.shipping.rest();
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Applies what a peer sends of one feed, on a thread of its own, and acknowledges each batch
 //! once it is durable here.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use strait_transport::{LogPace, Received, Seq, SiteName};
+use strait_transport::{LogPace, Received, Seq, SiteName, UNACKED_BATCHES_MAX};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use super::message::Message;
 use super::progress::{FeedProgress, Progress};
 use super::refusals::{Again, Refusal, Teller};
+use super::signals::{Signal, Signals};
 use crate::grid::{
     Applied, ApplyError, Feed, Grid, Heard, LogName, LogPosition, Positions, Ticket, UnpackError,
     Unpacked,
@@ -21,21 +23,6 @@ use crate::grid::{
 
 /// How long to wait before a record is tried again that our own disk or memory refused.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// What the receiving half tells the shipping half.
-#[derive(Debug)]
-pub(super) enum Signal {
-    /// The peer holds this: send what it lacks.
-    Theirs(Positions),
-    /// Tell the peer what we hold, so long from now.
-    TellOurs(Duration),
-    /// The peer does not take something of ours. Acknowledged when that is heeded.
-    NotTaken(Refusal, Received),
-    /// The peer has told all that we lacked when it was told so.
-    HeardAll,
-    /// The peer has links of its own to these sites.
-    Linked(BTreeSet<SiteName>),
-}
 
 /// A batch that is applied, on its way to being durable.
 struct Pending {
@@ -47,17 +34,42 @@ struct Pending {
     withheld: bool,
 }
 
-/// Starts the thread of one session; it ends when the returned sender is dropped. With a `teller` the
+/// The way to the thread of a session that applies one feed. What waits is a peer's unacknowledged
+/// batches, in bytes and in number as many as the transport takes of them.
+pub(super) struct Incoming {
+    batches: mpsc::Sender<Received>,
+    is_over: Arc<AtomicBool>,
+    acknowledging: JoinHandle<()>,
+}
+
+impl Incoming {
+    /// Never waits.
+    pub(super) fn send(&self, received: Received) {
+        // There is room for all that can be unacknowledged; the thread ends only with the session.
+        drop(self.batches.try_send(received));
+    }
+}
+
+impl Drop for Incoming {
+    /// The thread ends with the record at hand. What waits, for the disk too, was not acknowledged: it
+    /// comes again.
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.acknowledging.abort();
+    }
+}
+
+/// Starts the thread of one session; it ends when what is returned is dropped. With a `teller` the
 /// peer is told what is not taken.
-/// What waits in the channels is bounded by what a peer may have unacknowledged.
 pub(super) fn start(
     grid: Arc<Grid>,
     site: &SiteName,
     (feed, progress): (Feed, Arc<Progress>),
-    (signals, teller): (mpsc::UnboundedSender<Signal>, Option<Teller>),
-) -> mpsc::UnboundedSender<Received> {
-    let (incoming, mut batches) = mpsc::unbounded_channel();
-    let (pending, acks) = mpsc::unbounded_channel();
+    (signals, teller): (Arc<Signals>, Option<Teller>),
+) -> Incoming {
+    let (batches, mut incoming) = mpsc::channel(UNACKED_BATCHES_MAX);
+    let (pending, acks) = mpsc::channel(UNACKED_BATCHES_MAX);
+    let is_over = Arc::<AtomicBool>::default();
     let mut applier = Applier {
         grid: grid.clone(),
         site: site.clone(),
@@ -65,6 +77,7 @@ pub(super) fn start(
         progress,
         signals,
         pending,
+        is_over: is_over.clone(),
         heard: Heard::default(),
         theirs: Positions::default(),
         is_told: teller.is_some(),
@@ -73,20 +86,26 @@ pub(super) fn start(
         again: Again::default(),
         lines: LogPace::default(),
     };
-    tokio::spawn(acknowledge(grid, acks, teller));
+    let acknowledging = tokio::spawn(acknowledge(grid, acks, teller));
     let span = tracing::Span::current();
     let spawned = thread::Builder::new()
         .name(format!("{}-{site}", feed.name()))
         .spawn(move || {
             let _span = span.entered();
-            while let Some(received) = batches.blocking_recv() {
+            while let Some(received) = incoming.blocking_recv()
+                && !applier.is_over()
+            {
                 applier.handle(received);
             }
         });
     if let Err(error) = spawned {
         error!(%error, "no thread for the peer's records: nothing is applied until it reconnects");
     }
-    incoming
+    Incoming {
+        batches,
+        is_over,
+        acknowledging,
+    }
 }
 
 struct Applier {
@@ -95,8 +114,10 @@ struct Applier {
     site: SiteName,
     feed: Feed,
     progress: Arc<Progress>,
-    signals: mpsc::UnboundedSender<Signal>,
-    pending: mpsc::UnboundedSender<Pending>,
+    signals: Arc<Signals>,
+    pending: mpsc::Sender<Pending>,
+    /// The session has ended.
+    is_over: Arc<AtomicBool>,
     /// What the peer said in this session.
     heard: Heard,
     /// What the peer said so far of its positions: at most as much as is held here.
@@ -116,20 +137,33 @@ impl Applier {
         self.progress.of(self.feed)
     }
 
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
     fn handle(&mut self, received: Received) {
+        self.progress().applying.beat();
+        self.take(received);
+        self.progress().applying.rest();
+    }
+
+    fn take(&mut self, received: Received) {
         let mut ticket = None;
         match Message::decode(received.bytes.clone()) {
             Ok(Message::Positions { piece, end }) => self.positions(&piece, end),
-            Ok(Message::Ask) => self.signal(Signal::TellOurs(Duration::ZERO)),
+            Ok(Message::Ask) => self.signals.tell(Signal::TellOurs(Instant::now())),
             Ok(Message::Records(records)) => ticket = self.records(received.seq, records),
             Ok(Message::CaughtUp) => self.caught_up(),
             Ok(Message::Begin) => self.in_doubt = false,
-            Ok(Message::Linked(sites)) => self.signal(Signal::Linked(sites)),
+            Ok(Message::Linked(sites)) => self.signals.tell(Signal::Linked(sites)),
             Err(error) => self.refuse(received.seq, &error.to_string()),
         }
         self.progress().heard_bytes(self.heard.bytes());
-        // Closed only when the session ends: the peer then sends it again.
-        drop(self.pending.send(Pending {
+        if self.is_over() {
+            return;
+        }
+        // There is room: no more than this can be unacknowledged.
+        drop(self.pending.try_send(Pending {
             ticket,
             received,
             refusal: self.refusal.take().filter(|_| self.is_told),
@@ -149,7 +183,7 @@ impl Applier {
         self.theirs.extend(self.grid.known_of(said));
         if end {
             let theirs = std::mem::take(&mut self.theirs);
-            self.signal(Signal::Theirs(theirs));
+            self.signals.tell(Signal::Theirs(theirs));
         }
     }
 
@@ -162,7 +196,7 @@ impl Applier {
         self.progress().refusing(None);
         self.progress().heard_all(true);
         self.grid.heard(&self.site, self.feed);
-        self.signal(Signal::HeardAll);
+        self.signals.tell(Signal::HeardAll);
     }
 
     /// Applies records in order; returns the ticket of the last.
@@ -174,6 +208,7 @@ impl Applier {
                     true => record.without_promises(),
                     false => record,
                 };
+                self.progress().applying.beat();
                 match self.apply(record) {
                     Ok(applied) => {
                         self.progress().record_applied();
@@ -190,6 +225,10 @@ impl Applier {
     /// Something of a batch is not taken: nothing of the feed counts from there on until the peer begins
     /// anew, which it is asked to.
     fn refuse(&mut self, seq: Seq, why: &str) {
+        if self.is_over() {
+            // Given up in the middle: it comes again.
+            return;
+        }
         self.progress().record_refused();
         if let Some(more) = self.lines.is_due(Instant::now()) {
             error!(
@@ -218,7 +257,7 @@ impl Applier {
                 &format!("log {log} has a gap after {}", have.last),
             ),
             // It counts for a moment as held what it is about to send again.
-            false => self.signal(Signal::TellOurs(Duration::ZERO)),
+            false => self.signals.tell(Signal::TellOurs(Instant::now())),
         }
     }
 
@@ -228,8 +267,8 @@ impl Applier {
         }
         self.in_doubt = true;
         self.progress().refusing(Some(reason.to_owned()));
-        let after = self.again.after(is_gap);
-        self.signal(Signal::TellOurs(after));
+        let at = Instant::now() + self.again.after(is_gap);
+        self.signals.tell(Signal::TellOurs(at));
         self.refusal = Some(Refusal {
             feed: self.feed,
             seq,
@@ -243,9 +282,9 @@ impl Applier {
         loop {
             match self.grid.unpack(&mut self.heard, packed.clone()) {
                 Ok(records) => return records,
-                Err(error @ UnpackError::Refused) if !self.pending.is_closed() => {
+                Err(error @ UnpackError::Refused) if !self.is_over() => {
                     warn!(%error, "the peer's records wait");
-                    thread::sleep(RETRY);
+                    self.wait();
                 }
                 Err(error) => {
                     self.refuse(seq, &error.to_string());
@@ -260,7 +299,7 @@ impl Applier {
     fn apply(&self, record: Unpacked) -> Result<Applied, ApplyError> {
         let mut warned = false;
         loop {
-            match self.grid.apply(&self.site, record.clone()) {
+            match self.apply_once(record.clone()) {
                 Ok(applied) => {
                     debug!(
                         counters = applied.counters,
@@ -269,27 +308,37 @@ impl Applier {
                     );
                     return Ok(applied);
                 }
-                Err(ApplyError::Refused(reason)) if !self.pending.is_closed() => {
+                Err(ApplyError::Refused(reason)) if !self.is_over() => {
                     if !warned {
                         warn!(reason, "the peer's records wait");
                         warned = true;
                     }
-                    thread::sleep(RETRY);
+                    self.wait();
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        // Closed only when the session ends.
-        drop(self.signals.send(signal));
+    /// Of a log it may have to read what is on disk.
+    fn apply_once(&self, record: Unpacked) -> Result<Applied, ApplyError> {
+        let apply = || self.grid.apply(&self.site, record);
+        match self.feed {
+            Feed::Counters => apply(),
+            Feed::Logs => self.progress().applying.on_disk(apply),
+        }
+    }
+
+    /// Until our own disk or memory may take what it refused.
+    fn wait(&self) {
+        thread::sleep(RETRY);
+        self.progress().applying.beat();
     }
 }
 
 async fn acknowledge(
     grid: Arc<Grid>,
-    mut pending: mpsc::UnboundedReceiver<Pending>,
+    mut pending: mpsc::Receiver<Pending>,
     mut teller: Option<Teller>,
 ) {
     let mut withheld = false;

@@ -1,6 +1,8 @@
 //! Two ends of a link on one machine: two gateways' grids, or one and a peer that says what it likes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use crate::forward;
 use crate::grid::{
     Epoch, FlushNumber, Flusher, GridConfig, NewId, Origin, Positions, now_ms, pack_values,
 };
+use crate::heartbeat::Late;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The list of what a site holds: nothing.
@@ -28,8 +31,12 @@ fn site(name: &str) -> SiteName {
 }
 
 fn grid(name: &str) -> Arc<Grid> {
+    grid_in(None, name)
+}
+
+fn grid_in(dir: Option<&Path>, name: &str) -> Arc<Grid> {
     let config = GridConfig {
-        dir: None,
+        dir: dir.map(Path::to_owned),
         site: site(name),
         incarnation: 1,
         flush_interval: Duration::from_millis(5),
@@ -402,13 +409,12 @@ async fn a_peer_that_cannot_be_told_is_acknowledged_nothing_from_what_was_not_ta
     let [(_east, east, mut events), (_west, west, west_events)] = nodes().await;
     let (here, progress) = (grid("east"), Arc::new(Progress::default()));
     let flusher = Flusher::spawn(here.clone()).unwrap();
-    let (signals, _signalled) = mpsc::unbounded_channel();
     let feed = (Feed::Counters, progress.clone());
-    let incoming = receive::start(here.clone(), east.site(), feed, (signals, None));
+    let incoming = receive::start(here.clone(), east.site(), feed, (Arc::default(), None));
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
             if let LinkEvent::Batch(received) = event {
-                drop(incoming.send(received));
+                incoming.send(received);
             }
         }
     });
@@ -429,4 +435,110 @@ async fn a_peer_that_cannot_be_told_is_acknowledged_nothing_from_what_was_not_ta
     assert_eq!(watermark(&here, &theirs.origin()), Epoch::default());
     assert!(progress.not_taken(Feed::Counters).here.is_some());
     flusher.stop();
+}
+
+/// A thread that holds a lock.
+struct Holder {
+    barrier: Arc<Barrier>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Holder {
+    /// `hold` takes the lock, and has it from when the barrier opens until it opens again.
+    fn take(hold: impl FnOnce(&Barrier) + Send + 'static) -> Self {
+        let barrier = Arc::new(Barrier::new(2));
+        let holds = barrier.clone();
+        let thread = std::thread::spawn(move || hold(&holds));
+        barrier.wait();
+        Self { barrier, thread }
+    }
+
+    /// Nothing reaches the disk of this grid.
+    fn of_disk(grid: &Grid) -> Self {
+        let gate = grid.disk_gate();
+        Self::take(move |barrier| {
+            let _disk = gate.lock();
+            barrier.wait();
+            barrier.wait();
+        })
+    }
+
+    fn let_go(self) {
+        self.barrier.wait();
+        self.thread.join().unwrap();
+    }
+}
+
+/// A session that ends lets go of what its peer sent, although the disk answers nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_session_outlives_it_while_the_disk_hangs() {
+    let [(_east, east, mut events), (_west, west, west_events)] = nodes().await;
+    let dir = tempfile::tempdir().unwrap();
+    let here = grid_in(Some(dir.path()), "east");
+    let disk = Holder::of_disk(&here);
+    let feed = (Feed::Counters, Arc::new(Progress::default()));
+    let incoming = receive::start(here.clone(), east.site(), feed, (Arc::default(), None));
+    let (_puppet, mut out) = Puppet::begin(west, west_events).await;
+    let theirs = grid("west");
+    add(&theirs, b"hits");
+    let batch = theirs.flushed(Feed::Counters, FlushNumber(1)).unwrap();
+    out.send(records(&batch.records), false).await.unwrap();
+    let serve = async {
+        while here.lock().get(b"hits") != Ok(Some(1)) {
+            let event = tokio::time::timeout(Duration::from_millis(5), events.next()).await;
+            if let Ok(Some(LinkEvent::Batch(received))) = event {
+                incoming.send(received);
+            }
+        }
+    };
+    let served = tokio::time::timeout(PATIENCE, serve).await;
+    served.expect("it is applied, and waits for the disk");
+    drop(incoming);
+    until("the session's thread and task are gone", || {
+        Arc::strong_count(&here) == 1
+    })
+    .await;
+    disk.let_go();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_hang_are_told_from_those_that_wait_for_the_disk() {
+    const SOON: Duration = Duration::from_millis(100);
+    let [(_east, east, east_events), (_west, west, west_events)] = nodes().await;
+    let dir = tempfile::tempdir().unwrap();
+    let here = replicate(grid_in(Some(dir.path()), "east"), east, east_events);
+    let there = replicate(grid("west"), west, west_events);
+    until("they are linked", || {
+        [&here, &there].iter().all(|end| end.progress.heard_all())
+    })
+    .await;
+    let late = || {
+        let [applying, _] = here.progress.heartbeats(Feed::Counters);
+        [here.grid.flushing(), applying].map(|heartbeat| heartbeat.late(SOON))
+    };
+    until("both come round", || late() == [None; 2]).await;
+
+    let disk = Holder::of_disk(&here.grid);
+    here.grid.lock().add(b"ours", 1).unwrap();
+    until("the flush waits for the disk", || {
+        matches!(late()[0], Some(Late::OnDisk(_)))
+    })
+    .await;
+    disk.let_go();
+    until("it comes round again", || late() == [None; 2]).await;
+
+    let grid = here.grid.clone();
+    let state = Holder::take(move |barrier| {
+        let _state = grid.lock();
+        barrier.wait();
+        barrier.wait();
+    });
+    add(&there.grid, b"theirs");
+    until("both hang", || {
+        let is_hanging = |late| matches!(late, Some(Late::Working(_)));
+        late().into_iter().all(is_hanging)
+    })
+    .await;
+    state.let_go();
+    until("and come round again", || late() == [None; 2]).await;
 }

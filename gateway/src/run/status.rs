@@ -1,11 +1,12 @@
 //! Fills the status document from the rooms of a running gateway.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use strait_transport::{Phase, Refusal};
 
 use super::parts::{Link, Parts};
 use crate::grid::Feed;
+use crate::heartbeat::{HANGS_AFTER, Late};
 use crate::observe::{
     CompareReport, GatewayReport, HistoryReport, LinkReport, RefusalReport, Status, StatusSource,
     StreamReport,
@@ -48,6 +49,17 @@ impl StatusSource for Parts {
         }
     }
 
+    fn hangs(&self) -> Vec<String> {
+        let late = self.late(HANGS_AFTER).into_iter();
+        let hangs = late.filter_map(|(name, late)| match late {
+            Late::Working(time) => Some((name, time)),
+            Late::OnDisk(_) => None,
+        });
+        hangs
+            .map(|(name, time)| format!("{name} has not come round for {} s", time.as_secs()))
+            .collect()
+    }
+
     fn digest(&self) -> String {
         self.grid.digest().to_string()
     }
@@ -88,7 +100,41 @@ impl Parts {
             Some(format!("{site} refuses this gateway as a copy: {words}"))
         });
         let failed = failed.then_some(reason).into_iter();
-        failed.chain(refused).collect()
+        failed.chain(refused).chain(self.on_disk()).collect()
+    }
+
+    /// What waits for the disk all too long.
+    fn on_disk(&self) -> impl Iterator<Item = String> {
+        let late = self.late(HANGS_AFTER).into_iter();
+        late.filter_map(|(name, late)| match late {
+            Late::OnDisk(time) => Some(format!(
+                "the disk has not answered for {} s: {name} waits for it",
+                time.as_secs()
+            )),
+            Late::Working(_) => None,
+        })
+    }
+
+    /// What has not come round for `after`, with something to do.
+    pub(super) fn late(&self, after: Duration) -> Vec<(String, Late)> {
+        let mut heartbeats = vec![(
+            "the thread that flushes the grid".to_owned(),
+            self.grid.flushing(),
+        )];
+        for link in &self.peers.links {
+            for feed in Feed::ALL {
+                let (site, name) = (link.handle.site(), feed.name());
+                let [applying, shipping] = link.progress.heartbeats(feed);
+                heartbeats.push((
+                    format!("the thread that applies {name} of {site}"),
+                    applying,
+                ));
+                heartbeats.push((format!("the task that sends {name} to {site}"), shipping));
+            }
+        }
+        let late = heartbeats.into_iter();
+        late.filter_map(|(name, heartbeat)| Some((name, heartbeat.late(after)?)))
+            .collect()
     }
 
     fn link_report(&self, link: &Link, stuck_s: f64) -> LinkReport {

@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use strait_transport::{LinkHandle, LogPace, Received, SendError, SiteName, WireVersion};
+use strait_transport::{
+    LinkHandle, LogPace, Received, SendError, SiteName, UNACKED_BATCHES_MAX, WireVersion,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -178,8 +180,8 @@ impl Comparer {
 
 /// Both roles in one session; they end when this is dropped.
 pub(super) struct Roles {
-    asks: mpsc::UnboundedSender<Received>,
-    answers: mpsc::UnboundedSender<Received>,
+    asks: mpsc::Sender<Received>,
+    answers: mpsc::Sender<Received>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -189,8 +191,8 @@ impl Roles {
         (link, wire): (&LinkHandle, WireVersion),
         (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
     ) -> Self {
-        let (asks, asked) = mpsc::unbounded_channel();
-        let (answers, answered) = mpsc::unbounded_channel();
+        let (asks, asked) = mpsc::channel(UNACKED_BATCHES_MAX);
+        let (answers, answered) = mpsc::channel(UNACKED_BATCHES_MAX);
         let (demands, demanded) = mpsc::channel(4);
         *comparer.demands.lock() = Some(demands);
         let (differing, differs) = mpsc::channel(DIFFERING_MAX);
@@ -212,8 +214,8 @@ impl Roles {
     pub(super) fn handle(&self, open: &StreamOpen, received: Received) {
         let asks = *open == StreamOpen::CompareAsk;
         let to = if asks { &self.asks } else { &self.answers };
-        // Gone only when the session is about to be.
-        drop(to.send(received));
+        // There is room for all that can be unacknowledged; gone only when the session is about to be.
+        drop(to.try_send(received));
     }
 }
 
@@ -227,13 +229,13 @@ impl Drop for Roles {
 
 /// What the peer sends on one of the streams.
 struct Inbox {
-    batches: mpsc::UnboundedReceiver<Received>,
+    batches: mpsc::Receiver<Received>,
     /// About batches that cannot be read.
     lines: LogPace,
 }
 
 impl Inbox {
-    fn new(batches: mpsc::UnboundedReceiver<Received>) -> Self {
+    fn new(batches: mpsc::Receiver<Received>) -> Self {
         Self {
             batches,
             lines: LogPace::default(),

@@ -2,15 +2,15 @@
 //! else it does: a catch-up may take hours, and the peer waits for an answer meanwhile.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use strait_transport::{OutStream, SendError, Seq, SiteName};
 use tracing::warn;
 
 use super::super::message;
-use super::super::receive::Signal;
-use super::{Shipper, blocking};
+use super::super::signals::Signal;
+use super::Shipper;
 use crate::grid::Positions;
 
 /// What the shipper waits for.
@@ -39,7 +39,7 @@ impl Shipper {
         let flush = self.unacked.front().map(|(seq, _)| *seq);
         let closed = |_| SendError::Closed;
         tokio::select! {
-            signal = self.signals.recv() => signal.map(Event::Signal).ok_or(SendError::Closed),
+            signal = self.signals.next() => Ok(Event::Signal(signal)),
             changed = self.known.changed() => changed.map(|()| Event::Neighbours).map_err(closed),
             () = at(self.retell) => Ok(Event::Retell),
             () = at(self.floor.due()) => Ok(Event::Floor),
@@ -57,8 +57,12 @@ impl Shipper {
             // Whoever sends flushes looks himself.
             Event::Flushed => {}
             Event::Signal(Signal::Theirs(theirs)) => self.theirs = Some(theirs),
-            Event::Signal(Signal::TellOurs(Duration::ZERO)) => self.tell_positions().await?,
-            Event::Signal(Signal::TellOurs(after)) => self.retell = Some(Instant::now() + after),
+            Event::Signal(Signal::TellOurs(at)) if at <= Instant::now() => {
+                self.tell_positions().await?;
+            }
+            Event::Signal(Signal::TellOurs(at)) => {
+                self.retell = Some(self.retell.map_or(at, |before| before.min(at)));
+            }
             Event::Signal(Signal::NotTaken(refusal, received)) => {
                 self.not_taken(&refusal);
                 received.ack();
@@ -124,7 +128,7 @@ impl Shipper {
     pub(super) async fn tell_positions(&mut self) -> Result<(), SendError> {
         self.retell = None;
         let grid = self.grid.clone();
-        blocking(move || drop(grid.flush())).await?;
+        self.on_disk(move || drop(grid.flush())).await?;
         let site = self.link.site();
         let pieces = self.grid.positions_for(site, self.feed).encode();
         let last = pieces.len().saturating_sub(1);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use strait_transport::{Class, LinkHandle, LogPace, OutStream, SendError, Seq, SiteName};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, error, info, warn};
 
@@ -19,8 +19,8 @@ use super::floors::Floors;
 use super::message::{self, RecordPacker};
 use super::neighbours::Neighbours;
 use super::progress::{FeedProgress, Progress};
-use super::receive::Signal;
 use super::refusals::Refusal;
+use super::signals::Signals;
 use crate::grid::{
     Epoch, Feed, FlushNumber, Flushed, Grid, LogName, LogPosition, Positions, RECORD_BYTES_MAX,
     Relayed, Sent,
@@ -40,7 +40,7 @@ pub(super) fn start(
     rooms: &Rooms,
     (link, is_told): (LinkHandle, bool),
     (feed, progress): (Feed, Arc<Progress>),
-    signals: mpsc::UnboundedReceiver<Signal>,
+    signals: Arc<Signals>,
 ) -> JoinHandle<()> {
     let rooms = rooms.clone();
     let task = async move {
@@ -67,7 +67,7 @@ struct Shipper {
     link: LinkHandle,
     out: OutStream,
     progress: Arc<Progress>,
-    signals: mpsc::UnboundedReceiver<Signal>,
+    signals: Arc<Signals>,
     flushes: watch::Receiver<FlushNumber>,
     neighbours: Arc<Neighbours>,
     /// Our neighbours, as they come and go.
@@ -114,7 +114,7 @@ impl Shipper {
         rooms: Rooms,
         (link, out): (LinkHandle, OutStream),
         (feed, progress): (Feed, Arc<Progress>),
-        signals: mpsc::UnboundedReceiver<Signal>,
+        signals: Arc<Signals>,
     ) -> Self {
         let Rooms {
             grid,
@@ -199,11 +199,12 @@ impl Shipper {
         let mut scan = self.grid.scan_counters(theirs);
         loop {
             let step;
-            (scan, step) = blocking(move || {
-                let step = scan.next(RECORD_BYTES_MAX);
-                (scan, step)
-            })
-            .await?;
+            (scan, step) = self
+                .busy(move || {
+                    let step = scan.next(RECORD_BYTES_MAX);
+                    (scan, step)
+                })
+                .await?;
             match step {
                 Ok(Some(record)) => self.push(&record).await?,
                 Ok(None) => {
@@ -247,7 +248,9 @@ impl Shipper {
     ) -> Result<(), SendError> {
         while self.theirs.is_none() && !have.covers(&until) {
             let (grid, name) = (self.grid.clone(), log.clone());
-            let next = blocking(move || grid.log_after(&name, have, RECORD_BYTES_MAX)).await?;
+            let next = self
+                .on_disk(move || grid.log_after(&name, have, RECORD_BYTES_MAX))
+                .await?;
             let Some((record, now)) = next else {
                 self.held_up += 1;
                 break;
@@ -317,7 +320,7 @@ impl Shipper {
             };
             (records, flushes)
         };
-        let (mut records, flushes) = blocking(of_ours).await?;
+        let (mut records, flushes) = self.busy(of_ours).await?;
         let relayed = flushes.iter().flat_map(|flushed| &flushed.relayed);
         records.extend(relayed.flat_map(|relayed| self.relay(relayed)));
         for record in &records {
@@ -339,11 +342,12 @@ impl Shipper {
         let (grid, record) = (self.grid.clone(), record.clone());
         let mut sent = std::mem::take(&mut self.sent);
         let packed;
-        (self.sent, packed) = blocking(move || {
-            let packed = grid.pack(&mut sent, &record);
-            (sent, packed)
-        })
-        .await?;
+        (self.sent, packed) = self
+            .busy(move || {
+                let packed = grid.pack(&mut sent, &record);
+                (sent, packed)
+            })
+            .await?;
         self.progress().sent_bytes(self.sent.bytes());
         if let Some(batch) = self.packer.push(&packed) {
             self.send(batch).await?;
@@ -450,7 +454,26 @@ impl Shipper {
     }
 }
 
-/// Runs what takes long away from tokio's threads.
+impl Shipper {
+    /// Runs what takes long away from tokio's threads.
+    async fn busy<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SendError> {
+        let _busy = self.progress().shipping.busy();
+        blocking(work).await
+    }
+
+    /// The same, where it may wait for the disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SendError> {
+        let _busy = self.progress().shipping.busy_on_disk();
+        blocking(work).await
+    }
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SendError> {
