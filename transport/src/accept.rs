@@ -1,4 +1,5 @@
-//! The door: who dials us is asked for its key before anything else, and few at a time.
+//! The door: it asks everybody who dials us for a key before anything else, few at a time, and keeps room
+//! for the networks of known peers.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,13 +10,14 @@ use ipnet::IpNet;
 use quinn::{Endpoint, Incoming};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Sender;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::handshakes::{Handshakes, Verdict};
+use crate::handshakes::{Handshakes, Network, Verdict};
 use crate::ids::SiteName;
 use crate::line::{Goodbye, Line};
 use crate::link::{self, Caller};
+use crate::peer_networks::PeerNetworks;
 use crate::quic;
 use crate::refusals::{Refusal, Refusals, Refused};
 use crate::tcp::Acceptor;
@@ -36,6 +38,7 @@ pub(crate) struct Door {
     callers: HashMap<SiteName, Sender<Caller>>,
     /// Empty: anywhere.
     from: Vec<IpNet>,
+    networks: Arc<PeerNetworks>,
     refusals: Arc<Refusals>,
 }
 
@@ -43,13 +46,14 @@ impl Door {
     pub(crate) fn new(
         ring: Keyring,
         callers: HashMap<SiteName, Sender<Caller>>,
-        from: Vec<IpNet>,
+        (from, networks): (Vec<IpNet>, Arc<PeerNetworks>),
         refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             ring,
             callers,
             from,
+            networks,
             refusals,
         }
     }
@@ -60,22 +64,31 @@ impl Door {
         self.from.is_empty() || self.from.iter().any(|net| net.contains(&address))
     }
 
-    /// What to do with one more from this address.
-    fn judge(&self, address: SocketAddr, is_proven: bool, answers: &Answers) -> Verdict {
-        let ip = address.ip();
-        let (verdict, refused) = match answers.in_progress.judge(ip, is_proven) {
-            _ if !self.is_open_to(ip) => {
-                let reason = "no peer is let in from there";
-                (Verdict::Ignore, Refusal::NotAllowed.because(reason))
-            }
-            Verdict::Ignore => {
-                let reason = "too many handshakes are in progress";
-                (Verdict::Ignore, Refusal::TooMany.because(reason))
-            }
-            verdict @ (Verdict::Admit | Verdict::Prove) => return verdict,
+    /// Makes room for one more from this address. It is answered if the verdict is [`Verdict::Admit`].
+    fn judge(&self, address: SocketAddr, is_proven: bool, answers: &mut Answers) -> Verdict {
+        let now = Instant::now();
+        let turn_away = |refused: Refused| {
+            self.refusals.record(now, address, &refused);
+            Verdict::Ignore
         };
-        self.refusals.record(Instant::now(), address, &refused);
-        verdict
+        if !self.is_open_to(address.ip()) {
+            return turn_away(Refusal::NotAllowed.because("no peer is let in from there"));
+        }
+        let network = Network::of(address.ip());
+        let room = answers.room(self.networks.contains(network));
+        match room.judge(network, is_proven, now) {
+            Verdict::Ignore => {
+                turn_away(Refusal::TooMany.because("too many handshakes are in progress"))
+            }
+            Verdict::Replace(at) => {
+                let (address, answer) = room.take(at);
+                answer.abort();
+                let refused = Refusal::TooMany.because("another's handshake took its place");
+                self.refusals.record(now, address, &refused);
+                Verdict::Admit
+            }
+            verdict @ (Verdict::Admit | Verdict::Prove) => verdict,
+        }
     }
 
     /// Answers those who dial us, until it is dropped.
@@ -90,14 +103,14 @@ impl Door {
                     }
                     None => return,
                 },
-                accepted = listener.accept(), if !over_tcp.in_progress.is_full() => {
+                accepted = listener.accept() => {
                     match accepted {
                         Ok((stream, address)) => {
                             // The kernel has seen that it is its own.
-                            if self.judge(address, true, &over_tcp) == Verdict::Admit {
+                            if self.judge(address, true, &mut over_tcp) == Verdict::Admit {
                                 let door = self.clone();
                                 let answer = door.answer_tcp(stream, address, acceptor.clone());
-                                over_tcp.begin(address, answer);
+                                self.begin(address, answer, &mut over_tcp);
                             }
                         }
                         Err(error) => {
@@ -121,11 +134,27 @@ impl Door {
         let address = incoming.remote_address();
         let is_proven = incoming.remote_address_validated() || !incoming.may_retry();
         match self.judge(address, is_proven, over_quic) {
-            Verdict::Admit => over_quic.begin(address, self.clone().answer_quic(incoming)),
+            Verdict::Admit => {
+                let answer = self.clone().answer_quic(incoming);
+                self.begin(address, answer, over_quic);
+            }
             // An address that is not the sender's own never comes back.
             Verdict::Prove => drop(incoming.retry()),
-            Verdict::Ignore => incoming.ignore(),
+            Verdict::Replace(_) | Verdict::Ignore => incoming.ignore(),
         }
+    }
+
+    fn begin(
+        &self,
+        address: SocketAddr,
+        answer: impl Future<Output = Result<(), Refused>> + Send + 'static,
+        answers: &mut Answers,
+    ) {
+        let running = async move { (address, answer.await) };
+        let answer = answers.running.spawn(running);
+        let network = Network::of(address.ip());
+        let room = answers.room(self.networks.contains(network));
+        room.begin(network, Instant::now(), (address, answer));
     }
 
     async fn answer_quic(self, incoming: Incoming) -> Result<(), Refused> {
@@ -155,10 +184,12 @@ impl Door {
         };
         let key = line.connection.key();
         let site = key.and_then(|key| self.ring.site_of(&key));
-        let Some(link) = site.and_then(|site| self.callers.get(&site)) else {
+        let link = site.and_then(|site| Some((self.callers.get(&site)?, site)));
+        let Some((link, site)) = link else {
             line.connection.close(Goodbye::Violation, "unknown key");
             return Err(Refusal::UnknownKey.because("unknown key"));
         };
+        self.networks.seen(&site, line.connection.address().ip());
         if let Some(caller) = link::introduce(line, begun).await? {
             // A link that has stopped needs no callers.
             drop(link.send(caller).await);
@@ -167,29 +198,37 @@ impl Door {
     }
 }
 
-/// Callers who are being answered.
+/// A handshake: from where, and what ends it.
+type InProgress = (SocketAddr, AbortHandle);
+
+/// The callers over one transport that are being answered.
 #[derive(Debug, Default)]
 struct Answers {
-    in_progress: Handshakes,
+    strangers: Handshakes<InProgress>,
+    known: Handshakes<InProgress>,
     running: JoinSet<Answered>,
 }
 
 impl Answers {
-    fn begin(
-        &mut self,
-        address: SocketAddr,
-        answer: impl Future<Output = Result<(), Refused>> + Send + 'static,
-    ) {
-        self.in_progress.begin(address.ip());
-        self.running.spawn(async move { (address, answer.await) });
+    fn room(&mut self, is_known: bool) -> &mut Handshakes<InProgress> {
+        match is_known {
+            true => &mut self.known,
+            false => &mut self.strangers,
+        }
     }
 
     /// `None`: there are none. May be cancelled.
     async fn next(&mut self) -> Option<Answered> {
         loop {
-            // One that panicked keeps its place.
-            if let Ok(answered) = self.running.join_next().await? {
-                self.in_progress.end(answered.0.ip());
+            let ended = self.running.join_next_with_id().await?;
+            let id = match &ended {
+                Ok((id, _)) => *id,
+                Err(error) => error.id(),
+            };
+            for room in [&mut self.strangers, &mut self.known] {
+                room.end(|(_, answer)| answer.id() == id);
+            }
+            if let Ok((_, answered)) = ended {
                 return Some(answered);
             }
         }
@@ -231,7 +270,7 @@ mod tests {
             let (link, mut calls) = tokio::sync::mpsc::channel(1);
             let callers = HashMap::from([("east".parse().unwrap(), link)]);
             let refusals = Arc::<Refusals>::default();
-            let door = Door::new(ring, callers, from, Arc::clone(&refusals));
+            let door = Door::new(ring, callers, (from, Arc::default()), Arc::clone(&refusals));
             tokio::spawn(door.open(endpoint, listener, acceptor));
             tokio::spawn(async move { while calls.recv().await.is_some() {} });
             Self {

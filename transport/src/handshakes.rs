@@ -1,60 +1,116 @@
-//! How many handshakes others may have in progress with us: few, and no address all of them.
+//! Handshakes that others have in progress with us: few, shared evenly among the networks they come from.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
-/// At a time, over QUIC and over TCP each.
+/// At a time in each room: see [`Handshakes`].
 const ALL_MAX: usize = 32;
-/// Of one address. A peer that looks for us without rest begins a dozen.
-const ADDRESS_MAX: usize = 16;
+/// Of one network. A peer that looks for us without rest begins a dozen.
+const NETWORK_MAX: usize = 16;
+/// A handshake that takes longer gives its place to a newcomer. Three round trips by satellite are shorter.
+const SLOW: Duration = Duration::from_secs(2);
+/// The part of an IPv6 address that a provider gives to one customer.
+const NETWORK_BITS: u32 = 64;
+
+/// Where somebody dials from: an IPv4 address, or the /64 of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Network(IpAddr);
+
+impl Network {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.into()),
+            IpAddr::V6(address) => {
+                let host = u128::MAX >> NETWORK_BITS;
+                Self(Ipv6Addr::from_bits(address.to_bits() & !host).into())
+            }
+        }
+    }
+}
 
 /// What to do with one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Admit,
+    /// In the place of this one: see [`Handshakes::take`].
+    Replace(usize),
     /// The address must prove that it is the sender's own (RFC 9000, section 8.1).
     Prove,
     /// Without an answer.
     Ignore,
 }
 
-/// Those in progress, by address.
-#[derive(Debug, Default)]
-pub(crate) struct Handshakes {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
+/// Those in progress in one room, the oldest first. Strangers share one room for each transport, and the
+/// networks of known peers another. `T` is what ends a handshake.
+#[derive(Debug)]
+pub(crate) struct Handshakes<T>(Vec<Handshake<T>>);
+
+#[derive(Debug)]
+struct Handshake<T> {
+    network: Network,
+    begun: Instant,
+    end: T,
 }
 
-impl Handshakes {
-    /// Whether even one that was proven would be ignored, whoever it is from.
-    pub(crate) fn is_full(&self) -> bool {
-        self.all >= ALL_MAX
+impl<T> Default for Handshakes<T> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
+}
 
-    /// Addresses that are not proven get half of the room at most: who pretends to be somebody
-    /// else cannot keep them out.
-    pub(crate) fn judge(&self, address: IpAddr, is_proven: bool) -> Verdict {
-        let here = self.by_address.get(&address).copied().unwrap_or(0);
+impl<T> Handshakes<T> {
+    /// Addresses that are not proven get half of the room at most: who pretends to be somebody else cannot
+    /// keep that one out. In a full room a newcomer takes the place of the oldest handshake of the largest
+    /// crowd if its own network has fewer, or if that handshake is slow.
+    pub(crate) fn judge(&self, network: Network, is_proven: bool, now: Instant) -> Verdict {
+        let (all, here) = (self.0.len(), self.of(network));
+        let has_place = all < ALL_MAX && here < NETWORK_MAX;
         match is_proven {
-            _ if self.is_full() || here >= ADDRESS_MAX => Verdict::Ignore,
-            false if self.all >= ALL_MAX / 2 || here >= ADDRESS_MAX / 2 => Verdict::Prove,
-            true | false => Verdict::Admit,
+            false if all >= ALL_MAX / 2 || here >= NETWORK_MAX / 2 => Verdict::Prove,
+            true | false if has_place => Verdict::Admit,
+            true | false => self.replace(network, now),
         }
     }
 
-    pub(crate) fn begin(&mut self, address: IpAddr) {
-        self.all += 1;
-        *self.by_address.entry(address).or_default() += 1;
+    fn replace(&self, network: Network, now: Instant) -> Verdict {
+        let here = self.of(network);
+        let most = match here < NETWORK_MAX {
+            true => self.0.iter().map(|one| self.of(one.network)).max(),
+            false => None,
+        };
+        let is_crowded = |of: Network| match most {
+            Some(most) => self.of(of) == most,
+            None => of == network,
+        };
+        let oldest = self.0.iter().position(|one| is_crowded(one.network));
+        let is_fair = most.is_some_and(|most| here + 1 < most);
+        let is_slow = |at: usize| now.saturating_duration_since(self.0[at].begun) >= SLOW;
+        match oldest {
+            Some(at) if is_fair || is_slow(at) => Verdict::Replace(at),
+            Some(_) | None => Verdict::Ignore,
+        }
     }
 
-    pub(crate) fn end(&mut self, address: IpAddr) {
-        self.all = self.all.saturating_sub(1);
-        if let Some(here) = self.by_address.get_mut(&address) {
-            *here -= 1;
-            if *here == 0 {
-                self.by_address.remove(&address);
-            }
-        }
+    fn of(&self, network: Network) -> usize {
+        self.0.iter().filter(|one| one.network == network).count()
+    }
+
+    pub(crate) fn begin(&mut self, network: Network, now: Instant, end: T) {
+        self.0.push(Handshake {
+            network,
+            begun: now,
+            end,
+        });
+    }
+
+    /// Takes out the one that a verdict names.
+    pub(crate) fn take(&mut self, at: usize) -> T {
+        self.0.remove(at).end
+    }
+
+    /// Takes out those that have ended.
+    pub(crate) fn end(&mut self, has_ended: impl Fn(&T) -> bool) {
+        self.0.retain(|one| !has_ended(&one.end));
     }
 }
 
@@ -64,40 +120,77 @@ mod tests {
 
     use super::*;
 
-    fn address(n: u8) -> IpAddr {
-        Ipv4Addr::new(192, 0, 2, n).into()
+    fn network(n: u8) -> Network {
+        Network::of(Ipv4Addr::new(192, 0, 2, n).into())
+    }
+
+    /// Begins one if it may, in the place of another if it must.
+    fn dial(room: &mut Handshakes<u8>, from: u8, now: Instant) -> Verdict {
+        let verdict = room.judge(network(from), true, now);
+        match verdict {
+            Verdict::Replace(at) => drop(room.take(at)),
+            Verdict::Admit => {}
+            Verdict::Prove | Verdict::Ignore => return verdict,
+        }
+        room.begin(network(from), now, from);
+        verdict
     }
 
     #[test]
-    fn one_address_leaves_room_for_others() {
-        let mut handshakes = Handshakes::default();
-        for n in 0..ADDRESS_MAX {
-            let expected = match n < ADDRESS_MAX / 2 {
+    fn one_network_leaves_room_for_others() {
+        let (mut room, now) = (Handshakes::default(), Instant::now());
+        for n in 0..NETWORK_MAX {
+            let expected = match n < NETWORK_MAX / 2 {
                 true => Verdict::Admit,
                 false => Verdict::Prove,
             };
-            assert_eq!(handshakes.judge(address(1), false), expected);
-            assert_eq!(handshakes.judge(address(1), true), Verdict::Admit);
-            handshakes.begin(address(1));
+            assert_eq!(room.judge(network(1), false, now), expected);
+            assert_eq!(dial(&mut room, 1, now), Verdict::Admit);
         }
-        assert_eq!(handshakes.judge(address(1), true), Verdict::Ignore);
-        assert_eq!(handshakes.judge(address(2), true), Verdict::Admit);
-        handshakes.end(address(1));
-        assert_eq!(handshakes.judge(address(1), true), Verdict::Admit);
+        assert_eq!(dial(&mut room, 1, now), Verdict::Ignore);
+        assert_eq!(dial(&mut room, 2, now), Verdict::Admit);
+        assert_eq!(dial(&mut room, 1, now + SLOW), Verdict::Replace(0));
+        room.end(|from| *from == 1);
+        assert_eq!(dial(&mut room, 1, now), Verdict::Admit);
     }
 
     #[test]
-    fn a_crowd_is_bounded_and_forgotten() {
-        let mut handshakes = Handshakes::default();
+    fn a_newcomer_takes_a_place_of_the_largest_crowd() {
+        let (mut room, now) = (Handshakes::default(), Instant::now());
         for n in 0..ALL_MAX as u8 {
-            assert!(!handshakes.is_full());
-            handshakes.begin(address(n));
+            assert_eq!(dial(&mut room, n % 6, now), Verdict::Admit);
         }
-        assert_eq!(handshakes.judge(address(200), true), Verdict::Ignore);
+        for n in 0..6 {
+            assert_eq!(dial(&mut room, n, now), Verdict::Ignore, "they are even");
+        }
+        for _ in 0..4 {
+            assert!(matches!(dial(&mut room, 200, now), Verdict::Replace(_)));
+        }
+        let kept = room.of(network(200));
+        // Whoever knocks on without rest takes nothing of those who have less.
+        for n in 0..200 {
+            dial(&mut room, n % 6, now + SLOW);
+        }
+        assert_eq!((kept, room.of(network(200))), (4, 4));
+        assert_eq!(room.0.len(), ALL_MAX);
+    }
+
+    #[test]
+    fn among_many_networks_who_is_slow_makes_room() {
+        let (mut room, now) = (Handshakes::default(), Instant::now());
         for n in 0..ALL_MAX as u8 {
-            handshakes.end(address(n));
+            assert_eq!(dial(&mut room, n, now), Verdict::Admit);
         }
-        assert_eq!(handshakes.judge(address(200), false), Verdict::Admit);
-        assert!(handshakes.by_address.is_empty());
+        assert_eq!(dial(&mut room, 200, now), Verdict::Ignore);
+        assert_eq!(dial(&mut room, 200, now + SLOW), Verdict::Replace(0));
+    }
+
+    #[test]
+    fn a_network_is_an_ipv4_address_or_what_a_provider_gives_to_a_customer() {
+        let of = |address: &str| Network::of(address.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), network(1));
+        assert_ne!(network(1), network(2));
     }
 }

@@ -20,6 +20,7 @@ mod line;
 mod link;
 mod log_pace;
 mod node;
+mod peer_networks;
 mod port;
 mod quic;
 mod refusals;

@@ -8,7 +8,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::accept::Door;
-
 use crate::codec::{Decode, Encode};
 use crate::config::{NodeConfig, PeerConfig};
 use crate::error::BindError;
@@ -16,6 +15,7 @@ use crate::identity::{Identity, PublicKey};
 use crate::ids::SiteName;
 use crate::line::Goodbye;
 use crate::link::{self, LinkEvents, LinkHandle, Own, Running};
+use crate::peer_networks::PeerNetworks;
 use crate::port::Port;
 use crate::quic;
 use crate::refusals::Refusals;
@@ -36,6 +36,7 @@ pub struct Node {
     endpoint: Endpoint,
     socket: Weak<dyn AsyncUdpSocket>,
     accept: JoinHandle<()>,
+    networks: Arc<PeerNetworks>,
     refusals: Arc<Refusals>,
     links: Vec<Running>,
 }
@@ -68,11 +69,14 @@ impl Node {
         let (udp, listener) = port.open()?;
         let (endpoint, socket) = quic::listen(udp, &ring, config.gso).map_err(bound)?;
         let acceptor = Acceptor::new(&ring).map_err(tls)?;
+        let networks = Arc::<PeerNetworks>::default();
+        networks.configure(&config.peers);
         let own = Own {
             site: config.site,
             incarnation: config.incarnation,
             ring: ring.clone(),
             gso: config.gso,
+            networks: Arc::clone(&networks),
             instance: Instance(rand::random_range(1..=u64::MAX)),
         };
         let mut callers = HashMap::new();
@@ -92,13 +96,14 @@ impl Node {
         }
         let local_addr = endpoint.local_addr().map_err(bound)?;
         let refusals = Arc::<Refusals>::default();
-        let from = config.callers_from;
+        let from = (config.callers_from, Arc::clone(&networks));
         let door = Door::new(ring.clone(), callers, from, Arc::clone(&refusals));
         let accept = door.open(endpoint.clone(), listener, acceptor);
         let node = Self {
             ring,
             local_addr,
             accept: tokio::spawn(accept),
+            networks,
             refusals,
             endpoint,
             socket,
@@ -128,6 +133,7 @@ impl Node {
         let rekeyed = self.ring.own() != identity.public_key();
         let replaced = self.ring.replace(identity, pin(identity, &linked)?);
         replaced.map_err(|error| BindError::Tls(error.to_string()))?;
+        self.networks.configure(&linked);
         for link in self.links.iter().filter(|link| !link.is_closed()) {
             match linked.iter().find(|peer| peer.site == *link.site()) {
                 Some(peer) => link.reload(peer.clone(), rekeyed),

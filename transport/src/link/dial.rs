@@ -89,7 +89,8 @@ async fn race_addresses(
     let attempts = addresses.map(|address| {
         let (peer, own) = (peer.clone(), own.clone());
         async move {
-            let resolved = resolve(&address).await?.into_iter();
+            let resolved = resolve(&address).await?;
+            own.networks.resolved(&peer.site, resolved.iter().copied());
             let dial = |address| {
                 let attempt = Attempt {
                     peer: peer.clone(),
@@ -99,7 +100,7 @@ async fn race_addresses(
                 };
                 attempt.make(effort)
             };
-            race(resolved.map(dial)).await
+            race(resolved.into_iter().map(dial)).await
         }
     });
     race(attempts).await
@@ -184,6 +185,7 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
 
     use tokio::net::UdpSocket;
 
@@ -201,6 +203,7 @@ mod tests {
             incarnation: 1,
             ring: Keyring::new(&own, BTreeMap::new()).unwrap(),
             gso: true,
+            networks: Arc::default(),
             instance: Instance(1),
         };
         let key = Identity::generate().unwrap().public_key();

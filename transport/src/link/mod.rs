@@ -47,6 +47,7 @@ use self::shared::Shared;
 use crate::codec::{Decode, Encode};
 use crate::config::PeerConfig;
 use crate::ids::SiteName;
+use crate::peer_networks::PeerNetworks;
 use crate::session::Instance;
 use crate::tls::Keyring;
 
@@ -60,6 +61,7 @@ pub(crate) struct Own {
     pub(crate) incarnation: u64,
     pub(crate) ring: Keyring,
     pub(crate) gso: bool,
+    pub(crate) networks: Arc<PeerNetworks>,
     pub(crate) instance: Instance,
 }
 

@@ -6,6 +6,7 @@
 
 mod codec;
 mod copies;
+mod crowd;
 mod delivery;
 mod paths;
 mod proxy;

@@ -51,8 +51,18 @@ impl Site {
 
     /// Starts and dials `peer` there over TCP alone.
     pub(crate) async fn start_over_tcp(&self, peer: &Self, address: SocketAddr) -> Running {
+        self.start_over(Transport::Tcp, peer, address).await
+    }
+
+    /// Starts and dials `peer` there over one transport alone.
+    pub(crate) async fn start_over(
+        &self,
+        over: Transport,
+        peer: &Self,
+        address: SocketAddr,
+    ) -> Running {
         let peer = PeerConfig {
-            transport: Some(Transport::Tcp),
+            transport: Some(over),
             ..peer.as_peer(Some(address))
         };
         self.start_with(([127, 0, 0, 1], 0).into(), peer).await
