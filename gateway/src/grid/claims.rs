@@ -24,6 +24,7 @@ const OWN_REVISION_END: u64 = 1 << 61;
 #[derive(Debug, Default)]
 pub(super) struct ClaimLines {
     lost: LogPace,
+    pub(super) conflicts: LogPace,
     counters: LogPace,
     logs: LogPace,
 }

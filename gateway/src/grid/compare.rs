@@ -249,7 +249,7 @@ impl Grid {
         updates.complete.clear();
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
         let mut found = Vec::new();
-        let numbers = self.lock().intern(&updates).map_err(full)?;
+        let numbers = self.lock().intern_for_peer(from, &updates).map_err(full)?;
         for rows in updates.rows.chunks(SLICE) {
             let state = self.lock();
             for row in rows {

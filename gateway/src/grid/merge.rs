@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use strait_transport::SiteName;
+
 use super::clock::HLC_MAX;
 use super::cold::Absent;
 use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
@@ -66,6 +68,22 @@ impl State {
         let sites = updates.sites.iter().map(|site| names.intern_site(site));
         let sites = sites.collect::<Option<_>>().ok_or(TooMany)?;
         let origins = updates.origins.iter().map(|origin| names.intern(origin));
+        let origins = origins.collect::<Option<_>>().ok_or(TooMany)?;
+        Ok(Numbers { sites, origins })
+    }
+
+    /// The same for what a peer names: it takes no places that others need.
+    pub(super) fn intern_for_peer(
+        &mut self,
+        peer: &SiteName,
+        updates: &CounterUpdates,
+    ) -> Result<Numbers, TooMany> {
+        let names = Arc::make_mut(&mut self.origins);
+        let sites = updates.sites.iter();
+        let sites = sites.map(|site| names.intern_site_for_peer(site));
+        let sites = sites.collect::<Option<_>>().ok_or(TooMany)?;
+        let origins = updates.origins.iter();
+        let origins = origins.map(|origin| names.intern_for_peer(peer, origin));
         let origins = origins.collect::<Option<_>>().ok_or(TooMany)?;
         Ok(Numbers { sites, origins })
     }

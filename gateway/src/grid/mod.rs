@@ -188,6 +188,7 @@ impl Grid {
         };
         let memory_bytes_max = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
         let mut state = State::new(own, memory_bytes_max, !config.peers.is_empty());
+        Arc::make_mut(&mut state.origins).expect(config.peers.clone());
         state.unwritten = Unwritten::new(config.loss_window);
         let (journal, store, recovery) = match &config.dir {
             Some(dir) => {

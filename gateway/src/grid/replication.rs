@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use strait_transport::SiteName;
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use super::clock::now_ms;
 use super::counter::OriginId;
 use super::flush::Progress;
-use super::merge::NotMerged;
+use super::merge::{NotMerged, TooMany};
 use super::packed::Unpacked;
 use super::recent::{Feed, Flushed};
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
@@ -361,7 +362,7 @@ impl Grid {
         let numbers = {
             let (mut state, now_ms) = (self.state.lock(), now_ms());
             state.check_clocks(&updates, now_ms)?;
-            let numbers = state.intern(&updates).map_err(full)?;
+            let numbers = state.intern_for_peer(from, &updates).map_err(full)?;
             in_part |= state.check_own(from, &mut updates, &numbers, now_ms);
             numbers
         };
@@ -376,9 +377,13 @@ impl Grid {
         }
         let mut state = self.state.lock();
         let conflicts = state.tally.conflicts - conflicts;
-        if conflicts > 0 {
+        let mut due = || state.claim_lines.conflicts.is_due(Instant::now());
+        if conflicts > 0
+            && let Some(more) = due()
+        {
             tracing::error!(
                 counters = conflicts,
+                more,
                 "a peer holds other sums of the same versions of counters"
             );
         }
@@ -407,6 +412,11 @@ impl Grid {
         let mut state = self.state.lock();
         if state.is_false_log(from, section) {
             return Ok(Merged::default());
+        }
+        let site = &section.head.log.site;
+        if state.origins.find_site(site.as_ref().as_bytes()).is_none() {
+            let site = Arc::make_mut(&mut state.origins).intern_site_for_peer(site);
+            site.ok_or_else(|| full(TooMany))?;
         }
         let before = state.log_position(&section.head.log);
         let entries = loop {

@@ -13,6 +13,7 @@
 pub mod compare;
 mod floors;
 mod lag;
+mod lines;
 mod message;
 mod neighbours;
 mod progress;
@@ -24,10 +25,7 @@ mod signals;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-use strait_transport::{
-    LinkEvent, LinkEvents, LinkHandle, LogPace, Received, SiteName, WireVersion,
-};
+use strait_transport::{LinkEvent, LinkEvents, LinkHandle, Received, SiteName, WireVersion};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -39,6 +37,7 @@ use crate::streams::StreamOpen;
 use compare::Comparer;
 pub use floors::Floors;
 pub use lag::{FlushClock, Lag};
+use lines::{About, Flaps};
 pub use neighbours::Neighbours;
 pub use progress::{NotTaken, Progress, ProgressFigures};
 use receive::Incoming;
@@ -68,8 +67,7 @@ struct Session {
     /// By [`Feed`].
     feeds: [FeedSession; 2],
     comparing: compare::Roles,
-    /// About streams and refusals that this release does not know.
-    lines: Mutex<LogPace>,
+    progress: Arc<Progress>,
 }
 
 /// One feed of a session, both ways.
@@ -92,7 +90,7 @@ impl Session {
         Self {
             feeds,
             comparing,
-            lines: Mutex::default(),
+            progress: progress.clone(),
         }
     }
 
@@ -102,7 +100,7 @@ impl Session {
         if let Some(refusal) = Refusal::decode(&received.bytes) {
             let signals = &self.feeds[refusal.feed as usize].signals;
             signals.tell(Signal::NotTaken(refusal, received));
-        } else if let Some(more) = self.lines.lock().is_due(Instant::now()) {
+        } else if let Some(more) = self.progress.lines.is_due(About::Stream) {
             warn!(
                 more,
                 "the peer told in no known way what it does not take: nothing more counts as confirmed"
@@ -146,11 +144,13 @@ pub async fn run(
     mut events: LinkEvents,
     (progress, comparer): (Arc<Progress>, Arc<Comparer>),
 ) {
-    let mut session = None;
+    let (mut session, mut flaps) = (None, Flaps::default());
     while let Some(event) = events.next().await {
         match event {
             LinkEvent::Up { peer, fresh } => {
-                info!(address = %peer.address, fresh, "link is up");
+                if flaps.tells_up() {
+                    info!(address = %peer.address, fresh, "link is up");
+                }
                 rooms.bulk.handle_up(link.site(), fresh, peer.wire_version);
                 rooms.forwards.handle_up(link.site(), fresh);
                 rooms.neighbours.handle_up(link.site());
@@ -160,9 +160,10 @@ pub async fn run(
                 }
             }
             LinkEvent::Down { reason, is_meant } => {
-                match is_meant {
-                    true => info!(reason, "link is down"),
-                    false => warn!(reason, "link is down"),
+                match (flaps.down(Instant::now()), is_meant) {
+                    (Some(more), true) => info!(reason, more, "link is down"),
+                    (Some(more), false) => warn!(reason, more, "link is down"),
+                    (None, _) => {}
                 }
                 rooms.handle_down(link.site());
             }
@@ -203,9 +204,8 @@ fn dispatch(rooms: &Rooms, link: &LinkHandle, session: Option<&Session>, receive
         // A later release opens it only to peers that understand it. Whoever does all the same is not
         // told that something became of it.
         Err(error) => {
-            if let Some(more) =
-                session.and_then(|session| session.lines.lock().is_due(Instant::now()))
-            {
+            let lines = session.map(|session| &session.progress.lines);
+            if let Some(more) = lines.and_then(|lines| lines.is_due(About::Stream)) {
                 warn!(stream = %received.stream, %error, more, "batch put aside");
             }
         }

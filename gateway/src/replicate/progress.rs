@@ -4,12 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::lines::Lines;
 use crate::grid::{Feed, FlushNumber};
 use crate::heartbeat::Heartbeat;
 
 /// Figures of one link, kept across its sessions.
 #[derive(Debug, Default)]
-pub struct Progress([FeedProgress; 2]);
+pub struct Progress {
+    feeds: [FeedProgress; 2],
+    pub(super) lines: Lines,
+}
 
 /// Figures of one feed.
 #[derive(Debug, Default)]
@@ -71,7 +75,7 @@ pub struct NotTaken {
 
 impl Progress {
     pub(super) fn of(&self, feed: Feed) -> &FeedProgress {
-        &self.0[feed as usize]
+        &self.feeds[feed as usize]
     }
 
     pub fn figures(&self, feed: Feed) -> ProgressFigures {
@@ -89,17 +93,17 @@ impl Progress {
 
     /// Whether the peer durably holds all of our flushes up to this one.
     pub fn is_acked(&self, flush: FlushNumber) -> bool {
-        self.0.iter().all(|feed| feed.figures().acked >= flush)
+        self.feeds.iter().all(|feed| feed.figures().acked >= flush)
     }
 
     /// Whether everything that the peer held when the session began is here.
     pub fn heard_all(&self) -> bool {
-        self.0.iter().all(|feed| feed.figures().heard_all)
+        self.feeds.iter().all(|feed| feed.figures().heard_all)
     }
 
     /// Whether one of the two sites is being sent what it lacked when the session began.
     pub(super) fn is_catching_up(&self) -> bool {
-        let mut feeds = self.0.iter().map(FeedProgress::figures);
+        let mut feeds = self.feeds.iter().map(FeedProgress::figures);
         feeds.any(|feed| feed.catching_up || !feed.heard_all)
     }
 
@@ -116,7 +120,7 @@ impl Progress {
 
     /// A session begins: until positions were told, neither knows what the other lacks.
     pub(super) fn begin(&self) {
-        for feed in &self.0 {
+        for feed in &self.feeds {
             feed.heard_all(false);
             feed.held_up(0);
             feed.catching_up.store(true, Ordering::Relaxed);

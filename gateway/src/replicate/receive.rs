@@ -7,11 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use strait_transport::{LogPace, Received, Seq, SiteName, UNACKED_BATCHES_MAX};
+use strait_transport::{Received, Seq, SiteName, UNACKED_BATCHES_MAX};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
+use super::lines::About;
 use super::message::Message;
 use super::progress::{FeedProgress, Progress};
 use super::refusals::{Again, Refusal, Teller};
@@ -84,7 +85,6 @@ pub(super) fn start(
         in_doubt: false,
         refusal: None,
         again: Again::default(),
-        lines: LogPace::default(),
     };
     let acknowledging = tokio::spawn(acknowledge(grid, acks, teller));
     let span = tracing::Span::current();
@@ -129,7 +129,6 @@ struct Applier {
     /// What of the batch at hand is to be told.
     refusal: Option<Refusal>,
     again: Again,
-    lines: LogPace,
 }
 
 impl Applier {
@@ -176,7 +175,7 @@ impl Applier {
         if let Err(error) = said.extend_from(piece) {
             // It is sent more than it lacks.
             self.progress().record_refused();
-            if let Some(more) = self.lines.is_due(Instant::now()) {
+            if let Some(more) = self.progress.lines.is_due(About::Positions) {
                 error!(%error, more, "the peer's positions are put aside");
             }
         }
@@ -230,7 +229,7 @@ impl Applier {
             return;
         }
         self.progress().record_refused();
-        if let Some(more) = self.lines.is_due(Instant::now()) {
+        if let Some(more) = self.progress.lines.is_due(About::Records) {
             error!(
                 feed = self.feed.name(),
                 reason = why,
@@ -247,7 +246,7 @@ impl Applier {
             // Most likely because of what was not taken before.
             return;
         }
-        if let Some(more) = self.lines.is_due(Instant::now()) {
+        if let Some(more) = self.progress.lines.is_due(About::Gap) {
             warn!(%log, have = %have.last, more, "entries are missing; asking for them again");
         }
         match self.is_told {
@@ -280,11 +279,13 @@ impl Applier {
     /// The records that were sent as `packed`; none if it cannot be read.
     fn unpack(&mut self, seq: Seq, packed: Bytes) -> Vec<Unpacked> {
         loop {
-            match self.grid.unpack(&mut self.heard, packed.clone()) {
+            match self
+                .grid
+                .unpack(&self.site, &mut self.heard, packed.clone())
+            {
                 Ok(records) => return records,
                 Err(error @ UnpackError::Refused) if !self.is_over() => {
-                    warn!(%error, "the peer's records wait");
-                    self.wait();
+                    self.wait(&error);
                 }
                 Err(error) => {
                     self.refuse(seq, &error.to_string());
@@ -297,7 +298,6 @@ impl Applier {
     /// Applies one record, however often our own disk or memory refuses it: the peer
     /// waits meanwhile, and nothing is lost.
     fn apply(&self, record: Unpacked) -> Result<Applied, ApplyError> {
-        let mut warned = false;
         loop {
             match self.apply_once(record.clone()) {
                 Ok(applied) => {
@@ -308,13 +308,7 @@ impl Applier {
                     );
                     return Ok(applied);
                 }
-                Err(ApplyError::Refused(reason)) if !self.is_over() => {
-                    if !warned {
-                        warn!(reason, "the peer's records wait");
-                        warned = true;
-                    }
-                    self.wait();
-                }
+                Err(ApplyError::Refused(reason)) if !self.is_over() => self.wait(&reason),
                 Err(error) => return Err(error),
             }
         }
@@ -330,7 +324,10 @@ impl Applier {
     }
 
     /// Until our own disk or memory may take what it refused.
-    fn wait(&self) {
+    fn wait(&self, reason: &dyn std::fmt::Display) {
+        if let Some(more) = self.progress.lines.is_due(About::Waiting) {
+            warn!(%reason, more, "the peer's records wait");
+        }
         thread::sleep(RETRY);
         self.progress().applying.beat();
     }

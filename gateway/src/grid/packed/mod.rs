@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use strait_dedup::range::{EndsEarly, Model, NumberReader, Writer};
+use strait_transport::SiteName;
 
 use super::Grid;
 use super::keyspace::CounterRef;
@@ -142,18 +143,23 @@ impl Grid {
         packed.unwrap_or_else(|| record.clone())
     }
 
-    /// The records, each of which stands alone, that a peer has sent as `packed`, after all that
+    /// The records, each of which stands alone, that `peer` has sent as `packed`, after all that
     /// `heard` knows of. What is not packed comes back as it is. Not for tokio's threads.
     ///
     /// # Errors
     /// [`UnpackError`]; after `Malformed` everything is until the peer starts over.
-    pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Unpacked>, UnpackError> {
+    pub fn unpack(
+        &self,
+        peer: &SiteName,
+        heard: &mut Heard,
+        packed: Bytes,
+    ) -> Result<Vec<Unpacked>, UnpackError> {
         let (kind, body) = kind_of(&packed)?;
         let read = match kind {
             Kind::Counters | Kind::Log | Kind::Runs | Kind::Renewed | Kind::Doubts => {
                 return Ok(vec![packed.into()]);
             }
-            Kind::PackedCounters => self.unpack_counters(&mut heard.keys, body),
+            Kind::PackedCounters => self.unpack_counters(peer, &mut heard.keys, body),
             Kind::PackedLog => {
                 entries::unpack(&mut heard.entries, body).map(|log| vec![log.into()])
             }

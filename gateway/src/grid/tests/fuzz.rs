@@ -64,7 +64,9 @@ fn packed_records() {
     let (mut west, mut unpacked) = (renewed(), 0);
     fuzz("packed", 4 << 20, |input| {
         let (west, mut heard) = (west(), Heard::default());
-        let mut unpack = |bytes: &[u8]| west.unpack(&mut heard, Bytes::copy_from_slice(bytes));
+        let from = peer();
+        let mut unpack =
+            |bytes: &[u8]| west.unpack(&from, &mut heard, Bytes::copy_from_slice(bytes));
         for packed in &before {
             unpack(packed).unwrap();
         }

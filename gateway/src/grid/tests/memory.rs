@@ -95,7 +95,7 @@ fn the_books_of_a_session_say_what_it_knows() {
         packed.push(east.pack(&mut sent, record));
     }
     for packed in packed {
-        for record in west.unpack(&mut heard, packed).unwrap() {
+        for record in west.unpack(&peer(), &mut heard, packed).unwrap() {
             west.apply(&peer(), record).unwrap();
         }
     }

@@ -15,7 +15,7 @@ impl Direction {
         for record in records {
             let packed = from.pack(&mut self.sent, &record);
             bytes += packed.len();
-            for record in to.unpack(&mut self.heard, packed).unwrap() {
+            for record in to.unpack(&peer(), &mut self.heard, packed).unwrap() {
                 to.apply(&peer(), record).unwrap();
             }
         }
@@ -94,7 +94,7 @@ proptest! {
         }
         packed.truncate(packed.len() - cut % 3);
         // Whatever it says: no panic, and no more memory than a record may take.
-        if let Ok(records) = west.unpack(&mut way.heard, packed.into()) {
+        if let Ok(records) = west.unpack(&peer(), &mut way.heard, packed.into()) {
             prop_assert!(records.iter().all(|one| one.record.len() <= RECORD_BYTES_MAX));
         }
     }
@@ -116,10 +116,10 @@ fn after_a_record_that_cannot_be_read_numbers_must_start_over() {
     };
     way.carry(&east, &west, write());
     let damaged = east.pack(&mut way.sent, &write()[0]).slice(..20);
-    let read = west.unpack(&mut way.heard, damaged);
+    let read = west.unpack(&peer(), &mut way.heard, damaged);
     assert!(matches!(read, Err(UnpackError::Malformed(_))), "{read:?}");
     let next = east.pack(&mut way.sent, &write()[0]);
-    let read = west.unpack(&mut way.heard, next);
+    let read = west.unpack(&peer(), &mut way.heard, next);
     assert!(matches!(read, Err(UnpackError::Lost)), "{read:?}");
     way.catch_up(&east, &west);
     way.carry(&east, &west, write());

@@ -6,6 +6,7 @@ use strait_transport::{LinkHandle, SendError};
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::super::progress::Progress;
 use super::message::{Message, entry_id, id, log_name, marks};
 use super::{
     CompareError, Differing, FETCHED_BYTES_MAX, FETCHED_RECORDS_MAX, Inbox, Outbox, blocking,
@@ -30,6 +31,7 @@ pub(super) async fn run(
         ranges: Vec::new(),
         differences: 0,
         differing,
+        progress: inbox.progress.clone(),
     };
     while let Some(message) = inbox.next().await {
         if let Err(error) = answerer.handle(message).await {
@@ -48,6 +50,7 @@ pub(super) struct Answerer {
     differences: u64,
     /// Stretches of logs that differ, for our own asking side to mend.
     differing: mpsc::Sender<Differing>,
+    progress: Arc<Progress>,
 }
 
 impl Answerer {
@@ -61,7 +64,7 @@ impl Answerer {
             Message::Record(record) => {
                 let (grid, site) = (self.grid.clone(), self.link.site().clone());
                 let applied = blocking(move || grid.apply_compared(&site, record.into())).await?;
-                let found = super::note(self.link.site(), applied);
+                let found = super::note(self.link.site(), &self.progress, applied);
                 self.differences += found.len() as u64;
                 Ok(())
             }

@@ -25,6 +25,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// From here on a peer can be asked where logs end.
 const TELLS_ENDS: WireVersion = WireVersion(5);
 
+/// Lines of one kind about what a comparison found; `strait verify --json` lists all.
+const LINES_MAX: usize = 16;
+
 /// Asks until the session ends.
 pub(super) async fn run(
     grid: Arc<Grid>,
@@ -107,7 +110,7 @@ pub(super) struct Asker {
     tells_ends: bool,
     out: Outbox,
     inbox: Inbox,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
     /// Where the next exchange begins when not all that differ have room in one.
     first_range: usize,
 }
@@ -238,7 +241,7 @@ impl Asker {
             if let Message::Record(record) = answer {
                 let (grid, site) = (self.grid.clone(), self.link.site().clone());
                 let applied = blocking(move || grid.apply_compared(&site, record.into())).await?;
-                let differences = super::note(self.link.site(), applied);
+                let differences = super::note(self.link.site(), &self.progress, applied);
                 found.mended_here += differences.len() as u64;
                 let room = NAMED_MAX - found.named.len();
                 found.named.extend(differences.iter().take(room).map(told));
@@ -356,15 +359,17 @@ impl Asker {
                 "counters were lost or damaged and are mended"
             ),
         }
-        for range in outcome.iter().flat_map(|found| &found.ranges_stuck) {
+        let of =
+            |names: fn(&Comparison) -> &Vec<String>| outcome.iter().flat_map(names).take(LINES_MAX);
+        for range in of(|found| &found.ranges_stuck) {
             // Names of counters are a customer's.
             let number = range.split(':').next();
             error!(%peer, range = number, "counters differ, and nothing is on its way that changes that");
         }
-        for log in outcome.iter().flat_map(|found| &found.logs_stuck) {
+        for log in of(|found| &found.logs_stuck) {
             error!(%peer, log, "a log ends elsewhere at the peer, and nothing is on its way that changes that");
         }
-        for log in outcome.iter().flat_map(|found| &found.logs_differing) {
+        for log in of(|found| &found.logs_differing) {
             error!(%peer, log, "the two sites hold different entries of a log");
         }
     }

@@ -2,6 +2,7 @@
 
 use tracing::{error, info, warn};
 
+use super::super::lines::About;
 use super::ask::Asker;
 use super::message::{Message, entry_id, id};
 use super::{CompareError, FETCHED_RECORDS_MAX, blocking};
@@ -59,10 +60,12 @@ impl Asker {
         span: Span,
     ) -> Result<Mended, CompareError> {
         let mended = self.mend(log, span).await?;
-        let peer = self.link.site();
-        error!(%peer, %log, after = %span.after, to = %span.to, entries = mended.added,
-            contradicted = mended.contradicted, taken = mended.replaced,
-            "the two sites held different entries of a log");
+        if let Some(more) = self.progress.lines.is_due(About::Differing) {
+            let peer = self.link.site();
+            error!(%peer, %log, after = %span.after, to = %span.to, entries = mended.added,
+                contradicted = mended.contradicted, taken = mended.replaced, more,
+                "the two sites held different entries of a log");
+        }
         Ok(mended)
     }
 
@@ -84,8 +87,10 @@ impl Asker {
                 Ok(mended) => mended,
                 Err(MendError::NoDisk) => return Ok(all),
                 Err(error) => {
-                    let peer = self.link.site();
-                    error!(%peer, %log, %error, "a stretch of a log is not mended");
+                    if let Some(more) = self.progress.lines.is_due(About::NotMended) {
+                        let peer = self.link.site();
+                        error!(%peer, %log, %error, more, "a stretch of a log is not mended");
+                    }
                     return Ok(all);
                 }
             };

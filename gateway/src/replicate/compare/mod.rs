@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use strait_transport::{
-    LinkHandle, LogPace, Received, SendError, SiteName, UNACKED_BATCHES_MAX, WireVersion,
+    LinkHandle, Received, SendError, SiteName, UNACKED_BATCHES_MAX, WireVersion,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::Progress;
+use super::lines::About;
 use crate::grid::{
     Applied, ApplyError, Difference, Fingerprints, Grid, LogName, RangeScan, Ranges, Span,
 };
@@ -196,12 +197,16 @@ impl Roles {
         let (demands, demanded) = mpsc::channel(4);
         *comparer.demands.lock() = Some(demands);
         let (differing, differs) = mpsc::channel(DIFFERING_MAX);
-        let answering = answer::run(grid.clone(), link.clone(), (Inbox::new(asked), differing));
+        let answering = answer::run(
+            grid.clone(),
+            link.clone(),
+            (Inbox::new(asked, progress), differing),
+        );
         let asking = ask::run(
             grid.clone(),
             (link.clone(), wire),
             (progress.clone(), comparer.clone()),
-            (Inbox::new(answered), demanded, differs),
+            (Inbox::new(answered, progress), demanded, differs),
         );
         Self {
             asks,
@@ -230,15 +235,14 @@ impl Drop for Roles {
 /// What the peer sends on one of the streams.
 struct Inbox {
     batches: mpsc::Receiver<Received>,
-    /// About batches that cannot be read.
-    lines: LogPace,
+    progress: Arc<Progress>,
 }
 
 impl Inbox {
-    fn new(batches: mpsc::Receiver<Received>) -> Self {
+    fn new(batches: mpsc::Receiver<Received>, progress: &Arc<Progress>) -> Self {
         Self {
             batches,
-            lines: LogPace::default(),
+            progress: progress.clone(),
         }
     }
 
@@ -252,7 +256,7 @@ impl Inbox {
             match message {
                 Ok(message) => return Some(message),
                 Err(error) => {
-                    if let Some(more) = self.lines.is_due(Instant::now()) {
+                    if let Some(more) = self.progress.lines.is_due(About::Comparing) {
                         warn!(%error, more, "batch put aside");
                     }
                 }
@@ -319,6 +323,7 @@ async fn blocking<T: Send + 'static>(
 /// Tells the log what a record of a comparison showed.
 fn note(
     peer: &SiteName,
+    progress: &Progress,
     applied: Result<(Applied, Vec<Difference>), ApplyError>,
 ) -> Vec<Difference> {
     match applied {
@@ -330,7 +335,9 @@ fn note(
             found
         }
         Err(error) => {
-            warn!(%peer, %error, "what a comparison brought was not merged");
+            if let Some(more) = progress.lines.is_due(About::NotMerged) {
+                warn!(%peer, %error, more, "what a comparison brought was not merged");
+            }
             Vec::new()
         }
     }

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use strait_transport::{OutStream, SendError, Seq, SiteName};
 use tracing::warn;
 
+use super::super::lines::About;
 use super::super::message;
 use super::super::signals::Signal;
 use super::Shipper;
@@ -112,9 +113,12 @@ impl Shipper {
         if !self.grid.lacks_own(&theirs) {
             return Ok(theirs);
         }
-        warn!(
-            "our journal lost counters that the peer holds: it is heard before it is told of ours"
-        );
+        if let Some(more) = self.progress.lines.is_due(About::Lost) {
+            warn!(
+                more,
+                "our journal lost counters that the peer holds: it is heard before it is told of ours"
+            );
+        }
         // It does not wait for us likewise: it heard what we lost before it wrote what it may have lost.
         while !self.heard_all {
             let event = self.event(None).await?;

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use strait_transport::{Class, LinkHandle, LogPace, OutStream, SendError, Seq, SiteName};
+use strait_transport::{Class, LinkHandle, OutStream, SendError, Seq, SiteName};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{Instrument, debug, error, info, warn};
 
 use super::Rooms;
 use super::floors::Floors;
+use super::lines::About;
 use super::message::{self, RecordPacker};
 use super::neighbours::Neighbours;
 use super::progress::{FeedProgress, Progress};
@@ -97,7 +98,6 @@ struct Shipper {
     begun: Seq,
     /// The peer did not take something since: nothing more counts as held there until the next.
     is_refused: bool,
-    lines: LogPace,
     /// When the peer is told again what we hold.
     retell: Option<Instant>,
 }
@@ -147,7 +147,6 @@ impl Shipper {
             says_begin: false,
             begun: Seq(0),
             is_refused: false,
-            lines: LogPace::default(),
             retell: None,
         }
     }
@@ -412,11 +411,14 @@ impl Shipper {
         self.is_refused |= seq >= begun;
         let (feed, reason) = (self.feed.name(), &refusal.reason);
         if refusal.is_gap {
-            return info!(feed, reason, "the peer asks for what it lacks");
+            if let Some(more) = self.progress.lines.is_due(About::Lacking) {
+                info!(feed, reason, more, "the peer asks for what it lacks");
+            }
+            return;
         }
         self.progress()
             .refused_by_peer(Some(refusal.reason.clone()));
-        if let Some(more) = self.lines.is_due(Instant::now()) {
+        if let Some(more) = self.progress.lines.is_due(About::NotTaken) {
             error!(
                 feed,
                 reason,

@@ -10,6 +10,7 @@ use super::super::{UnpackError, Unpacked, begun};
 use super::NUMBERED_MAX;
 use super::read::{Key, ROWS_MAX, Row, RowReader, Rows};
 use bytes::Bytes;
+use strait_transport::SiteName;
 
 /// What the peer said in this session, by number.
 #[derive(Debug, Default)]
@@ -18,10 +19,11 @@ pub(in super::super) struct HeardKeys {
 }
 
 impl Grid {
-    /// The records, each of which stands alone, that a peer has sent as `body`, after all that
+    /// The records, each of which stands alone, that `peer` has sent as `body`, after all that
     /// `heard` knows of.
     pub(in super::super) fn unpack_counters(
         &self,
+        peer: &SiteName,
         heard: &mut Option<HeardKeys>,
         body: &[u8],
     ) -> Result<Vec<Unpacked>, UnpackError> {
@@ -44,7 +46,7 @@ impl Grid {
             read.row(name)?;
         }
         let read = read.finish()?;
-        let numbers = self.state.lock().intern(&head)?;
+        let numbers = self.state.lock().intern_for_peer(peer, &head)?;
         let places = self.resolve(keys, &read.rows)?;
         let rows = self.rebuild(keys, &read, &places, &numbers)?;
         let origins = self.state.lock().origins.clone();
