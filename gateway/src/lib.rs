@@ -18,6 +18,7 @@ pub mod grid;
 pub mod heap;
 pub mod heartbeat;
 pub mod observe;
+pub mod privacy;
 pub mod replicate;
 pub mod resp;
 pub mod run;

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use strait_tests::{Site, eventually, get, signal};
+use strait_tests::{Site, eventually, get, pair_of_sites, signal};
 
 /// Killed where a test fails.
 struct Running(Child);
@@ -99,4 +100,43 @@ fn systemd_is_told() {
     assert_eq!(get(site.http, "/readyz").unwrap().0, 200);
     running.ends_well();
     assert_eq!(told().trim_end(), "STOPPING=1");
+}
+
+/// Whatever mask it is started with.
+#[test]
+fn what_a_gateway_makes_is_for_its_owner_alone_and_folders_on_the_way_to_files_are_not() {
+    let (east, west, _cable) = pair_of_sites();
+    let mode = |path: &str| {
+        let path = west.data().join(path);
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    let journal = std::fs::read_dir(west.data().join("grid")).unwrap();
+    for file in journal {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", west.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core"))
+        .unwrap();
+    let soft = core.split_whitespace().nth(4);
+    assert_eq!(soft, Some("0"), "{core}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "text").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    east.must(&["push", file.to_str().unwrap(), "west:on/the/way/file"]);
+    assert_eq!(mode("bulk/on/the/way/file"), 0o640);
+    // The tests are started with a common mask.
+    let given = mode_given();
+    assert_eq!(mode("bulk/on/the"), 0o777 & !given);
+}
+
+/// The mask of the tests, which the gateways are started with.
+fn mode_given() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    u32::from_str_radix(mask.unwrap().trim(), 8).unwrap()
 }

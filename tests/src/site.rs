@@ -329,6 +329,11 @@ impl Site {
         signal(self.process.as_ref().expect("the gateway runs"), name);
     }
 
+    /// The running gateway's process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the gateway runs").id()
+    }
+
     /// Stops the process with SIGSTOP and waits until all its threads stand still: no call into the
     /// kernel is under way then.
     pub fn freeze(&self) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use data_encoding::BASE32_NOPAD_NOCASE;
+use zeroize::Zeroizing;
 
 /// Larger than any PKCS#8 document of an ed25519 key.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
@@ -93,10 +94,11 @@ pub enum IdentityError {
     Absent(PathBuf),
 }
 
-/// A gateway's private key. Cheap to clone; its debug form shows the public half only.
+/// A gateway's private key. Cheap to clone; its debug form shows the public half only. Its memory is wiped
+/// when the last clone is dropped.
 #[derive(Clone)]
 pub struct Identity {
-    pkcs8: Arc<[u8]>,
+    pkcs8: Arc<Zeroizing<Vec<u8>>>,
     public: PublicKey,
 }
 
@@ -124,7 +126,7 @@ impl Identity {
         if metadata.len() > KEY_FILE_BYTES_MAX {
             return Err(IdentityError::Malformed(path.to_owned()));
         }
-        let pkcs8 = fs::read(path).map_err(io)?;
+        let pkcs8 = Zeroizing::new(fs::read(path).map_err(io)?);
         Self::from_pkcs8(&pkcs8).ok_or_else(|| IdentityError::Malformed(path.to_owned()))
     }
 
@@ -161,9 +163,9 @@ impl Identity {
 
     /// A secret for one purpose, the same after each start: it says nothing of the key, nor of the
     /// secrets for others.
-    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+    pub(crate) fn secret(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.pkcs8);
-        let mut secret = [0; 32];
+        let mut secret = Zeroizing::new([0; 32]);
         secret.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
         secret
     }
@@ -172,7 +174,7 @@ impl Identity {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
         let public = pair.public_key().as_ref().try_into().ok()?;
         Some(Self {
-            pkcs8: pkcs8.into(),
+            pkcs8: Arc::new(Zeroizing::new(pkcs8.to_vec())),
             public: PublicKey(public),
         })
     }

@@ -21,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
+use zeroize::Zeroizing;
 
 use crate::identity::{Identity, PublicKey};
 use crate::ids::SiteName;
@@ -82,7 +83,7 @@ impl Keyring {
     }
 
     /// See [`Identity::secret`].
-    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+    pub(crate) fn secret(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         self.0.read().identity.secret(purpose)
     }
 

@@ -41,6 +41,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::datadir::{Layout, check_format};
+use crate::privacy;
 use exit::Purpose;
 use logging::{Log, LogFormat};
 use output::{explain, is_closed_output, tell};
@@ -146,6 +147,27 @@ enum Command {
     Demo(crate::demo::DemoArgs),
 }
 
+impl Command {
+    /// Whether all files that it makes are of a data directory.
+    const fn writes_data(&self) -> bool {
+        match self {
+            Self::Init(_) | Self::Pair(_) | Self::Key(_) | Self::Renew(_) | Self::Run(_) => true,
+            Self::Reload(_)
+            | Self::CheckConfig(_)
+            | Self::Status(_)
+            | Self::Push(_)
+            | Self::Pull(_)
+            | Self::Ls(_)
+            | Self::Rm(_)
+            | Self::Verify(_)
+            | Self::Replay(_)
+            | Self::Snapshots(_)
+            | Self::Export(_)
+            | Self::Demo(_) => false,
+        }
+    }
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let Cli { globals, command } = match Cli::try_parse() {
@@ -199,6 +221,9 @@ fn run_command(globals: &Globals, command: Command, purpose: Purpose) -> ExitCod
 }
 
 fn dispatch(globals: &Globals, command: Command) -> anyhow::Result<()> {
+    if command.writes_data() {
+        privacy::begin();
+    }
     match command {
         Command::Init(args) => init::run(globals, args),
         Command::Pair(args) => pair::run(globals, args),

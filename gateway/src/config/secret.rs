@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
+use zeroize::Zeroizing;
 
 use super::errors::Fault;
 use super::values;
@@ -11,14 +12,14 @@ use super::values;
 /// Longest password, in bytes.
 pub(crate) const PASSWORD_BYTES_MAX: usize = 512;
 
-/// A secret: its debug form shows nothing of it.
+/// A secret: its debug form shows nothing of it, and its memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// Takes a text as a secret.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself.

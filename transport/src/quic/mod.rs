@@ -145,8 +145,8 @@ pub(crate) fn listen(
 /// stateless reset (RFC 9000, section 10.3), so that the peer dials anew at once and not when it has heard
 /// nothing for [`IDLE_MAX`]. For that it must be able to tell what that one could.
 fn answers_for_the_dead(ring: &Keyring) -> EndpointConfig {
-    let reset = hmac::Key::new(hmac::HMAC_SHA256, &ring.secret("stateless resets"));
-    let [a, b, c, d, e, f, g, h, ..] = ring.secret("connection ids");
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &*ring.secret("stateless resets"));
+    let [a, b, c, d, e, f, g, h, ..] = *ring.secret("connection ids");
     let ids = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let mut config = EndpointConfig::new(Arc::new(reset));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));

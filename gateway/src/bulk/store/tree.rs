@@ -11,12 +11,13 @@ use rustix::io::Errno;
 
 use super::StoreError;
 use crate::bulk::path::SitePath;
+use crate::privacy;
 
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-/// For folders made on the way to a pushed file: the umask narrows it.
+/// For folders made on the way to a pushed file: the umask that the gateway was started with narrows it.
 const FOLDER_MODE: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
 
 /// A directory that paths are resolved below.
@@ -48,12 +49,16 @@ impl Tree {
         let mut folder = open_at(&self.root, ".", FOLDER)?;
         for name in path.names() {
             match rustix::fs::mkdirat(&folder, name, FOLDER_MODE) {
-                Ok(()) => rustix::fs::fsync(&folder)
-                    .map_err(|source| StoreError::io("flushing a folder", source))?,
-                Err(Errno::EXIST) => {}
+                Ok(()) => {
+                    rustix::fs::fsync(&folder)
+                        .map_err(|source| StoreError::io("flushing a folder", source))?;
+                    folder = open_at(&folder, name, FOLDER)?;
+                    open_to_others(&folder)
+                        .map_err(|source| StoreError::io("making a folder", source))?;
+                }
+                Err(Errno::EXIST) => folder = open_at(&folder, name, FOLDER)?,
                 Err(source) => return Err(StoreError::io("making a folder", source)),
             }
-            folder = open_at(&folder, name, FOLDER)?;
         }
         Ok(folder)
     }
@@ -105,6 +110,19 @@ pub(super) fn stat_at(folder: impl AsFd, name: &str) -> Result<Option<Stat>, Sto
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(source) => Err(StoreError::io("looking at a file", source)),
+    }
+}
+
+/// Gives a new folder the mode that it would have without [`privacy::begin`]. Where the folder above says
+/// by a default ACL who may use it, that counts.
+fn open_to_others(folder: &OwnedFd) -> Result<(), Errno> {
+    let Some(shared) = privacy::shared_folder_mode() else {
+        return Ok(());
+    };
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(folder)?.st_mode);
+    match mode.intersects(Mode::RWXG.union(Mode::RWXO)) {
+        true => Ok(()),
+        false => rustix::fs::fchmod(folder, mode | shared),
     }
 }
 
