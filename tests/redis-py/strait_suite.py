@@ -29,7 +29,12 @@ def left_out(test):
 
 
 # How strait says that something is left out.
-ABSENT = ("unknown command", "unknown subcommand", "is not an integer")
+ABSENT = (
+    "unknown command",
+    "unknown subcommand",
+    "is not an integer",
+    "users stand in strait.toml",
+)
 
 def flushdb(self, *args, **kwargs):
     """There is no FLUSHDB: nobody may empty all sites by a slip."""
