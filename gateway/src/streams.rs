@@ -93,4 +93,54 @@ mod tests {
         assert!(StreamOpen::decode(&[9, 9, 9]).is_err());
         assert!(StreamOpen::decode(&[]).is_err());
     }
+
+    fn corpus() -> std::path::PathBuf {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/stream").into()
+    }
+
+    #[test]
+    fn fuzz() {
+        let target = strait_fuzz::Target {
+            name: "stream",
+            corpora: &[&corpus()],
+            memory_bytes_max: 1 << 20,
+            per_mille: 1000,
+        };
+        let mut understood = 0;
+        target.run(|input| {
+            if let Ok(open) = StreamOpen::decode(input) {
+                assert_eq!(StreamOpen::decode(&open.encode()).unwrap(), open);
+                understood += 1;
+            }
+        });
+        assert!(understood > 0);
+    }
+
+    #[test]
+    #[ignore = "writes the corpus anew: only for a new version of the format"]
+    fn write_corpus() {
+        std::fs::create_dir_all(corpus()).unwrap();
+        let request = FlowRequest {
+            flow: FlowId(7),
+            target: "db.example:5432".to_owned(),
+            class: crate::forward::FlowClass::Bulk,
+            patience_s: 60,
+            client: ([127, 0, 0, 1], 1234).into(),
+            proxied: Some(([127, 0, 0, 1], 5432).into()),
+        };
+        let opens = [
+            StreamOpen::Grid { feed: Feed::Logs },
+            StreamOpen::BulkData {
+                transfer: TransferId(1 << 100),
+            },
+            StreamOpen::FlowOpen(request),
+            StreamOpen::FlowData {
+                flow: FlowId(7),
+                offset: 1 << 40,
+            },
+        ];
+        for (n, open) in opens.into_iter().enumerate() {
+            std::fs::write(corpus().join(format!("{n}.bin")), open.encode()).unwrap();
+        }
+    }
 }

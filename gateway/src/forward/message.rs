@@ -194,4 +194,46 @@ mod tests {
             }
         }
     }
+
+    fn corpus() -> std::path::PathBuf {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/flow").into()
+    }
+
+    #[test]
+    fn fuzz() {
+        let target = strait_fuzz::Target {
+            name: "flow",
+            corpora: &[&corpus()],
+            memory_bytes_max: 4 << 20,
+            per_mille: 1000,
+        };
+        let mut understood = 0;
+        target.run(|input| {
+            if let Some(messages) = decode(input) {
+                let mut batch = MessageBatch::new();
+                messages.iter().for_each(|message| batch.push(message));
+                assert_eq!(decode(&batch.into_bytes()), Some(messages));
+                understood += 1;
+            }
+        });
+        assert!(understood > 0);
+    }
+
+    #[test]
+    #[ignore = "writes the corpus anew: only for a new version of the format"]
+    fn write_corpus() {
+        std::fs::create_dir_all(corpus()).unwrap();
+        let (flow, bytes) = (FlowId(7), 1 << 20);
+        let refusals = [
+            Refusal::NotAllowed,
+            Refusal::Unreachable("no route".to_owned()),
+        ];
+        for (n, refusal) in refusals.into_iter().enumerate() {
+            let mut batch = MessageBatch::new();
+            batch.push(&Message::Credit { flow, bytes });
+            batch.push(&Message::Reset { flow, refusal });
+            let file = corpus().join(format!("{n}.bin"));
+            std::fs::write(file, batch.into_bytes()).unwrap();
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! What a peer may send instead: never a panic or much memory, and what is understood says the same
 //! when it is written again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use strait_fuzz::Target;
 
 use super::control::{Message, Run};
@@ -11,7 +13,7 @@ use super::frame::Header;
 use super::hello::{Hello, OURS, PairToken, Prefix};
 use crate::class::Class;
 use crate::ids::{Number, Seq, StreamId};
-use crate::session::{ClassMarks, Instance, NumberSet, SessionHello};
+use crate::session::{Arrival, ClassMarks, Inbox, Instance, NumberSet, SessionHello};
 
 fn corpus(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "corpus", name]
@@ -41,6 +43,37 @@ fn frames() {
         let again = header.encode();
         assert_eq!(Header::decode(&again), Ok((header, again.len())));
         true
+    });
+}
+
+/// Batches of one connection, in the order in which their headers come: what is delivered comes once,
+/// and no more waits than the windows let in.
+#[test]
+fn sessions() {
+    fuzz("session", |mut input| {
+        let (mut inbox, mut deliveries) = (Inbox::default(), Vec::new());
+        let zeros = Bytes::from_static(&[0; 1 << 20]);
+        let mut delivered = BTreeSet::new();
+        while let Ok((header, len)) = Header::decode(input) {
+            input = &input[len..];
+            match inbox.handle_header(&header) {
+                Ok(Arrival::New) => {}
+                Ok(Arrival::Duplicate) => continue,
+                Err(_) => break,
+            }
+            let raw = zeros.slice(..header.raw_len);
+            if inbox.handle_decoded(&header, raw, &mut deliveries).is_err() {
+                break;
+            }
+            for delivery in deliveries.drain(..) {
+                let (class, Number(number)) = (delivery.class, delivery.number);
+                assert!(delivered.insert((class.index(), number)), "delivered twice");
+                if number % 2 == 0 {
+                    inbox.ack(class, delivery.number, delivery.raw.len());
+                }
+            }
+        }
+        !delivered.is_empty()
     });
 }
 
@@ -131,6 +164,21 @@ fn write_corpus() {
         };
         write("hello", n, &hello.encode());
     }
+    let session = (0..24u64).flat_map(|n| {
+        let header = Header {
+            class: Class::ALL[n as usize % Class::COUNT],
+            last: n >= 21,
+            literal: false,
+            number: Number(n / 3),
+            stream: StreamId(n % 3),
+            seq: Seq(n / 3),
+            open: (n < 3).then(Bytes::new),
+            raw_len: 100,
+            wire_len: 50,
+        };
+        header.encode()
+    });
+    write("session", 0, &session.collect::<Vec<u8>>());
     let mut missing = Vec::new();
     let number = Number(u64::MAX);
     let class = Class::Bulk;

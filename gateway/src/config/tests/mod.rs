@@ -4,6 +4,7 @@ use crate::resp::Durability;
 
 use strait_transport::Transport;
 
+mod fuzz;
 mod mistakes;
 mod template;
 

@@ -169,4 +169,65 @@ mod tests {
             drop(Message::decode(&bytes));
         }
     }
+
+    fn corpus() -> std::path::PathBuf {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/compare").into()
+    }
+
+    #[test]
+    fn fuzz() {
+        let target = strait_fuzz::Target {
+            name: "compare",
+            corpora: &[&corpus()],
+            memory_bytes_max: 16 << 20,
+            per_mille: 1000,
+        };
+        let mut understood = 0;
+        target.run(|input| {
+            if let Ok(message) = Message::decode(input) {
+                assert_eq!(Message::decode(&message.encode()), Ok(message));
+                understood += 1;
+            }
+        });
+        assert!(understood > 0);
+    }
+
+    #[test]
+    #[ignore = "writes the corpus anew: only for a new version of the format"]
+    fn write_corpus() {
+        std::fs::create_dir_all(corpus()).unwrap();
+        let (site, name) = ("east".to_owned(), b"clicks".to_vec());
+        let (after, to) = ((1, 2), (u64::MAX, 3));
+        let end = LogEnd {
+            site: site.clone(),
+            name: name.clone(),
+            last: to,
+            trimmed_to: after,
+            revision: 7,
+        };
+        let log = Message::Log {
+            site: site.clone(),
+            name: name.clone(),
+            disk: true,
+            start: after,
+            marks: vec![(to, [9; 16]); 3],
+        };
+        let messages = [
+            Message::Groups(vec![[1; 16]; 16]),
+            Message::Exchange(vec![0, 1, 4095]),
+            Message::Record(vec![3; 40]),
+            log,
+            Message::Fetch {
+                site,
+                name,
+                after,
+                to,
+            },
+            Message::Ends(vec![end; 2]),
+        ];
+        for (n, message) in messages.into_iter().enumerate() {
+            let file = corpus().join(format!("{n}.bin"));
+            std::fs::write(file, message.encode()).unwrap();
+        }
+    }
 }
