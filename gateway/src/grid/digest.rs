@@ -80,10 +80,9 @@ impl State {
         ]);
         with_length(&mut item, field.unwrap_or_default());
         item.update(&counter.hlc.to_le_bytes());
-        with_length(
-            &mut item,
-            self.origins.site(counter.site).as_ref().as_bytes(),
-        );
+        // Where presence was never said, nobody said it.
+        let site = (counter.hlc > 0).then(|| self.origins.site(counter.site).as_ref().as_bytes());
+        with_length(&mut item, site.unwrap_or_default());
         for (origin, component) in parts {
             with_length(&mut item, origin.site.as_ref().as_bytes());
             item.update(&origin.incarnation.to_le_bytes());

@@ -360,7 +360,10 @@ impl Grid {
         let ticket = sealed.ticket;
         let moved = sealed.epoch.is_some();
         let epoch = if sealed.is_empty() && sealed.positions.is_empty() {
-            self.state.lock().durable_epoch
+            let mut state = self.state.lock();
+            // All that was heard of peers may have been on disk before.
+            state.runs.settle(ticket);
+            state.durable_epoch
         } else {
             self.state.lock().settle(sealed)
         };

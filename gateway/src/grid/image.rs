@@ -47,6 +47,14 @@ impl Image {
         Ok(image)
     }
 
+    /// Up to where the journal holds all of an origin.
+    #[cfg(test)]
+    pub(super) fn watermark(&self, origin: &Origin) -> super::Epoch {
+        let known = self.state.origins.find(origin);
+        let watermark = known.and_then(|id| self.state.watermarks.get(&id));
+        watermark.copied().unwrap_or_default()
+    }
+
     fn empty(site: &SiteName) -> Self {
         // Nobody's incarnation: whatever is merged is somebody else's, and sums up all the same.
         let own = Origin {

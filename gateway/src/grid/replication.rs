@@ -17,6 +17,7 @@ use super::recent::{Feed, Flushed};
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
+use super::state::State;
 use super::{
     EntryId, Epoch, FlushError, FlushNumber, Grid, LogName, LogPosition, MERGE_SLICE, Origin,
     Positions, RECORD_BYTES_MAX, Ticket,
@@ -119,6 +120,34 @@ struct Merged {
     sites: BTreeSet<SiteName>,
     counters: u64,
     entries: u64,
+}
+
+impl State {
+    /// Queues what was news of a peer's record for the journal, and says how many bytes wait there. It is to be
+    /// called in the same hold of the lock in which the record was merged to its end: a flush in between would
+    /// count as durable what the journal does not hold.
+    fn queue_merged(
+        &mut self,
+        (from, record): (&SiteName, &Bytes),
+        merged: Merged,
+    ) -> (Applied, usize) {
+        self.tally.applied += 1;
+        let (mut ticket, mut waiting) = (self.ticket, 0);
+        let records = merged.taken.unwrap_or_else(|| vec![record.clone()]);
+        for record in records.into_iter().filter(|_| merged.news) {
+            (ticket, waiting) = self.enqueue(Relayed {
+                from: from.clone(),
+                sites: merged.sites.clone(),
+                record,
+            });
+        }
+        let applied = Applied {
+            ticket,
+            counters: merged.counters,
+            entries: merged.entries,
+        };
+        (applied, waiting)
+    }
 }
 
 impl Grid {
@@ -300,7 +329,7 @@ impl Grid {
         let record = unpacked.record.clone();
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
-        let merged = match kind {
+        let (applied, waiting) = match kind {
             Kind::Counters => {
                 self.check_takes(Some(Feed::Counters))?;
                 self.apply_counters(from, &unpacked, body)?
@@ -309,32 +338,16 @@ impl Grid {
                 let section = decode_log(body).map_err(malformed)?;
                 // A trim makes room, so it needs none.
                 self.check_takes((!section.entries.is_empty()).then_some(Feed::Logs))?;
-                self.apply_section(from, &section)?
+                self.apply_section((from, &record), &section)?
             }
             Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts => {
                 return Err(ApplyError::Malformed("it is of another kind"));
             }
         };
-        let mut state = self.state.lock();
-        state.tally.applied += 1;
-        let (mut ticket, mut waiting) = (state.ticket, 0);
-        let records = merged.taken.unwrap_or_else(|| vec![record]);
-        for record in records.into_iter().filter(|_| merged.news) {
-            (ticket, waiting) = state.enqueue(Relayed {
-                from: from.clone(),
-                sites: merged.sites.clone(),
-                record,
-            });
-        }
-        drop(state);
         if waiting > QUEUE_BYTES_HURRY {
             self.flush_soon();
         }
-        Ok(Applied {
-            ticket,
-            counters: merged.counters,
-            entries: merged.entries,
-        })
+        Ok(applied)
     }
 
     /// Whether what a peer sends can be taken now; if it needs room, in which feed.
@@ -349,10 +362,12 @@ impl Grid {
         &self,
         from: &SiteName,
         Unpacked {
-            places, promises, ..
+            record,
+            places,
+            promises,
         }: &Unpacked,
         body: &[u8],
-    ) -> Result<Merged, ApplyError> {
+    ) -> Result<(Applied, usize), ApplyError> {
         let mut updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
         let mut in_part = !promises && !updates.complete.is_empty();
@@ -394,24 +409,25 @@ impl Grid {
             let (rows, complete) = updates.into_rows(&numbers);
             rows.encode(&state.origins, &complete)
         });
-        Ok(Merged {
+        let merged = Merged {
             news,
             taken,
             sites,
             counters,
             entries: 0,
-        })
+        };
+        Ok(state.queue_merged((from, record), merged))
     }
 
     fn apply_section(
         &self,
-        from: &SiteName,
+        (from, record): (&SiteName, &Bytes),
         section: &LogSection<'_>,
-    ) -> Result<Merged, ApplyError> {
+    ) -> Result<(Applied, usize), ApplyError> {
         let full = |_| ApplyError::Refused("too many sites or names".to_owned());
         let mut state = self.state.lock();
         if state.is_false_log(from, section) {
-            return Ok(Merged::default());
+            return Ok(state.queue_merged((from, record), Merged::default()));
         }
         let site = &section.head.log.site;
         if state.origins.find_site(site.as_ref().as_bytes()).is_none() {
@@ -440,13 +456,14 @@ impl Grid {
         if log.site == self.config.site && now.last > before.last {
             state.resume_log(log);
         }
-        Ok(Merged {
+        let merged = Merged {
             news: now != before,
             taken: None,
             sites: BTreeSet::from([section.head.log.site.clone()]),
             counters: 0,
             entries,
-        })
+        };
+        Ok(state.queue_merged((from, record), merged))
     }
 
     /// Waits until what `ticket` stands for is fsynced, however long the disk refuses.

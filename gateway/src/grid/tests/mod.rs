@@ -19,6 +19,7 @@ mod packed;
 mod restored;
 mod retention;
 mod sites;
+mod truth;
 
 use std::sync::Arc;
 use std::time::Duration;
