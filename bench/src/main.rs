@@ -9,6 +9,7 @@ mod grid;
 mod lab;
 mod lines;
 mod link;
+mod plateau;
 mod ratio;
 mod wire;
 
@@ -33,6 +34,8 @@ enum What {
     Grid(grid::Arguments),
     /// Log lines that go to the disk: bytes there, memory, and how fast they come back
     Cold(cold::Arguments),
+    /// Memory of gateways while counters are made and deleted, round after round
+    Plateau(plateau::Arguments),
     /// A wide-area link between two network namespaces, to run anything across (needs root)
     #[command(subcommand)]
     Lab(Lab),
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         What::Apps(arguments) => apps::run(&arguments),
         What::Grid(arguments) => grid::run(&arguments),
         What::Cold(arguments) => cold::run(&arguments),
+        What::Plateau(arguments) => plateau::run(&arguments),
         What::Wire(wire) => wire::run(&wire),
         What::Lab(Lab::Run(arguments)) => lab::run(&arguments),
         What::Link(arguments) => link::run(&arguments),

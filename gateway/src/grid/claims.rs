@@ -132,7 +132,7 @@ impl State {
             if self.keys.counter(at).has(flag::MORE) {
                 self.keys.extra_mut(at).changed = Extra::UNSEALED;
             }
-            self.mark_counter(at);
+            self.mark_quietly(at);
         }
     }
 

@@ -5,6 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 by the machine's clock.
 pub(crate) fn now_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(now) = simulated::now_ms() {
+        return now;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
@@ -12,6 +16,10 @@ pub(crate) fn now_ms() -> u64 {
 /// The next millisecond, once it has begun: who asks later gets a later one, though the clock be read by
 /// another process. Blocks for that long; if the clock steps back meanwhile, it is what it says then.
 pub(super) fn next_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(now) = simulated::next_ms() {
+        return now;
+    }
     let asked = now_ms();
     loop {
         std::thread::sleep(Duration::from_micros(100));
@@ -19,6 +27,29 @@ pub(super) fn next_ms() -> u64 {
         if now != asked {
             return now;
         }
+    }
+}
+
+/// The clock of a simulation, for its thread alone.
+#[cfg(test)]
+pub(super) mod simulated {
+    use std::cell::Cell;
+
+    thread_local! {
+        static NOW_MS: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    pub(in crate::grid) fn set(now_ms: Option<u64>) {
+        NOW_MS.set(now_ms);
+    }
+
+    pub(super) fn now_ms() -> Option<u64> {
+        NOW_MS.get()
+    }
+
+    pub(super) fn next_ms() -> Option<u64> {
+        NOW_MS.set(NOW_MS.get().map(|now| now + 1));
+        NOW_MS.get()
     }
 }
 
@@ -57,6 +88,11 @@ impl HybridClock {
             true => (self.last + (BEYOND_MS << 16)).min(HLC_MAX),
             false => ahead,
         }
+    }
+
+    /// The last reading that was given or seen.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
     /// Somebody else's reading, at most [`HLC_MAX`].

@@ -3,11 +3,14 @@
 //! Counters fall into ranges by a hash of their name. A range's fingerprint is a sum of hashes,
 //! so it does not depend on the order, and one pass over the grid gives all of them.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
 use super::counter::{Component, OriginId};
+use super::digest::Scope;
 use super::keyspace::CounterRef;
-use super::merge::Numbers;
+use super::merge::{Numbers, Source};
 use super::record::{CounterRows, CounterUpdate, CounterUpdates, Kind, decode_counters, kind_of};
 use super::scan::{CounterCursor, Have, Show};
 use super::state::State;
@@ -22,6 +25,25 @@ pub const RANGES: usize = 1 << 16;
 /// One fingerprint for each range of counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprints(pub Vec<u128>);
+
+/// When a comparison began: how many names had been forgotten by then. What it finds missing here may have
+/// been forgotten since; if none was, it was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComparisonBegun {
+    forgotten: u64,
+    scope: Scope,
+}
+
+impl ComparisonBegun {
+    /// None has.
+    pub const NEVER: Self = Self {
+        forgotten: u64::MAX,
+        scope: Scope::Living,
+    };
+}
+
+/// While a comparison is under way nothing is forgotten, so long at most: its peer may have gone.
+const FORGETS_NOTHING: Duration = Duration::from_secs(60);
 
 /// A set of ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,17 +108,33 @@ impl State {
     fn fingerprint_slice(
         &self,
         mut at: Option<CounterRef>,
-        sums: &mut [u128],
+        (sums, scope): (&mut [u128], Scope),
     ) -> Option<CounterRef> {
         for _ in 0..SLICE {
             let next = self.keys.following(at)?;
             at = Some(next);
-            if let Some(item) = self.counter_item(next) {
+            if let Some(item) = self.counter_item(next, scope) {
                 let sum = &mut sums[usize::from(range_of(self.keys.key_of(next)))];
                 *sum = sum.wrapping_add(short(&item));
             }
         }
         at
+    }
+
+    fn source_of_comparison(
+        &self,
+        from: &strait_transport::SiteName,
+        begun: ComparisonBegun,
+    ) -> Source {
+        // What a peer lacks that was forgotten here was before.
+        let forgotten = match self.forgetting.is_behind(from) {
+            true => u64::MAX,
+            false => begun.forgotten,
+        };
+        Source::Compared {
+            forgotten,
+            scope: begun.scope,
+        }
     }
 
     /// Whether a peer's component shows that something is wrong: we say that we hold everything
@@ -118,9 +156,12 @@ impl State {
         &self,
         updates: &CounterUpdates,
         row: &CounterUpdate,
-        numbers: &Numbers,
+        (numbers, source): (&Numbers, Source),
         found: &mut Vec<Difference>,
     ) {
+        if self.may_be_forgotten((updates, row), source) {
+            return;
+        }
         let (key, field) = updates.key(row);
         let at = self.find_counter(key, field);
         for (place, theirs) in updates.parts(row) {
@@ -130,7 +171,12 @@ impl State {
                 (Some(at), OriginId::OWN) => self.settled_own(at, *theirs),
                 (Some(at), other) => self.keys.other(at, other),
             };
-            if self.differs(origin, ours, *theirs) {
+            let more = updates.more(row);
+            let cleared = more.and_then(|more| more.cleared.iter().find(|(of, _)| of == place));
+            let is_dead = cleared.is_some_and(|(_, cleared)| cleared.is_all_of(*theirs));
+            // Nothing of it counts: it may well be forgotten here.
+            let is_forgotten = ours.version == 0 && is_dead;
+            if !is_forgotten && self.differs(origin, ours, *theirs) {
                 found.push(Difference {
                     name: shown(key, field),
                     origin: self.origins.origin(origin).to_string(),
@@ -147,17 +193,6 @@ impl State {
         match counter.has(super::counter::flag::DIRTY) {
             true if theirs.version <= counter.own.version => theirs,
             _ => counter.own,
-        }
-    }
-
-    fn find_counter(&self, key: &[u8], field: Option<&[u8]>) -> Option<CounterRef> {
-        let place = self.keys.find(key)?;
-        match field {
-            None => Some(CounterRef::key(place)),
-            Some(field) => {
-                let field = self.keys.find_field(place, field)?;
-                Some(CounterRef::field(place, field))
-            }
         }
     }
 }
@@ -195,14 +230,34 @@ impl Grid {
     }
 
     /// The fingerprint of each range. Reads all counters: not for tokio's threads.
-    pub fn fingerprints(&self) -> Fingerprints {
+    pub fn fingerprints(&self, scope: Scope) -> Fingerprints {
         let (mut sums, mut at) = (vec![0; RANGES], None);
         loop {
-            at = self.lock().fingerprint_slice(at, &mut sums);
+            at = self.lock().fingerprint_slice(at, (&mut sums, scope));
             if at.is_none() {
                 return Fingerprints(sums);
             }
         }
+    }
+
+    /// A comparison with `peer` begins: nothing is forgotten for a while.
+    pub fn begin_comparison(
+        &self,
+        peer: &strait_transport::SiteName,
+        scope: Scope,
+    ) -> ComparisonBegun {
+        let mut state = self.lock();
+        let until = Instant::now() + FORGETS_NOTHING;
+        state.forgetting.held.insert(peer.clone(), until);
+        ComparisonBegun {
+            forgotten: state.keys.forgotten,
+            scope,
+        }
+    }
+
+    /// All that the comparison with `peer` tells of counters is merged.
+    pub fn end_comparison(&self, peer: &strait_transport::SiteName) {
+        self.lock().forgetting.held.remove(peer);
     }
 
     /// The next record of what is durable here in the ranges of `scan`, about `bytes_max` long; none at
@@ -238,6 +293,7 @@ impl Grid {
         &self,
         from: &strait_transport::SiteName,
         record: Bytes,
+        begun: ComparisonBegun,
     ) -> Result<(Applied, Vec<Difference>), ApplyError> {
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
         let (kind, body) = kind_of(&record).map_err(malformed)?;
@@ -249,14 +305,18 @@ impl Grid {
         updates.complete.clear();
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
         let mut found = Vec::new();
-        let numbers = self.lock().intern(&updates).map_err(full)?;
+        let (numbers, source) = {
+            let mut state = self.lock();
+            let numbers = state.intern(&updates).map_err(full)?;
+            (numbers, state.source_of_comparison(from, begun))
+        };
         for rows in updates.rows.chunks(SLICE) {
             let state = self.lock();
             for row in rows {
-                state.differences_of(&updates, row, &numbers, &mut found);
+                state.differences_of(&updates, row, (&numbers, source), &mut found);
             }
         }
-        let applied = self.apply(from, record)?;
+        let applied = self.apply_from(from, record, source)?;
         self.lock().tally.differences += found.len() as u64;
         Ok((applied, found))
     }

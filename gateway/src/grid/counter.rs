@@ -43,6 +43,29 @@ impl Cleared {
         self.half_epoch.div_ceil(2)
     }
 
+    /// By the component's origin, whose sum begins again at 0.
+    pub(super) fn by_origin(half_epoch: u64) -> Self {
+        Self { half_epoch, sum: 0 }
+    }
+
+    /// By somebody else, who has seen `component`.
+    pub(super) fn all_of(component: Component) -> Self {
+        Self {
+            half_epoch: 2 * component.version,
+            sum: component.sum,
+        }
+    }
+
+    /// Whether nothing was said of `component` since.
+    pub(super) fn is_up_to(self, component: Component) -> bool {
+        self.half_epoch.saturating_add(1) >= 2 * component.version
+    }
+
+    /// Whether nothing of `component` counts, nor was anything said of it since.
+    pub(super) fn is_all_of(self, component: Component) -> bool {
+        self.is_up_to(component) && self.rest_of(component) == 0
+    }
+
     /// What of `component` came after.
     pub(super) fn rest_of(self, component: Component) -> i64 {
         if component.version.saturating_mul(2) < self.half_epoch {
@@ -181,6 +204,9 @@ pub(super) mod flag {
     /// Deleted with all of its hash: what it has is to be cleared before anything is added to it,
     /// merged into it or said of it; at the latest by the flush.
     pub(in crate::grid) const TO_CLEAR: u8 = 64;
+    /// Dirty only because our component ends (see [`forget`](super::super::forget)): presence stays
+    /// as it is. Of a blank counter: the walk has seen it so once.
+    pub(in crate::grid) const ENDS: u8 = 128;
 }
 
 /// A counter, or a name that only has a hash or a log. 48 bytes: there are millions.
@@ -216,6 +242,19 @@ impl Counter {
             site: SiteId::OWN,
             flags: 0,
         }
+    }
+
+    /// What stands at a place that is given back, until it goes to another name.
+    pub(super) fn given_back(name: NameRef) -> Self {
+        Self {
+            // Any other that is to be cleared is dirty.
+            flags: flag::TO_CLEAR,
+            ..Self::new(name)
+        }
+    }
+
+    pub(in crate::grid) fn is_given_back(&self) -> bool {
+        self.has(flag::TO_CLEAR) && !self.has(flag::DIRTY)
     }
 
     pub(super) fn has(&self, bits: u8) -> bool {

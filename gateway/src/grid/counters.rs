@@ -86,7 +86,7 @@ impl State {
         let new = value.checked_add(by).ok_or(OpError::Overflow)?;
         if !present {
             // What others counted in a life of it that is over.
-            self.keys.clear(at);
+            self.clear(at, false);
         }
         self.mark_counter(at);
         let counter = self.keys.counter_mut(at);
@@ -104,11 +104,20 @@ impl State {
         let counter = self.keys.counter_mut(at);
         // Also of one that was hidden with its hash: it is dirty and has not changed.
         self.runs.keep(at, counter.own);
+        counter.set(flag::ENDS, false);
         if !counter.has(flag::DIRTY) {
             counter.set(flag::DIRTY, true);
             self.dirty.push(at);
             self.unwritten.note_change();
         }
+    }
+
+    /// Lists a counter of which our component is to be written anew: presence stays as it was.
+    pub(super) fn mark_quietly(&mut self, at: CounterRef) {
+        let counter = self.keys.counter(at);
+        let is_loud = counter.has(flag::DIRTY) && !counter.has(flag::ENDS);
+        self.mark_counter(at);
+        self.keys.counter_mut(at).set(flag::ENDS, !is_loud);
     }
 
     /// `SET`. Whatever else stands behind the name goes; its deadline stays.
@@ -202,9 +211,22 @@ impl State {
         hidden
     }
 
+    /// Clears the counter as [`Keyspace::clear`](super::keyspace::Keyspace::clear) does. Our component may change with that.
+    pub(super) fn clear(&mut self, at: CounterRef, end: bool) {
+        self.runs.keep(at, self.keys.counter(at).own);
+        self.keys.clear(at, end);
+    }
+
+    /// Clears the counter if it has been deleted with its hash and that is still to be done.
+    pub(super) fn clear_if_due(&mut self, at: CounterRef) {
+        if self.keys.counter(at).has(flag::TO_CLEAR) {
+            self.clear(at, true);
+        }
+    }
+
     /// Makes a counter's value `value` as far as this site can see.
     fn assign(&mut self, at: CounterRef, value: i64, present: bool) {
-        self.keys.clear(at);
+        self.clear(at, !present);
         self.mark_counter(at);
         let counter = self.keys.counter_mut(at);
         counter.own.sum = counter.own.sum.wrapping_add(value);
@@ -219,6 +241,9 @@ impl State {
             return;
         }
         counter.set(flag::PRESENT, present);
+        if !present {
+            self.keys.silence(at);
+        }
         if at.is_field() {
             let step = |count: u64| if present { count + 1 } else { count - 1 };
             self.keys.fields_live = step(self.keys.fields_live);

@@ -3,13 +3,22 @@
 use std::fmt;
 
 use super::cold::IdRange;
-use super::counter::{Extra, OriginId, flag};
+use super::counter::{Cleared, Extra, OriginId, flag};
 use super::keyspace::CounterRef;
 use super::state::State;
 use super::{Grid, LogName, LogPosition};
 
 /// Counters hashed under the lock at a time.
 const SLICE: usize = 1024;
+
+/// What of a counter is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that is kept of it: so peers of wire version 4 do.
+    All,
+    /// Nothing that a site may have forgotten: what was deleted, and components of which nothing counts.
+    Living,
+}
 
 /// One figure over the grid's whole state; equal at two sites that hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,20 +64,33 @@ impl State {
     }
 
     fn digest_counter(&self, at: CounterRef, digest: &mut Digest) {
-        if let Some(item) = self.counter_item(at) {
+        if let Some(item) = self.counter_item(at, Scope::Living) {
             digest.add(&item);
         }
     }
 
-    /// The hash of all that one counter is; none if no one ever wrote it.
-    pub(super) fn counter_item(&self, at: CounterRef) -> Option<blake3::Hasher> {
+    /// The hash of all that one counter is; none if nothing of it is in the scope.
+    pub(super) fn counter_item(&self, at: CounterRef, scope: Scope) -> Option<blake3::Hasher> {
         let counter = self.keys.counter(at);
         if counter.is_blank() {
             return None;
         }
-        let own = (counter.own.version > 0).then_some((OriginId::OWN, counter.own));
-        let parts = own.into_iter().chain(self.keys.others(at));
-        let named = parts.map(|(origin, component)| (self.origins.origin(origin), component));
+        let parts: Vec<_> = match scope {
+            Scope::All => {
+                let own = (counter.own.version > 0).then_some((OriginId::OWN, counter.own));
+                own.into_iter().chain(self.keys.others(at)).collect()
+            }
+            Scope::Living => self.keys.living(at).collect(),
+        };
+        let is_dead = parts.is_empty() && !counter.has(flag::PRESENT);
+        let expires = |extra: &Extra| extra.deadline.at_ms != 0;
+        if scope == Scope::Living && is_dead && !self.keys.extra(at).is_some_and(expires) {
+            return None;
+        }
+        let told: Vec<_> = parts.iter().map(|(origin, _)| *origin).collect();
+        let named = parts
+            .into_iter()
+            .map(|(origin, component)| (self.origins.origin(origin), component));
         let mut parts: Vec<_> = named.collect();
         parts.sort_by_key(|(origin, _)| *origin);
         let mut item = blake3::Hasher::new();
@@ -80,10 +102,9 @@ impl State {
         ]);
         with_length(&mut item, field.unwrap_or_default());
         item.update(&counter.hlc.to_le_bytes());
-        with_length(
-            &mut item,
-            self.origins.site(counter.site).as_ref().as_bytes(),
-        );
+        // Where presence was never said, nobody said it.
+        let site = (counter.hlc > 0).then(|| self.origins.site(counter.site).as_ref().as_bytes());
+        with_length(&mut item, site.unwrap_or_default());
         for (origin, component) in parts {
             with_length(&mut item, origin.site.as_ref().as_bytes());
             item.update(&origin.incarnation.to_le_bytes());
@@ -91,13 +112,22 @@ impl State {
             item.update(&component.sum.to_le_bytes());
         }
         if let Some(extra) = self.keys.extra(at) {
-            self.digest_extra(extra, &mut item);
+            self.digest_extra(extra, (scope, &told), &mut item);
         }
         Some(item)
     }
 
-    fn digest_extra(&self, extra: &Extra, item: &mut blake3::Hasher) {
-        let cleared = extra.cleared.iter();
+    fn digest_extra(
+        &self,
+        extra: &Extra,
+        (scope, told): (Scope, &[OriginId]),
+        item: &mut blake3::Hasher,
+    ) {
+        // An origin that began again at 0 may have forgotten when.
+        let counts = |(origin, cleared): &&(OriginId, Cleared)| {
+            scope == Scope::All || (cleared.sum != 0 && told.contains(origin))
+        };
+        let cleared = extra.cleared.iter().filter(counts);
         let mut cleared: Vec<_> = cleared
             .map(|(origin, cleared)| (self.origins.origin(*origin), cleared))
             .collect();
@@ -108,7 +138,8 @@ impl State {
             item.update(&cleared.half_epoch.to_le_bytes());
             item.update(&cleared.sum.to_le_bytes());
         }
-        if extra.deadline.hlc != 0 {
+        let expires = extra.deadline.at_ms != 0 || scope == Scope::All;
+        if extra.deadline.hlc != 0 && expires {
             item.update(&extra.deadline.hlc.to_le_bytes());
             item.update(&extra.deadline.at_ms.to_le_bytes());
             let site = self.origins.site(extra.deadline.site);

@@ -66,7 +66,7 @@ impl State {
         self.mark_counter(at);
     }
 
-    fn replace_deadline(&mut self, place: u32, deadline: Deadline) {
+    pub(super) fn replace_deadline(&mut self, place: u32, deadline: Deadline) {
         let extra = self.keys.extra_mut(CounterRef::key(place));
         let before = std::mem::replace(&mut extra.deadline, deadline);
         self.deadlines.remove(&(before.at_ms, place));

@@ -141,7 +141,12 @@ impl Rewrite {
         self.scanned = !more;
         self.out_of_range = self.out_of_range.or(rows.out_of_range());
         let origins = state.lock().origins.clone();
-        rows.encode(&origins, if self.scanned { &self.complete } else { &[] })
+        let mut records = rows.encode(&origins, if self.scanned { &self.complete } else { &[] });
+        if self.scanned {
+            // What was forgotten since the rewrite began may be missing here.
+            records.extend(state.lock().forgotten_records());
+        }
+        records
     }
 }
 
@@ -352,7 +357,10 @@ impl Grid {
         let ticket = sealed.ticket;
         let moved = sealed.epoch.is_some();
         let epoch = if sealed.is_empty() && sealed.positions.is_empty() {
-            self.state.lock().durable_epoch
+            let mut state = self.state.lock();
+            // All that was heard of peers may have been on disk before.
+            state.runs.settle(ticket);
+            state.durable_epoch
         } else {
             self.state.lock().settle(sealed)
         };

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{Grid, now_ms};
 
+/// From one walk over all names to the next.
+const WALK_EVERY: Duration = Duration::from_secs(5);
 /// Steps of 256 keys.
 const EXPIRE_STEPS_PER_TICK: usize = 200;
 
@@ -63,6 +66,7 @@ impl Grid {
     }
 
     fn flush_until_stopped(&self) {
+        let mut walked = Instant::now();
         loop {
             let asked = self.wait_for_tick();
             self.expire();
@@ -75,6 +79,18 @@ impl Grid {
             if asked.stop {
                 return;
             }
+            self.forget_in_turn(&mut walked);
+        }
+    }
+
+    /// Goes on with the walk that forgets deleted counters, or begins the next a while after the last,
+    /// which ended at `walked`.
+    fn forget_in_turn(&self, walked: &mut Instant) {
+        if self.go_on_forgetting() {
+            *walked = Instant::now();
+        } else if walked.elapsed() >= WALK_EVERY {
+            *walked = Instant::now();
+            self.begin_forgetting();
         }
     }
 

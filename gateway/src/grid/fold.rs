@@ -67,7 +67,8 @@ fn updates_of(record: &Bytes) -> Result<CounterUpdates, Malformed> {
             | Kind::PackedLog
             | Kind::Runs
             | Kind::Renewed
-            | Kind::Doubts,
+            | Kind::Doubts
+            | Kind::Forgotten,
             _,
         ) => Err(Malformed("no record of counters")),
     }

@@ -9,6 +9,7 @@ use super::clock::now_ms;
 use super::cold::{ColdError, ReadCache};
 use super::counter::{SiteId, flag};
 use super::keyspace::CounterRef;
+use super::merge::Source;
 use super::record::{decode_counters, kind_of};
 use super::snapshot::{SnapshotError, SnapshotReader};
 use super::state::{Kind, State, shown_name};
@@ -41,7 +42,7 @@ impl Image {
             let (_, body) = kind_of(&record).map_err(|_| unreadable())?;
             let updates = decode_counters(body).map_err(|_| unreadable())?;
             let numbers = state.intern(&updates).map_err(|_| unreadable())?;
-            let merged = state.merge_rows(&updates, &updates.rows, &[], &numbers);
+            let merged = state.merge_rows(&updates, &updates.rows, &[], (&numbers, Source::Told));
             merged.map_err(|_| unreadable())?;
         }
         Ok(image)

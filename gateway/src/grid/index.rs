@@ -35,6 +35,8 @@ pub(super) struct Index {
     pages: Vec<Page>,
     /// Memory of the pages' tables.
     table_bytes: usize,
+    /// Memory of a page that need not grow before it is split.
+    page_bytes: usize,
 }
 
 impl Default for Index {
@@ -44,6 +46,7 @@ impl Default for Index {
             depth: 0,
             pages: vec![Page::default()],
             table_bytes: 0,
+            page_bytes: HashTable::<Named>::with_capacity(PAGE_KEYS).allocation_size(),
         }
     }
 }
@@ -65,8 +68,24 @@ impl Index {
         }
         let table = &mut self.pages[page].table;
         let before = table.allocation_size();
+        if table.len() == table.capacity() && before >= self.page_bytes && table.len() < PAGE_KEYS {
+            // Full of marks where others were: it would grow for them.
+            let mut anew = HashTable::with_capacity(PAGE_KEYS);
+            for named in std::mem::take(table) {
+                anew.insert_unique(rehash(&named), named, &rehash);
+            }
+            *table = anew;
+        }
         table.insert_unique(hash, named, &rehash);
-        self.table_bytes += table.allocation_size() - before;
+        self.table_bytes = self.table_bytes + table.allocation_size() - before;
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, hash: u64, is_it: impl FnMut(&Named) -> bool) {
+        let page = self.page(position(hash));
+        if let Ok(found) = self.pages[page].table.find_entry(hash, is_it) {
+            found.remove();
+        }
     }
 
     /// Memory taken.
@@ -166,6 +185,39 @@ mod tests {
             most < 17.0 && most / least < 1.25,
             "{least} to {most} B each"
         );
+    }
+
+    #[test]
+    fn keys_that_come_and_go_take_no_more_memory() {
+        let (mut index, mut arena) = (Index::default(), Arena::default());
+        let hasher = RandomState::new();
+        let mut sizes = Vec::new();
+        for round in 0..8_u32 {
+            let names: Vec<_> = (0..30_000)
+                .map(|place| {
+                    (
+                        place,
+                        arena.push(&(place + round * 30_000).to_le_bytes()).unwrap(),
+                    )
+                })
+                .collect();
+            for (place, name) in &names {
+                let hash = hasher.hash_one(arena.get(*name));
+                let named = Named {
+                    place: *place,
+                    name: *name,
+                };
+                index.insert(hash, named, |named| hasher.hash_one(arena.get(named.name)));
+            }
+            for (place, name) in &names {
+                let hash = hasher.hash_one(arena.get(*name));
+                assert!(index.find(hash, |named| named.place == *place).is_some());
+                index.remove(hash, |named| named.place == *place);
+                assert!(index.find(hash, |named| named.place == *place).is_none());
+            }
+            sizes.push(index.bytes());
+        }
+        assert!(sizes[7] <= sizes[2] + sizes[2] / 20, "{sizes:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Two sites may use one name for different kinds. All kinds are kept and merged apart; clients
 //! see the first that exists of counter, hash, log. So every site shows the same.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
@@ -65,6 +66,42 @@ pub(super) struct Keyspace {
     pub(super) more_bytes: usize,
     /// Fields of all hashes that clients see.
     pub(super) fields_live: u64,
+    /// Names that were forgotten so far: while it stands still every place is what it was.
+    pub(super) forgotten: u64,
+    pub(super) silenced: Silenced,
+}
+
+/// Counters that a link's numbers must not name any more, as the peer may have forgotten them: those that
+/// were hidden or forgotten of late. In a session, more may come and go than are kept here.
+#[derive(Debug, Default)]
+pub(super) struct Silenced {
+    places: VecDeque<CounterRef>,
+    /// How many there were in all.
+    noted: u64,
+}
+
+impl Silenced {
+    const MAX: usize = 1 << 16;
+
+    fn note(&mut self, at: CounterRef) {
+        if self.places.len() >= Self::MAX {
+            self.places.pop_front();
+        }
+        self.places.push_back(at);
+        self.noted += 1;
+    }
+
+    /// How many there were in all.
+    pub(super) fn noted(&self) -> u64 {
+        self.noted
+    }
+
+    /// Those after the first so many; none if they are not all known any more.
+    pub(super) fn since(&self, noted: u64) -> Option<impl Iterator<Item = CounterRef>> {
+        let new = usize::try_from(self.noted - noted).ok()?;
+        let known = self.places.len().checked_sub(new)?;
+        Some(self.places.range(known..).copied())
+    }
 }
 
 impl Keyspace {
@@ -78,6 +115,8 @@ impl Keyspace {
             more: HashMap::new(),
             more_bytes: 0,
             fields_live: 0,
+            forgotten: 0,
+            silenced: Silenced::default(),
         }
     }
 
@@ -188,6 +227,51 @@ impl Keyspace {
         Some(place)
     }
 
+    /// Forgets a name with all that stands behind it. Its place and its room go to others.
+    pub(super) fn forget(&mut self, place: u32) {
+        let counter = self.names.at(place).clone();
+        let key = CounterRef::key(place);
+        self.forget_more(key, &counter);
+        let fields = counter.has(flag::HASH).then(|| self.hashes.remove(&place));
+        if let Some(Hash { index, fields, .. }) = fields.flatten() {
+            self.more_bytes -= index.allocation_size() + fields.bytes();
+            for (field, counter) in (0..).zip(fields.iter()) {
+                let at = CounterRef::field(place, field);
+                self.forget_more(at, counter);
+                self.arena.give_back(counter.name);
+                self.silenced.note(at);
+            }
+        }
+        let hash = self.hasher.hash_one(self.arena.get(counter.name));
+        self.index.remove(hash, |named| named.place == place);
+        self.arena.give_back(counter.name);
+        self.names
+            .give_back(place, Counter::given_back(counter.name));
+        self.silenced.note(key);
+        self.forgotten += 1;
+    }
+
+    /// Gives back the table of what few counters have, when hardly anything is left of what many had that
+    /// were forgotten. Holds up others no longer than it took to grow.
+    pub(super) fn give_back_spare(&mut self) {
+        const PART_MIN: usize = 8;
+        let used = self.more.len();
+        if used < self.more.capacity() / PART_MIN {
+            self.more.shrink_to(2 * used);
+        }
+    }
+
+    fn forget_more(&mut self, at: CounterRef, counter: &Counter) {
+        let extra = counter.has(flag::MORE).then(|| self.more.remove(&at));
+        let extra = extra.flatten();
+        self.more_bytes -= extra.map_or(0, |extra| extra.list_bytes());
+    }
+
+    /// Numbers that links gave this counter must not be used any more.
+    pub(super) fn silence(&mut self, at: CounterRef) {
+        self.silenced.note(at);
+    }
+
     /// Hides all fields of a hash from clients, to be cleared later, and lists them in `dirty`; how
     /// many they were.
     pub(super) fn hide_fields(&mut self, name: u32, dirty: &mut Vec<CounterRef>) -> u64 {
@@ -198,6 +282,8 @@ impl Keyspace {
             if counter.has(flag::PRESENT) {
                 counter.set(flag::PRESENT, false);
                 counter.set(flag::TO_CLEAR, true);
+                counter.set(flag::ENDS, false);
+                self.silenced.note(CounterRef::field(name, field));
                 if !counter.has(flag::DIRTY) {
                     counter.set(flag::DIRTY, true);
                     dirty.push(CounterRef::field(name, field));
@@ -207,6 +293,11 @@ impl Keyspace {
         let hidden = std::mem::take(&mut hash.live);
         self.fields_live -= hidden;
         hidden
+    }
+
+    /// How often the place of the counter's name was given to another.
+    pub(super) fn life(&self, at: CounterRef) -> u32 {
+        self.names.life(at.name)
     }
 
     /// The counter at a place that this keyspace gave out.
@@ -262,6 +353,30 @@ impl Keyspace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_forgotten_take_hardly_any_memory() {
+        let mut keys = Keyspace::new();
+        let name = |i: u32| format!("banner:2026-11-30:{i}").into_bytes();
+        for _ in 0..2 {
+            for i in 0..20_000 {
+                let at = CounterRef::key(keys.find_or_create(&name(i)).unwrap());
+                keys.extra_mut(at);
+            }
+            let bytes = keys.bytes();
+            for i in 1..20_000 {
+                let place = keys.find(&name(i)).unwrap();
+                keys.forget(place);
+            }
+            keys.give_back_spare();
+            assert!(
+                keys.bytes() < bytes / 3,
+                "{} of {bytes} are left",
+                keys.bytes()
+            );
+            assert!(keys.find(&name(0)).is_some() && keys.more.len() == 1);
+        }
+    }
 
     #[test]
     fn names_and_fields_are_found_again() {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::clock::HLC_MAX;
 use super::cold::Absent;
-use super::counter::{Component, Deadline, Extra, OriginId, SiteId, flag};
+use super::counter::{Cleared, Component, Deadline, Extra, OriginId, SiteId, flag};
+use super::digest::Scope;
+use super::forget::is_dead_row;
 use super::keyspace::CounterRef;
 use super::record::{CounterUpdate, CounterUpdates, LogSection, MoreUpdate};
+use super::runs::Clears;
 use super::state::{LogId, State};
 use super::{Epoch, LOOK_AHEAD_MAX, LogPosition};
 
@@ -46,6 +49,17 @@ impl Numbers {
     }
 }
 
+/// Where a row comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Our journal, or a peer that tells what is new.
+    Told,
+    /// A comparison. What it finds missing here was lost, unless more names were forgotten than these,
+    /// which had been when it began: then it may be one of them.
+    /// A deleted counter is not taken where the scope is what is living.
+    Compared { forgotten: u64, scope: Scope },
+}
+
 /// The record names more sites, origins or keys than there is room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
@@ -71,27 +85,43 @@ impl State {
     }
 
     /// Merges counters of a record, which are kept at `places`, or wherever their names are if that
-    /// is empty; whether anything of them was news.
+    /// is empty; of each, whether anything of it was news.
     pub(super) fn merge_rows(
         &mut self,
         updates: &CounterUpdates,
         rows: &[CounterUpdate],
         places: &[CounterRef],
-        numbers: &Numbers,
-    ) -> Result<bool, TooMany> {
-        let mut news = false;
+        (numbers, source): (&Numbers, Source),
+    ) -> Result<Vec<bool>, TooMany> {
+        let mut news = Vec::with_capacity(rows.len());
         for (row, at) in rows.iter().zip(places) {
-            news |= self.merge_row(*at, updates, row, numbers);
+            news.push(self.merge_row(*at, (updates, row), numbers));
         }
         for rows in rows[places.len().min(rows.len())..].chunks(LOOK_AHEAD_MAX) {
             self.look_ahead(rows.iter().map(|row| updates.key(row).0));
             for row in rows {
                 let (key, field) = updates.key(row);
+                if self.may_be_forgotten((updates, row), source) {
+                    news.push(false);
+                    continue;
+                }
                 let at = self.place_or_create(key, field)?;
-                news |= self.merge_row(at, updates, row, numbers);
+                news.push(self.merge_row(at, (updates, row), numbers));
             }
         }
         Ok(news)
+    }
+
+    /// Where a counter is kept, if there is one.
+    pub(super) fn find_counter(&self, key: &[u8], field: Option<&[u8]>) -> Option<CounterRef> {
+        let name = self.keys.find(key)?;
+        match field {
+            None => Some(CounterRef::key(name)),
+            Some(field) => {
+                let field = self.keys.find_field(name, field)?;
+                Some(CounterRef::field(name, field))
+            }
+        }
     }
 
     /// Where a counter is kept, which is made if there is none.
@@ -108,20 +138,40 @@ impl State {
         Ok(CounterRef::field(name, field.ok_or(TooMany)?))
     }
 
+    /// Whether a row of a comparison may be of a counter that is not here because it was forgotten.
+    pub(super) fn may_be_forgotten(
+        &self,
+        (updates, row): (&CounterUpdates, &CounterUpdate),
+        source: Source,
+    ) -> bool {
+        let Source::Compared { forgotten, scope } = source else {
+            return false;
+        };
+        let (key, field) = updates.key(row);
+        let at = self.find_counter(key, field);
+        let is_here = at.is_some_and(|at| !self.keys.counter(at).is_blank());
+        let is_dead = || scope == Scope::Living && is_dead_row(updates, row);
+        !is_here && (self.keys.forgotten != forgotten || is_dead())
+    }
+
     fn merge_row(
         &mut self,
         at: CounterRef,
-        updates: &CounterUpdates,
-        row: &CounterUpdate,
+        (updates, row): (&CounterUpdates, &CounterUpdate),
         numbers: &Numbers,
     ) -> bool {
         // What was deleted is what was here by then.
-        self.keys.clear_if_due(at);
+        self.clear_if_due(at);
+        let lost_clear = updates.more(row).and_then(|more| {
+            let mut cleared = more.cleared.iter();
+            let own = cleared.find(|(origin, _)| numbers.origins[*origin] == OriginId::OWN);
+            own.map(|(_, cleared)| *cleared)
+        });
         // Before what of ours comes back, which is a change of ours for the next flush.
         let mut news = self.merge_presence(at, row.hlc, numbers.sites[row.site], row.present);
         for (origin, component) in updates.parts(row) {
             news |= match numbers.origins[*origin] {
-                OriginId::OWN => self.merge_own(at, *component),
+                OriginId::OWN => self.merge_own(at, *component, lost_clear),
                 origin => self.merge_other(at, origin, *component),
             };
         }
@@ -147,19 +197,32 @@ impl State {
         news
     }
 
-    /// Our own component, from our journal or back from a peer.
-    fn merge_own(&mut self, at: CounterRef, component: Component) -> bool {
+    /// Our own component, from our journal or back from a peer, with what its row says was cleared of it.
+    fn merge_own(
+        &mut self,
+        at: CounterRef,
+        component: Component,
+        cleared: Option<Cleared>,
+    ) -> bool {
         if component.version > self.epoch.0 {
             // Also when it comes from a peer: what we write next must be newer.
             self.epoch = Epoch(component.version);
         }
         if self.runs.lost(component.version) {
             // It is written anew: other peers, who heard of later epochs, would not be sent this one.
-            self.mark_counter(at);
+            self.mark_quietly(at);
         }
-        if let Some(more) = self.runs.take_back(at, component) {
+        let cleared = Clears {
+            lost: cleared.unwrap_or_default(),
+            since: self
+                .keys
+                .extra(at)
+                .and_then(|extra| extra.cleared(OriginId::OWN))
+                .unwrap_or_default(),
+        };
+        if let Some(more) = self.runs.take_back(at, component, cleared) {
             if more != 0 {
-                self.mark_counter(at);
+                self.mark_quietly(at);
                 let own = &mut self.keys.counter_mut(at).own;
                 own.sum = own.sum.wrapping_add(more);
             }
@@ -174,7 +237,7 @@ impl State {
                 || dirty;
             if !same {
                 // Ours is right: the next flush says so under a newer version.
-                self.mark_counter(at);
+                self.mark_quietly(at);
                 self.contradiction(at, OriginId::OWN);
             }
             return false;
@@ -218,7 +281,8 @@ impl State {
         self.clock.observe(hlc);
         let counter = self.keys.counter(at);
         // A change of ours that the next flush will stamp is later than anything seen by then.
-        if hlc == 0 || (counter.has(flag::DIRTY) && !self.replaying) {
+        let is_ours = counter.has(flag::DIRTY) && !counter.has(flag::ENDS);
+        if hlc == 0 || (is_ours && !self.replaying) {
             return false;
         }
         let known = (

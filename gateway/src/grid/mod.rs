@@ -25,6 +25,7 @@ mod expiry;
 mod flush;
 mod flusher;
 mod fold;
+mod forget;
 mod ids;
 mod image;
 mod index;
@@ -68,9 +69,10 @@ pub(crate) use acked::Acked;
 pub use arena::NAME_BYTES_MAX;
 pub use blocks::Span;
 pub use cold::{ColdConfig, MendError, Mended, Spiller, Told};
-pub use compare::{Difference, Fingerprints, RANGES, RangeScan, Ranges};
-pub use digest::Digest;
+pub use compare::{ComparisonBegun, Difference, Fingerprints, RANGES, RangeScan, Ranges};
+pub use digest::{Digest, Scope};
 pub use flusher::Flusher;
+pub use forget::{Statement, StatementError};
 pub use ids::{
     EntryId, Epoch, FlushNumber, LogName, LogPosition, Origin, ParseEntryIdError, Ticket,
 };
@@ -90,6 +92,7 @@ pub use stats::GridStats;
 pub(crate) use clock::now_ms;
 pub(crate) use cold::{Absent, ColdError, IdRange, ReadAhead};
 pub(crate) use counters::SetIf;
+use forget::Members;
 pub(crate) use keyspace::LOOK_AHEAD_MAX;
 pub(crate) use log::{Keep, Log, Trim};
 pub(crate) use logs::NewId;
@@ -184,6 +187,7 @@ impl Grid {
         let memory_bytes_max = usize::try_from(config.memory_bytes_max).unwrap_or(usize::MAX);
         let mut state = State::new(own, memory_bytes_max, !config.peers.is_empty());
         state.unwritten = Unwritten::new(config.loss_window);
+        state.members = Members::new(config.peers.clone(), now_ms());
         let (journal, store, recovery) = match &config.dir {
             Some(dir) => {
                 let (journal, store, recovery) = recovery::recover(dir, &mut state)?;

@@ -46,6 +46,13 @@ impl Origins {
         self.origin_ids.get(origin).copied()
     }
 
+    /// All origins of a site: each time it was rebuilt it became another.
+    pub(super) fn of_site(&self, site: &SiteName) -> Vec<OriginId> {
+        let of_site = |(_, origin): &(u16, &Origin)| origin.site == *site;
+        let found = (0..).zip(&self.origins).filter(of_site);
+        found.map(|(id, _)| OriginId(id)).collect()
+    }
+
     /// Where `origin` is.
     pub(super) fn site_of(&self, origin: OriginId) -> SiteId {
         let site = &self.origin(origin).site;

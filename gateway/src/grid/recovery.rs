@@ -13,7 +13,7 @@ use super::cold::{self, Absent, ColdFound, ColdStore, ReadCache, Segment};
 use super::disk_fault::before_write;
 use super::journal::frame::{FILE_HEAD_BYTES, JOURNAL_MAGIC};
 use super::journal::{Found, Generation, Journal, JournalReader, entries};
-use super::merge::NotMerged;
+use super::merge::{NotMerged, Source};
 use super::record::{Kind, LogHead, LogSection, decode_counters, decode_log, kind_of};
 use super::state::{LogId, State};
 use super::varint::Reader;
@@ -307,9 +307,8 @@ impl<'a> Replay<'a> {
                     .state
                     .intern(&updates)
                     .map_err(|_| "names too many origins")?;
-                let merged = self
-                    .state
-                    .merge_rows(&updates, &updates.rows, &[], &numbers);
+                let source = (&numbers, Source::Told);
+                let merged = self.state.merge_rows(&updates, &updates.rows, &[], source);
                 merged.map_err(|_| "has too many keys")?;
                 self.state.complete(&updates, &numbers);
             }
@@ -322,6 +321,10 @@ impl<'a> Replay<'a> {
                 let updates = decode_counters(body).map_err(|error| error.0)?;
                 let renewed = self.state.take_renewed(&updates);
                 renewed.map_err(|_| "has too many names")?;
+            }
+            (Kind::Forgotten, body) => {
+                let read = self.state.read_forgotten(body);
+                read.map_err(|error| error.0)?;
             }
             (Kind::Log, body) => {
                 let section = decode_log(body).map_err(|error| error.0)?;

@@ -94,7 +94,7 @@ impl State {
         (new, version): (OriginId, u64),
         rows: &mut CounterRows,
     ) {
-        self.keys.clear_if_due(at);
+        self.clear_if_due(at);
         let own = self.keys.counter(at).own;
         let cleared = self.keys.extra(at).and_then(|e| e.cleared(OriginId::OWN));
         // Only here; what both copies cleared, or somebody else, stays as it is.

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 use super::clock::now_ms;
 use super::counter::OriginId;
 use super::flush::Progress;
-use super::merge::NotMerged;
+use super::forget::Rule;
+use super::merge::{NotMerged, Source};
 use super::packed::Unpacked;
 use super::recent::{Feed, Flushed};
 use super::record::{CounterRows, Kind, LogSection, decode_counters, decode_log, kind_of};
 use super::relay::Relayed;
 use super::scan::{CounterCursor, Have, Show};
+use super::state::State;
 use super::{
     EntryId, Epoch, FlushError, FlushNumber, Grid, LogName, LogPosition, MERGE_SLICE, Origin,
     Positions, RECORD_BYTES_MAX, Ticket,
@@ -64,12 +66,27 @@ pub struct CounterScan {
     complete: Vec<(OriginId, Epoch)>,
     cursor: CounterCursor,
     ended: bool,
+    /// It tells all that we hold, and says at the end, apart from that, up to where that is all.
+    is_whole: bool,
 }
 
 impl CounterScan {
     /// The flush and the epoch up to which the scan holds everything: go on with the flush after.
     pub fn complete_to(&self) -> (FlushNumber, Epoch) {
         (self.number, self.epoch)
+    }
+
+    /// After the end of a scan that tells all: up to where something may be forgotten that it did not
+    /// tell, and the record that says what was complete.
+    pub fn forgotten(&self) -> (Positions, Vec<Bytes>) {
+        let state = self.grid.state.lock();
+        let complete = CounterRows::default().encode(&state.origins, &self.complete);
+        (state.forgotten_to(), complete)
+    }
+
+    /// Whether it tells all that we hold.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The next record, at most `bytes_max` long; none at the end.
@@ -93,15 +110,13 @@ impl CounterScan {
             // What was left out because it was not durable gets a version above our epoch.
             self.grid.flush()?;
             self.ended = true;
-            let own = self
-                .complete
-                .iter_mut()
-                .find(|(of, _)| *of == OriginId::OWN);
-            if let Some((_, epoch)) = own {
-                *epoch = self.cursor.complete_to(*epoch);
+            if self.cursor.leaves_out {
+                // Nor is any older version of it there. What the reader holds is said with that flush.
+                self.complete.retain(|(of, _)| *of != OriginId::OWN);
             }
         }
-        let complete = if more { &[][..] } else { &self.complete };
+        let says_so = !more && !self.is_whole;
+        let complete = if says_so { &self.complete } else { &[][..] };
         let origins = self.grid.state.lock().origins.clone();
         Ok(rows.encode(&origins, complete).pop())
     }
@@ -112,12 +127,39 @@ impl CounterScan {
 struct Merged {
     /// It held something that was not here.
     news: bool,
-    /// What was taken of it, where that is not all: for the journal, and for other peers.
+    /// What was news of it, where that is not all: for the journal, and for other peers.
     taken: Option<Vec<Bytes>>,
     /// The sites that wrote what is in it.
     sites: BTreeSet<SiteName>,
     counters: u64,
     entries: u64,
+}
+
+impl State {
+    /// Queues what was news of a peer's record, in the same hold of the lock as that was merged: a flush
+    /// in between would count as durable what the journal does not hold.
+    fn enqueue_merged(
+        &mut self,
+        (from, record): (&SiteName, Bytes),
+        merged: Merged,
+    ) -> (Applied, usize) {
+        self.tally.applied += 1;
+        let (mut ticket, mut waiting) = (self.ticket, 0);
+        let records = merged.taken.unwrap_or_else(|| vec![record]);
+        for record in records.into_iter().filter(|_| merged.news) {
+            (ticket, waiting) = self.enqueue(Relayed {
+                from: from.clone(),
+                sites: merged.sites.clone(),
+                record,
+            });
+        }
+        let applied = Applied {
+            ticket,
+            counters: merged.counters,
+            entries: merged.entries,
+        };
+        (applied, waiting)
+    }
 }
 
 impl Grid {
@@ -218,7 +260,16 @@ impl Grid {
             complete: state.completeness(Show::Durable),
             cursor: CounterCursor::default(),
             ended: false,
+            is_whole: false,
         }
+    }
+
+    /// The same of all that is held, for a peer to sweep what it is not told: see [`Grid::end_sweep`].
+    pub fn scan_whole(self: &Arc<Self>) -> CounterScan {
+        let mut scan = self.scan_counters(&Positions::default());
+        scan.cursor.names_all = true;
+        scan.is_whole = true;
+        scan
     }
 
     /// All logs, our own and others', with what of them is durable here. Clients' commands run in
@@ -295,45 +346,44 @@ impl Grid {
         from: &SiteName,
         record: impl Into<Unpacked>,
     ) -> Result<Applied, ApplyError> {
+        self.apply_from(from, record, Source::Told)
+    }
+
+    /// The same of a record that comes in whatever way.
+    pub(super) fn apply_from(
+        &self,
+        from: &SiteName,
+        record: impl Into<Unpacked>,
+        source: Source,
+    ) -> Result<Applied, ApplyError> {
         let unpacked = record.into();
         let record = unpacked.record.clone();
         let (kind, body) = kind_of(&record).map_err(|error| ApplyError::Malformed(error.0))?;
         let malformed = |error: super::record::Malformed| ApplyError::Malformed(error.0);
-        let merged = match kind {
+        let (applied, waiting) = match kind {
             Kind::Counters => {
                 self.check_takes(Some(Feed::Counters))?;
-                self.apply_counters(from, &unpacked, body)?
+                self.apply_counters((from, source), &unpacked, body)?
             }
             Kind::Log => {
                 let section = decode_log(body).map_err(malformed)?;
                 // A trim makes room, so it needs none.
                 self.check_takes((!section.entries.is_empty()).then_some(Feed::Logs))?;
-                self.apply_section(from, &section)?
+                self.apply_section(from, (&section, record.clone()))?
             }
-            Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts => {
+            Kind::PackedCounters
+            | Kind::PackedLog
+            | Kind::Runs
+            | Kind::Renewed
+            | Kind::Doubts
+            | Kind::Forgotten => {
                 return Err(ApplyError::Malformed("it is of another kind"));
             }
         };
-        let mut state = self.state.lock();
-        state.tally.applied += 1;
-        let (mut ticket, mut waiting) = (state.ticket, 0);
-        let records = merged.taken.unwrap_or_else(|| vec![record]);
-        for record in records.into_iter().filter(|_| merged.news) {
-            (ticket, waiting) = state.enqueue(Relayed {
-                from: from.clone(),
-                sites: merged.sites.clone(),
-                record,
-            });
-        }
-        drop(state);
         if waiting > QUEUE_BYTES_HURRY {
             self.flush_soon();
         }
-        Ok(Applied {
-            ticket,
-            counters: merged.counters,
-            entries: merged.entries,
-        })
+        Ok(applied)
     }
 
     /// Whether what a peer sends can be taken now; if it needs room, in which feed.
@@ -346,12 +396,15 @@ impl Grid {
 
     fn apply_counters(
         &self,
-        from: &SiteName,
+        (from, source): (&SiteName, Source),
         Unpacked {
-            places, promises, ..
+            record,
+            places,
+            promises,
+            forgotten,
         }: &Unpacked,
         body: &[u8],
-    ) -> Result<Merged, ApplyError> {
+    ) -> Result<(Applied, usize), ApplyError> {
         let mut updates = decode_counters(body).map_err(|error| ApplyError::Malformed(error.0))?;
         let full = |_| ApplyError::Refused("too many origins or names".to_owned());
         let mut in_part = !promises && !updates.complete.is_empty();
@@ -365,16 +418,19 @@ impl Grid {
             in_part |= state.check_own(from, &mut updates, &numbers, now_ms);
             numbers
         };
-        let mut news = false;
+        let mut news = Vec::with_capacity(updates.rows.len());
         let conflicts = self.state.lock().tally.conflicts;
         let mut places = places.chunks(MERGE_SLICE);
         for rows in updates.rows.chunks(MERGE_SLICE) {
             let places = places.next().unwrap_or_default();
             let mut state = self.state.lock();
-            let merged = state.merge_rows(&updates, rows, places, &numbers);
-            news |= merged.map_err(full)?;
+            let is_there = state.keys.forgotten == *forgotten;
+            let places = if is_there { places } else { &[][..] };
+            let merged = state.merge_rows(&updates, rows, places, (&numbers, source));
+            news.extend(merged.map_err(full)?);
         }
         let mut state = self.state.lock();
+        state.note_told(from, &updates, &numbers.origins);
         let conflicts = state.tally.conflicts - conflicts;
         if conflicts > 0 {
             tracing::error!(
@@ -382,31 +438,36 @@ impl Grid {
                 "a peer holds other sums of the same versions of counters"
             );
         }
-        news |= state.complete(&updates, &numbers);
+        let is_news = state.complete(&updates, &numbers) || news.contains(&true);
         let sites = updates.origins.iter().map(|o| o.site.clone()).collect();
         let counters = updates.rows.len() as u64;
-        let taken = in_part.then(|| {
+        // What was no news here may be of a life of the counter that is over, and forgotten elsewhere.
+        in_part |= news.contains(&false) && !Rule::TellOnlyNews.is_broken();
+        let taken = (in_part && is_news).then(|| {
+            let mut news = news.iter();
+            updates.rows.retain(|_| news.next() == Some(&true));
             let (rows, complete) = updates.into_rows(&numbers);
             rows.encode(&state.origins, &complete)
         });
-        Ok(Merged {
-            news,
+        let merged = Merged {
+            news: is_news,
             taken,
             sites,
             counters,
             entries: 0,
-        })
+        };
+        Ok(state.enqueue_merged((from, record.clone()), merged))
     }
 
     fn apply_section(
         &self,
         from: &SiteName,
-        section: &LogSection<'_>,
-    ) -> Result<Merged, ApplyError> {
+        (section, record): (&LogSection<'_>, Bytes),
+    ) -> Result<(Applied, usize), ApplyError> {
         let full = |_| ApplyError::Refused("too many sites or names".to_owned());
         let mut state = self.state.lock();
         if state.is_false_log(from, section) {
-            return Ok(Merged::default());
+            return Ok(state.enqueue_merged((from, record), Merged::default()));
         }
         let before = state.log_position(&section.head.log);
         let entries = loop {
@@ -430,13 +491,14 @@ impl Grid {
         if log.site == self.config.site && now.last > before.last {
             state.resume_log(log);
         }
-        Ok(Merged {
+        let merged = Merged {
             news: now != before,
             taken: None,
             sites: BTreeSet::from([section.head.log.site.clone()]),
             counters: 0,
             entries,
-        })
+        };
+        Ok(state.enqueue_merged((from, record), merged))
     }
 
     /// Waits until what `ticket` stands for is fsynced, however long the disk refuses.

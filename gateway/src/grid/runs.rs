@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use strait_transport::SiteName;
 
-use super::counter::Component;
+use super::counter::{Cleared, Component};
 use super::keyspace::CounterRef;
 use super::record::{KIND_RUNS, Malformed, VERSION, version};
 use super::varint::{Reader, put};
@@ -48,6 +48,26 @@ struct Base {
     component: Component,
     /// What the journal says of it.
     written: Component,
+}
+
+/// The latest clears of our component of a counter in the two branches that become one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Clears {
+    pub(super) lost: Cleared,
+    pub(super) since: Cleared,
+}
+
+impl Clears {
+    /// What the lost branch's sum is to be reduced by: the base that both went on from. Where both cleared
+    /// it, each counts from its own clear on, and the later of these will be that of the sum.
+    fn sum_before(self, base: Component) -> i64 {
+        let Self { lost, since } = self;
+        if lost.half_epoch.min(since.half_epoch) > base.version.saturating_mul(2) {
+            lost.min(since).sum
+        } else {
+            base.sum
+        }
+    }
 }
 
 /// Runs of this site in which not every peer was heard.
@@ -229,6 +249,20 @@ impl Runs {
         }
     }
 
+    /// What our component of `at` goes on from, if it has changed in a run that is open.
+    pub(super) fn base(&self, at: CounterRef) -> Option<Component> {
+        let mut bases = self.bases.range((at, Epoch(0))..=(at, Epoch(u64::MAX)));
+        bases.next().map(|(_, base)| base.component)
+    }
+
+    /// It goes on from this instead.
+    pub(super) fn set_base(&mut self, at: CounterRef, component: Component) {
+        let bases = self.bases.range_mut((at, Epoch(0))..=(at, Epoch(u64::MAX)));
+        for (_, base) in bases.take(1) {
+            base.component = component;
+        }
+    }
+
     /// Our component of `at`, which is this, is about to change.
     pub(super) fn keep(&mut self, at: CounterRef, component: Component) {
         if self.open {
@@ -245,7 +279,12 @@ impl Runs {
 
     /// What is to be added to our component of `at` when a peer, or the journal, shows it as it was in
     /// a run that was lost; none if no run since has changed it.
-    pub(super) fn take_back(&mut self, at: CounterRef, lost: Component) -> Option<i64> {
+    pub(super) fn take_back(
+        &mut self,
+        at: CounterRef,
+        lost: Component,
+        cleared: Clears,
+    ) -> Option<i64> {
         if self.bases.is_empty() || self.used(lost.version) {
             return None;
         }
@@ -255,7 +294,8 @@ impl Runs {
         if lost.version <= base.component.version {
             return Some(0);
         }
-        let more = lost.sum.wrapping_sub(base.component.sum);
+        let before = cleared.sum_before(base.component);
+        let more = lost.sum.wrapping_sub(before);
         base.component = lost;
         Some(more)
     }

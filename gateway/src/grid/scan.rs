@@ -45,18 +45,10 @@ pub(super) struct CounterCursor {
     ended: bool,
     /// Counters whose component of ours was left out though something else of them was told.
     halved: Vec<CounterRef>,
-    /// Of our own components that were left out, the oldest version that the reader lacks.
-    left_out: Option<u64>,
-}
-
-impl CounterCursor {
-    /// Up to where the scan holds everything of ours; what it left out comes with the flush after.
-    pub(super) fn complete_to(&self, epoch: Epoch) -> Epoch {
-        Epoch(
-            self.left_out
-                .map_or(epoch.0, |left_out| epoch.0.min(left_out - 1)),
-        )
-    }
+    /// One of our own components that the reader lacks was left out.
+    pub(super) leaves_out: bool,
+    /// Counters of which only our own component is told, and that is left out, have a row without any.
+    pub(super) names_all: bool,
 }
 
 /// Where a scan over the logs stands.
@@ -154,9 +146,10 @@ impl State {
         }
         let version = counter.own.version;
         if own.is_none() && version > 0 && have.lacks(OriginId::OWN, version) {
-            cursor.left_out = Some(cursor.left_out.map_or(version, |known| known.min(version)));
+            cursor.leaves_out = true;
         }
-        if parts.is_empty() && !is_halved {
+        let is_named = cursor.names_all && written && own.is_none();
+        if parts.is_empty() && !is_halved && !is_named {
             return;
         }
         // Likewise for presence: while it is ours and not on disk, nothing is said about it.

@@ -207,18 +207,20 @@ impl State {
     }
 
     fn seal_counter(&mut self, at: CounterRef, epoch: Epoch, hlc: u64, rows: &mut CounterRows) {
-        self.keys.clear_if_due(at);
+        self.clear_if_due(at);
         let counter = self.keys.counter_mut(at);
-        counter.set(flag::DIRTY, false);
         self.runs.keep(at, counter.own);
         counter.own.version = epoch.0;
-        counter.hlc = hlc;
-        counter.site = SiteId::OWN;
+        if !counter.has(flag::ENDS) {
+            counter.hlc = hlc;
+            counter.site = SiteId::OWN;
+        }
+        counter.set(flag::DIRTY | flag::ENDS, false);
         let own = Part {
             origin: OriginId::OWN,
             component: counter.own,
         };
-        let presence = (hlc, SiteId::OWN, counter.has(flag::PRESENT));
+        let presence = (counter.hlc, counter.site, counter.has(flag::PRESENT));
         if counter.has(flag::MORE) {
             let extra = self.keys.extra_mut(at);
             if extra.changed == Extra::UNSEALED {

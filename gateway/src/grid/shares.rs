@@ -1,15 +1,27 @@
 //! What a counter is made of: each origin's component, and what of it counts.
 
 use super::counter::{Cleared, Component, Counter, Extra, OriginId, flag, push_one};
+use super::forget::{Rule, Stable};
 use super::keyspace::{CounterRef, Keyspace};
 
 /// One origin's share of a counter.
 struct Share {
     origin: OriginId,
     component: Component,
+    /// What was cleared of it, by the latest clear.
+    cleared: Option<Cleared>,
     /// What of the component counts.
     rest: i64,
+    /// Nothing was said of it since it was cleared, or ever.
     is_clear: bool,
+}
+
+impl Share {
+    /// Whether nothing of it can count any more, whatever later component or older clear of this
+    /// origin it meets: the origin itself has begun again at 0.
+    fn has_ended(&self) -> bool {
+        self.is_clear && self.cleared.is_some_and(|cleared| cleared.sum == 0)
+    }
 }
 
 impl Keyspace {
@@ -30,6 +42,14 @@ impl Keyspace {
     /// Every component, with what of it counts.
     fn shares(&self, at: CounterRef) -> impl Iterator<Item = Share> {
         let counter = self.counter(at);
+        self.shares_of(counter, at)
+    }
+
+    fn shares_of<'a>(
+        &'a self,
+        counter: &'a Counter,
+        at: CounterRef,
+    ) -> impl Iterator<Item = Share> + 'a {
         let extra = self.extra(at);
         std::iter::once((OriginId::OWN, counter.own))
             .chain(self.others(at))
@@ -46,37 +66,83 @@ impl Keyspace {
                 let still = match cleared {
                     None => component.version == 0,
                     Some(cleared) if ahead => cleared.half_epoch == Cleared::UNSEALED,
-                    Some(cleared) => cleared.half_epoch.saturating_add(1) >= 2 * component.version,
+                    Some(cleared) => cleared.is_up_to(component),
                 };
                 Share {
                     origin,
                     component,
+                    cleared,
                     rest,
                     is_clear: still && rest == 0,
                 }
             })
     }
 
-    /// From here on nothing of what the counter has now counts. The next flush must take it.
+    /// Components of which something counts, or may.
+    pub(super) fn living(&self, at: CounterRef) -> impl Iterator<Item = (OriginId, Component)> {
+        let living = self.shares(at).filter(|share| !share.is_clear);
+        living.map(|share| (share.origin, share.component))
+    }
+
+    /// Whether something of the origin's component counts, or may.
+    pub(super) fn is_living(&self, at: CounterRef, origin: OriginId) -> bool {
+        self.living(at).any(|(of, _)| of == origin)
+    }
+
+    /// Whether nothing of any component counts, and nothing was said of others' since they were cleared.
+    pub(super) fn is_all_clear(&self, at: CounterRef) -> bool {
+        let is_clear = |share: Share| match share.origin {
+            OriginId::OWN => share.rest == 0,
+            _ => share.is_clear,
+        };
+        self.shares(at).all(is_clear)
+    }
+
+    /// Whether our component, if there is any, has ended: see [`forget`](super::forget).
+    pub(super) fn has_own_ended(&self, at: CounterRef) -> bool {
+        let own = self.shares(at).next();
+        own.is_none_or(|own| own.component.version == 0 || own.has_ended())
+    }
+
+    /// Whether every site holds all of the counter.
+    pub(super) fn is_stable(&self, at: CounterRef, stable: &Stable) -> bool {
+        let mut versions = self.versions(at);
+        versions.all(|(origin, version)| stable.covers(origin, version))
+    }
+
+    /// Up to which version of each origin the counter says anything.
+    pub(super) fn versions(&self, at: CounterRef) -> impl Iterator<Item = (OriginId, u64)> {
+        let own = (OriginId::OWN, self.counter(at).own.version);
+        let others = self.others(at);
+        let others = others.map(|(origin, component)| (origin, component.version));
+        let extra = self.extra(at).filter(|_| !Rule::WaitForClears.is_broken());
+        let cleared = extra.into_iter().flat_map(|extra| &extra.cleared);
+        let cleared = cleared.map(|(origin, cleared)| (*origin, cleared.epoch()));
+        std::iter::once(own).chain(others).chain(cleared)
+    }
+
+    /// From here on nothing of what the counter has now counts. The next flush must take it. Our own
+    /// component begins again at 0; with `end` it says so of the version that the flush will give, even if
+    /// it never counted anything or has said so before.
     ///
     /// A component that adds up to 0 by chance is cleared too: somebody may have cleared a part
     /// of it that does not.
-    pub(super) fn clear(&mut self, at: CounterRef) {
+    pub(super) fn clear(&mut self, at: CounterRef, end: bool) {
         self.counter_mut(at).set(flag::TO_CLEAR, false);
+        let is_own = |share: &Share| share.origin == OriginId::OWN;
         let seen: Vec<_> = self
             .shares(at)
-            .filter(|share| !share.is_clear)
-            .map(|share| {
-                let half_epoch = match share.origin {
-                    OriginId::OWN => Cleared::UNSEALED,
-                    _ => 2 * share.component.version,
-                };
-                let sum = share.component.sum;
-                (share.origin, Cleared { half_epoch, sum })
+            .filter(|share| !share.is_clear || (end && is_own(share)))
+            .map(|share| match share.origin {
+                OriginId::OWN => (share.origin, Cleared::by_origin(Cleared::UNSEALED)),
+                other => (other, Cleared::all_of(share.component)),
             })
             .collect();
         if seen.is_empty() {
             return;
+        }
+        if seen.iter().any(|(origin, _)| *origin == OriginId::OWN) {
+            self.counter_mut(at).own.sum = 0;
         }
         self.change_extra(at, |extra| {
             extra.changed = Extra::UNSEALED;
@@ -85,13 +151,6 @@ impl Keyspace {
                 extra.replace_cleared(origin, cleared);
             }
         });
-    }
-
-    /// Clears the counter if it has been deleted with its hash and that is still to be done.
-    pub(super) fn clear_if_due(&mut self, at: CounterRef) {
-        if self.counter(at).has(flag::TO_CLEAR) {
-            self.clear(at);
-        }
     }
 
     /// What the counter has beyond its [`Counter`].

@@ -12,6 +12,7 @@ use super::clock::{HybridClock, next_ms};
 use super::cold::Absent;
 use super::counter::{OriginId, allocation_bytes, flag};
 use super::doubts::Doubts;
+use super::forget::{Forgetting, Members, Sweeps};
 use super::keyspace::{CounterRef, Keyspace};
 use super::log::Log;
 use super::origins::Origins;
@@ -125,6 +126,10 @@ pub(crate) struct State {
     /// No entry gets an id before this one: see [`State::resume_ids`].
     pub(super) ids_from: EntryId,
     pub(super) doubts: Doubts,
+    pub(super) members: Members,
+    pub(super) forgetting: Forgetting,
+    /// What peers have told that tell all they hold.
+    pub(super) sweeps: Sweeps,
     /// The last epoch on disk.
     pub(super) durable_epoch: Epoch,
     /// By [`Feed`](super::Feed).
@@ -177,6 +182,9 @@ impl State {
             claim_lines: ClaimLines::default(),
             ids_from: EntryId::MIN,
             doubts: Doubts::default(),
+            members: Members::default(),
+            forgetting: Forgetting::default(),
+            sweeps: Sweeps::default(),
             durable_epoch: Epoch(0),
             recent: Default::default(),
             flush_number: FlushNumber(0),
@@ -216,7 +224,7 @@ impl State {
     /// Memory of counters and of what leads to them.
     pub(super) fn counter_bytes(&self) -> usize {
         let deadlines = self.deadlines.len() * 2 * size_of::<(u64, u32)>();
-        self.keys.bytes() + deadlines + self.runs.bytes()
+        self.keys.bytes() + deadlines + self.runs.bytes() + self.sweeps.bytes()
     }
 
     /// Memory of logs: of their entries, and of the logs themselves.

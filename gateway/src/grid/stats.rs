@@ -57,6 +57,12 @@ pub struct GridStats {
     pub writes_total: u64,
     /// Keys that have a deadline.
     pub expiring: u64,
+    /// Keys that were deleted and are kept until every site is known to hold that.
+    pub dead: u64,
+    /// Keys that were forgotten for good, each time that they were.
+    pub forgotten_total: u64,
+    /// Sites for which those are kept: they have not said that they hold as much as we do.
+    pub dead_kept_for: Vec<String>,
     /// Keys deleted because their deadline had passed.
     pub expired_total: u64,
     /// Records merged from peers.
@@ -134,6 +140,7 @@ impl Grid {
         let figures = self.figures.lock().clone();
         let state = self.state.lock();
         let cold = self.cold_figures.lock().clone();
+        let kept_for = state.forgetting.kept_for.iter();
         GridStats {
             keys: state.visible,
             fields: state.keys.fields_live,
@@ -157,6 +164,9 @@ impl Grid {
             journal_failed: state.refused.is_some(),
             writes_total: state.tally.writes.iter().sum(),
             expiring: state.expiring(),
+            dead: state.forgetting.dead,
+            forgotten_total: state.forgetting.total,
+            dead_kept_for: kept_for.map(ToString::to_string).collect(),
             expired_total: state.tally.expired,
             applied_records_total: state.tally.applied,
             applied_gaps_total: state.tally.gaps,

@@ -67,6 +67,8 @@ pub(crate) fn status() -> Status {
             memory_bytes_max: 1 << 30,
             journal_bytes: 9 << 20,
             writes_total: 42,
+            dead: 4_321,
+            dead_kept_for: vec!["north".to_owned()],
             ..GridStats::default()
         },
         full_in_s: Some(86_400.0),

@@ -162,6 +162,16 @@ fn render_stores(out: &mut Table, status: &Status) {
             count(status.clients.connected),
         ),
     );
+    if grid.dead > 0 && !grid.dead_kept_for.is_empty() {
+        out.field(
+            "",
+            format_args!(
+                "{} deleted keys are kept until they are known to be gone at {}",
+                count(grid.dead),
+                grid.dead_kept_for.join(", "),
+            ),
+        );
+    }
     if grid.journal_failed {
         out.field(
             "",

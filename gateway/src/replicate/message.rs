@@ -15,6 +15,9 @@ const RECORDS: u8 = 4;
 const LINKED: u8 = 5;
 const CAUGHT_UP: u8 = 6;
 const BEGIN: u8 = 7;
+const STATEMENT: u8 = 8;
+const WHOLE_BEGINS: u8 = 9;
+const WHOLE_ENDS: u8 = 10;
 
 /// Sites that a message may name: more are no deployment.
 const LINKED_MAX: usize = 128;
@@ -36,6 +39,12 @@ pub(super) enum Message {
     /// From here on comes all that the receiver of this lacks by its positions, also what it did not
     /// take before.
     Begin,
+    /// What a site says of what it holds: the sender of this, or one that it has heard of.
+    Statement(Bytes),
+    /// From here on all is told that the sender of this holds.
+    WholeBegins,
+    /// That was all. What was not told up to these positions may be forgotten there.
+    WholeEnds(Bytes),
 }
 
 /// A batch that is none of these: the peer's fault.
@@ -57,6 +66,9 @@ impl Message {
             CAUGHT_UP if batch.is_empty() => Ok(Self::CaughtUp),
             BEGIN if batch.is_empty() => Ok(Self::Begin),
             LINKED => decode_linked(&batch).map(Self::Linked),
+            STATEMENT => Ok(Self::Statement(batch)),
+            WHOLE_BEGINS if batch.is_empty() => Ok(Self::WholeBegins),
+            WHOLE_ENDS => Ok(Self::WholeEnds(batch)),
             _ => Err(MalformedMessage),
         }
     }
@@ -102,6 +114,21 @@ pub(super) fn positions(piece: &[u8], end: bool) -> Bytes {
     batch.put_u8(if end { POSITIONS_END } else { POSITIONS_PART });
     batch.put_slice(piece);
     batch.freeze()
+}
+
+/// The batch for what a site says of what it holds.
+pub(super) fn statement(said: &[u8]) -> Bytes {
+    [&[STATEMENT], said].concat().into()
+}
+
+/// The batch after which all is told.
+pub(super) fn whole_begins() -> Bytes {
+    Bytes::from_static(&[WHOLE_BEGINS])
+}
+
+/// The batch that says up to where something may be forgotten that was not told.
+pub(super) fn whole_ends(forgotten: &[u8]) -> Bytes {
+    [&[WHOLE_ENDS], forgotten].concat().into()
 }
 
 /// The batch that asks for positions.

@@ -85,6 +85,7 @@ impl Session {
         (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
     ) -> Self {
         progress.begin();
+        rooms.grid.abandon_sweep(link.site());
         let link_to = (link, version >= refusals::TOLD_SINCE);
         let feeds = Feed::ALL.map(|feed| FeedSession::start(rooms, link_to, (feed, progress)));
         let comparing = compare::Roles::start(&rooms.grid, (link, version), (progress, comparer));
@@ -170,6 +171,7 @@ pub async fn run(
     }
     rooms.handle_down(link.site());
     rooms.floors.forget(link.site());
+    rooms.grid.abandon_sweep(link.site());
     info!("link is closed");
 }
 

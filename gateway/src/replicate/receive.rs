@@ -9,18 +9,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use strait_transport::{LogPace, Received, Seq, SiteName};
 use tokio::sync::mpsc;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::message::Message;
 use super::progress::{FeedProgress, Progress};
 use super::refusals::{Again, Refusal, Teller};
 use crate::grid::{
-    Applied, ApplyError, Feed, Grid, Heard, LogName, LogPosition, Positions, Ticket, UnpackError,
-    Unpacked,
+    Applied, ApplyError, Feed, Grid, Heard, LogName, LogPosition, Positions, Statement, Ticket,
+    UnpackError, Unpacked,
 };
 
 /// How long to wait before a record is tried again that our own disk or memory refused.
 const RETRY: Duration = Duration::from_millis(500);
+/// From one telling of positions because of an origin that writes no more to the next.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the receiving half tells the shipping half.
 #[derive(Debug)]
@@ -71,6 +73,8 @@ pub(super) fn start(
         in_doubt: false,
         refusal: None,
         again: Again::default(),
+        swept: false,
+        asked: None,
         lines: LogPace::default(),
     };
     tokio::spawn(acknowledge(grid, acks, teller));
@@ -108,6 +112,10 @@ struct Applier {
     /// What of the batch at hand is to be told.
     refusal: Option<Refusal>,
     again: Again,
+    /// What the peer did not tell was deleted: it is to hear what we hold now.
+    swept: bool,
+    /// When the peer was last told what we hold because of an origin that writes no more.
+    asked: Option<Instant>,
     lines: LogPace,
 }
 
@@ -122,9 +130,22 @@ impl Applier {
             Ok(Message::Positions { piece, end }) => self.positions(&piece, end),
             Ok(Message::Ask) => self.signal(Signal::TellOurs(Duration::ZERO)),
             Ok(Message::Records(records)) => ticket = self.records(received.seq, records),
-            Ok(Message::CaughtUp) => self.caught_up(),
+            Ok(Message::CaughtUp) => {
+                self.caught_up();
+                if std::mem::take(&mut self.swept) {
+                    self.signal(Signal::TellOurs(Duration::ZERO));
+                }
+            }
             Ok(Message::Begin) => self.in_doubt = false,
             Ok(Message::Linked(sites)) => self.signal(Signal::Linked(sites)),
+            Ok(Message::Statement(said)) => self.statement(&said),
+            Ok(Message::WholeBegins) => {
+                info!(
+                    "the peer tells all that it holds: what it does not tell was deleted meanwhile"
+                );
+                self.grid.begin_sweep(&self.site);
+            }
+            Ok(Message::WholeEnds(forgotten)) => self.end_sweep(received.seq, &forgotten),
             Err(error) => self.refuse(received.seq, &error.to_string()),
         }
         self.progress().heard_bytes(self.heard.bytes());
@@ -149,8 +170,71 @@ impl Applier {
         self.theirs.extend(self.grid.known_of(said));
         if end {
             let theirs = std::mem::take(&mut self.theirs);
+            if self.is_told && self.feed == Feed::Counters {
+                self.note_behind(&theirs);
+            }
             self.signal(Signal::Theirs(theirs));
         }
+    }
+
+    /// A peer that may hold counters which were deleted and forgotten here is told all that is left, and
+    /// nothing of it is taken before it has deleted what it was not told.
+    fn note_behind(&mut self, theirs: &Positions) {
+        let was_behind = self.grid.is_behind(&self.site);
+        let is_behind = self.grid.hear_positions(&self.site, theirs);
+        if was_behind && !is_behind {
+            self.signal(Signal::TellOurs(Duration::ZERO));
+        }
+    }
+
+    /// It counts only behind all that the peer sent before.
+    fn statement(&mut self, said: &[u8]) {
+        if self.in_doubt {
+            return;
+        }
+        match Statement::decode(said) {
+            Ok(said) => {
+                if self.grid.hear_statement(&self.site, said) {
+                    self.ask_for_ended();
+                }
+            }
+            Err(error) => {
+                if let Some(more) = self.lines.is_due(Instant::now()) {
+                    error!(%error, more, "a statement of the peer is put aside");
+                }
+            }
+        }
+    }
+
+    /// The peer holds more than we do of an origin that writes no more: it is told what we hold, now and
+    /// then, so that it sends the rest.
+    fn ask_for_ended(&mut self) {
+        let now = Instant::now();
+        if self.asked.is_none_or(|asked| now - asked > ASK_AGAIN) {
+            self.asked = Some(now);
+            self.signal(Signal::TellOurs(Duration::ZERO));
+        }
+    }
+
+    /// Deletes what the peer did not tell, however often our own disk refuses that. Then it is told what
+    /// we hold now, as it takes nothing of ours before.
+    fn end_sweep(&mut self, seq: Seq, forgotten: &[u8]) {
+        if self.in_doubt {
+            // Something that it told may be missing.
+            return self.grid.abandon_sweep(&self.site);
+        }
+        let mut positions = Positions::default();
+        if let Err(error) = positions.extend_from(forgotten) {
+            return self.refuse(seq, &error.to_string());
+        }
+        while let Err(error) = self.grid.end_sweep(&self.site, &positions) {
+            if self.pending.is_closed() {
+                return;
+            }
+            warn!(%error, "the peer's records wait");
+            thread::sleep(RETRY);
+        }
+        self.swept = true;
     }
 
     /// The peer has told all that we lacked by our positions. If something of it was not taken, it has not.
@@ -167,6 +251,14 @@ impl Applier {
 
     /// Applies records in order; returns the ticket of the last.
     fn records(&mut self, seq: Seq, packed: Vec<Bytes>) -> Option<Ticket> {
+        if self.feed == Feed::Counters && self.grid.is_behind(&self.site) {
+            self.doubt(
+                seq,
+                true,
+                "the peer is first told what was deleted while it was away",
+            );
+            return None;
+        }
         let mut last = None;
         for packed in packed {
             for record in self.unpack(seq, packed) {
@@ -246,6 +338,10 @@ impl Applier {
                 Err(error @ UnpackError::Refused) if !self.pending.is_closed() => {
                     warn!(%error, "the peer's records wait");
                     thread::sleep(RETRY);
+                }
+                Err(error @ UnpackError::Forgotten) => {
+                    self.doubt(seq, true, &error.to_string());
+                    return Vec::new();
                 }
                 Err(error) => {
                     self.refuse(seq, &error.to_string());

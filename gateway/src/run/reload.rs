@@ -32,6 +32,8 @@ impl Gateway {
         let layout = self.dir.layout().clone();
         let (identity, new, users) = blocking(move || read(&layout)).await?;
         let unlinked = self.node.reload(&identity, &new.peers)?;
+        let peers = new.peers.iter().map(|peer| peer.site.clone());
+        self.parts.grid.set_peers(peers.collect());
         for site in unlinked {
             warn!(%site, "{by}: a peer was added: it has a link from the next start on");
         }

@@ -23,6 +23,9 @@ pub(super) use entries::{HeardEntries, SentEntries};
 
 /// Bit of the first byte after the head: what was said before this record does not count.
 const STARTS_OVER: u8 = 1;
+/// Bit beside it: they start over in the middle of a session. Who could not read something before waits
+/// for those that start over with an exchange of positions.
+const GOES_ON: u8 = 2;
 
 /// What the peer was told in this session.
 #[derive(Debug, Default)]
@@ -70,6 +73,8 @@ pub struct Unpacked {
     pub(super) places: Arc<[CounterRef]>,
     /// Whether what it says to be complete is believed.
     pub(super) promises: bool,
+    /// They are as long as no more names than these have been forgotten.
+    pub(super) forgotten: u64,
 }
 
 impl Unpacked {
@@ -89,6 +94,7 @@ impl From<Bytes> for Unpacked {
             record,
             places: Arc::default(),
             promises: true,
+            forgotten: 0,
         }
     }
 }
@@ -102,6 +108,10 @@ pub enum UnpackError {
     /// It follows one that could not be read.
     #[error("the peer's key numbers are lost")]
     Lost,
+    /// It names, by its number, a counter that is forgotten here. As after `Malformed` the numbers must
+    /// start over, and nobody is at fault.
+    #[error("the peer names a counter by a number that is forgotten here")]
+    Forgotten,
     /// Our own fault: too many names. Try again later.
     #[error("no room for more origins or names")]
     Refused,
@@ -133,7 +143,12 @@ impl Grid {
             Ok((Kind::Counters, body)) => self.pack_counters(&mut sent.keys, body),
             Ok((Kind::Log, body)) => sent.entries.pack(body),
             Ok((
-                Kind::PackedCounters | Kind::PackedLog | Kind::Runs | Kind::Renewed | Kind::Doubts,
+                Kind::PackedCounters
+                | Kind::PackedLog
+                | Kind::Runs
+                | Kind::Renewed
+                | Kind::Doubts
+                | Kind::Forgotten,
                 _,
             ))
             | Err(_) => None,
@@ -150,7 +165,12 @@ impl Grid {
     pub fn unpack(&self, heard: &mut Heard, packed: Bytes) -> Result<Vec<Unpacked>, UnpackError> {
         let (kind, body) = kind_of(&packed)?;
         let read = match kind {
-            Kind::Counters | Kind::Log | Kind::Runs | Kind::Renewed | Kind::Doubts => {
+            Kind::Counters
+            | Kind::Log
+            | Kind::Runs
+            | Kind::Renewed
+            | Kind::Doubts
+            | Kind::Forgotten => {
                 return Ok(vec![packed.into()]);
             }
             Kind::PackedCounters => self.unpack_counters(&mut heard.keys, body),
@@ -158,7 +178,7 @@ impl Grid {
                 entries::unpack(&mut heard.entries, body).map(|log| vec![log.into()])
             }
         };
-        if let Err(UnpackError::Malformed(_)) = read {
+        if let Err(UnpackError::Malformed(_) | UnpackError::Forgotten) = read {
             *heard = Heard::default();
         }
         read
@@ -182,18 +202,27 @@ pub(super) fn unpack_log(
     match kind_of(&packed)? {
         (Kind::PackedLog, body) => entries::unpack(heard, body).map_err(|error| match error {
             UnpackError::Malformed(what) => Malformed(what),
-            UnpackError::Lost | UnpackError::Refused => Malformed("what it follows is missing"),
+            UnpackError::Lost | UnpackError::Forgotten | UnpackError::Refused => {
+                Malformed("what it follows is missing")
+            }
         }),
         (Kind::Log, _) => Ok(packed),
-        (Kind::Counters | Kind::PackedCounters | Kind::Runs | Kind::Renewed | Kind::Doubts, _) => {
-            Err(Malformed("it is no record of a log"))
-        }
+        (
+            Kind::Counters
+            | Kind::PackedCounters
+            | Kind::Runs
+            | Kind::Renewed
+            | Kind::Doubts
+            | Kind::Forgotten,
+            _,
+        ) => Err(Malformed("it is no record of a log")),
     }
 }
 
 /// What was heard before a record with these `flags`.
 fn begun<T: Default>(heard: &mut Option<T>, flags: u8) -> Result<&mut T, UnpackError> {
-    if flags & STARTS_OVER != 0 {
+    let is_lost = heard.is_none() && flags & GOES_ON != 0;
+    if flags & STARTS_OVER != 0 && !is_lost {
         *heard = Some(T::default());
     }
     heard.as_mut().ok_or(UnpackError::Lost)

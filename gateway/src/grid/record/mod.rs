@@ -11,7 +11,7 @@ pub(super) use decode::{PARTS_MAX, deadline, decode_counters, half_epoch};
 pub(super) use encode::{CounterRows, Part};
 pub(super) use log::{LogHead, LogSection, SectionBuilder, decode_log};
 pub(crate) use log::{pack_values, values_of};
-pub(super) use updates::{CounterUpdate, CounterUpdates, MoreUpdate, place, version};
+pub(super) use updates::{CounterUpdate, CounterUpdates, MoreUpdate, place, site_name, version};
 
 /// First byte of every record.
 pub(super) const VERSION: u8 = 2;
@@ -26,6 +26,8 @@ pub(super) const KIND_RUNS: u8 = 5;
 const KIND_RENEWED: u8 = 7;
 /// And this; see [`doubts`](super::doubts).
 pub(super) const KIND_DOUBTS: u8 = 8;
+/// Likewise; see [`forget`](super::forget).
+pub(super) const KIND_FORGOTTEN: u8 = 9;
 
 /// What a record holds, by its first two bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub(super) enum Kind {
     Runs,
     Renewed,
     Doubts,
+    Forgotten,
 }
 
 /// Makes a record of counters one that says how they stand after `strait renew`: not merged, but put in
@@ -62,6 +65,7 @@ pub(super) fn kind_of(record: &[u8]) -> Result<(Kind, &[u8]), Malformed> {
         [VERSION, KIND_RUNS, rest @ ..] => Ok((Kind::Runs, rest)),
         [VERSION, KIND_RENEWED, rest @ ..] => Ok((Kind::Renewed, rest)),
         [VERSION, KIND_DOUBTS, rest @ ..] => Ok((Kind::Doubts, rest)),
+        [VERSION, KIND_FORGOTTEN, rest @ ..] => Ok((Kind::Forgotten, rest)),
         [VERSION, ..] => Err(Malformed("unknown kind of record")),
         _ => Err(Malformed("unknown version of records")),
     }

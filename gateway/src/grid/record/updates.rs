@@ -189,7 +189,7 @@ fn read_names(reader: &mut Reader<'_>, updates: &mut CounterUpdates) -> Result<(
 }
 
 /// A site's name.
-pub(super) fn site_name(bytes: &[u8]) -> Result<SiteName, Malformed> {
+pub(in crate::grid) fn site_name(bytes: &[u8]) -> Result<SiteName, Malformed> {
     std::str::from_utf8(bytes)
         .ok()
         .and_then(|text| text.parse().ok())

@@ -8,6 +8,7 @@ mod convergence;
 mod copied;
 mod doubts;
 mod fold;
+mod forgetting;
 mod full_start;
 mod fuzz;
 mod ids;

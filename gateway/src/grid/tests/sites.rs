@@ -8,21 +8,21 @@ use std::collections::{BTreeSet, VecDeque};
 use super::*;
 
 /// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
     }
 
-    fn one_in(&mut self, chances: usize) -> bool {
+    pub(super) fn one_in(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
     }
 }
@@ -230,6 +230,14 @@ fn scan_logs(from: &Grid, have: &Positions) -> (Vec<Bytes>, FlushNumber) {
     (records, flush)
 }
 
+/// How sites are joined: each with each, a hub, a ring, a chain.
+pub(super) const SHAPES: [&[(usize, usize)]; 4] = [
+    &[(0, 1), (0, 2), (1, 2)],
+    &[(0, 1), (0, 2)],
+    &[(0, 1), (0, 2), (1, 3), (2, 3)],
+    &[(0, 1), (1, 2), (2, 3)],
+];
+
 struct World {
     random: Random,
     sites: Vec<Site>,
@@ -239,13 +247,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let shapes: [&[(usize, usize)]; 4] = [
-            &[(0, 1), (0, 2), (1, 2)],
-            &[(0, 1), (0, 2)],
-            &[(0, 1), (0, 2), (1, 3), (2, 3)],
-            &[(0, 1), (1, 2), (2, 3)],
-        ];
-        let shape = shapes[random.below(shapes.len())];
+        let shape = SHAPES[random.below(SHAPES.len())];
         let count = shape.iter().map(|(_, to)| to + 1).max().unwrap();
         let names = ["east", "west", "north", "south"];
         let both = shape.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]);
@@ -602,7 +604,7 @@ fn run_seed(seed: u64) {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

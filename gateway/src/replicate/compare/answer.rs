@@ -11,12 +11,15 @@ use super::{
     CompareError, Differing, FETCHED_BYTES_MAX, FETCHED_RECORDS_MAX, Inbox, Outbox, blocking,
     group, groups, tell,
 };
-use crate::grid::{EntryId, Fingerprints, Grid, LogDepth, LogMarks, LogName, LogPosition, Ranges};
+use crate::grid::{
+    ComparisonBegun, EntryId, Fingerprints, Grid, LogDepth, LogMarks, LogName, LogPosition, Ranges,
+    Scope,
+};
 use crate::streams::StreamOpen;
 
 /// Answers until the session ends.
 pub(super) async fn run(
-    grid: Arc<Grid>,
+    (grid, scope): (Arc<Grid>, Scope),
     link: LinkHandle,
     (mut inbox, differing): (Inbox, mpsc::Sender<Differing>),
 ) {
@@ -24,7 +27,9 @@ pub(super) async fn run(
         return;
     };
     let mut answerer = Answerer {
+        begun: ComparisonBegun::NEVER,
         grid,
+        scope,
         link,
         out,
         ranges: Vec::new(),
@@ -41,6 +46,9 @@ pub(super) async fn run(
 
 pub(super) struct Answerer {
     pub(super) grid: Arc<Grid>,
+    scope: Scope,
+    /// When the comparison began that is under way.
+    begun: ComparisonBegun,
     link: LinkHandle,
     out: Outbox,
     /// What is being exchanged.
@@ -53,19 +61,27 @@ pub(super) struct Answerer {
 impl Answerer {
     async fn handle(&mut self, message: Message) -> Result<(), CompareError> {
         match message {
-            Message::Groups(theirs) => self.compare(&theirs).await,
+            Message::Groups(theirs) => {
+                self.begun = self.grid.begin_comparison(self.link.site(), self.scope);
+                self.compare(&theirs).await
+            }
             Message::Exchange(ranges) => {
                 (self.ranges, self.differences) = (ranges, 0);
                 Ok(())
             }
             Message::Record(record) => {
                 let (grid, site) = (self.grid.clone(), self.link.site().clone());
-                let applied = blocking(move || grid.apply_compared(&site, record.into())).await?;
+                let begun = self.begun;
+                let applied =
+                    blocking(move || grid.apply_compared(&site, record.into(), begun)).await?;
                 let found = super::note(self.link.site(), applied);
                 self.differences += found.len() as u64;
                 Ok(())
             }
-            Message::RecordsEnd { .. } => self.tell_ranges().await,
+            Message::RecordsEnd { .. } => {
+                self.grid.end_comparison(self.link.site());
+                self.tell_ranges().await
+            }
             Message::Log {
                 site,
                 name,
@@ -76,7 +92,11 @@ impl Answerer {
                 Some(log) => self.compare_log(log, disk, marks(start, theirs)).await,
                 None => Ok(()),
             },
-            Message::LogsEnd => Ok(self.send(&Message::LogsChecked).await?),
+            Message::LogsEnd => {
+                // Where no range differs nothing was exchanged.
+                self.grid.end_comparison(self.link.site());
+                Ok(self.send(&Message::LogsChecked).await?)
+            }
             Message::Fetch {
                 site,
                 name,
@@ -99,8 +119,8 @@ impl Answerer {
     }
 
     async fn compare(&mut self, theirs: &[super::Fingerprint]) -> Result<(), CompareError> {
-        let grid = self.grid.clone();
-        let ours: Fingerprints = blocking(move || grid.fingerprints()).await?;
+        let (grid, scope) = (self.grid.clone(), self.scope);
+        let ours: Fingerprints = blocking(move || grid.fingerprints(scope)).await?;
         let pairs = groups(&ours).into_iter().zip(theirs);
         let differing = (0..=u8::MAX).zip(pairs).filter(|(_, (a, b))| a != *b);
         for (number, _) in differing {

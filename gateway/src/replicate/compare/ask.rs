@@ -14,7 +14,9 @@ use super::{
     ANSWER_WAIT, CompareError, Comparer, Comparison, DIFFERING_MAX, Demand, Differing, Fingerprint,
     Inbox, NAMED_MAX, Outbox, Progress, blocking, group, groups, tell, told,
 };
-use crate::grid::{EntryId, Fingerprints, Grid, LogDepth, LogName, RANGES, Ranges, Span};
+use crate::grid::{
+    ComparisonBegun, EntryId, Fingerprints, Grid, LogDepth, LogName, RANGES, Ranges, Scope, Span,
+};
 use crate::streams::StreamOpen;
 
 /// Ranges that are exchanged in one comparison: a sixteenth of all counters. On a grid that
@@ -27,7 +29,7 @@ const TELLS_ENDS: WireVersion = WireVersion(5);
 
 /// Asks until the session ends.
 pub(super) async fn run(
-    grid: Arc<Grid>,
+    (grid, scope): (Arc<Grid>, Scope),
     (link, wire): (LinkHandle, WireVersion),
     (progress, comparer): (Arc<Progress>, Arc<Comparer>),
     (inbox, mut demands, mut differing): (Inbox, mpsc::Receiver<Demand>, mpsc::Receiver<Differing>),
@@ -42,6 +44,7 @@ pub(super) async fn run(
     holes.mark_changed();
     let mut asker = Asker {
         grid,
+        scope,
         link,
         tells_ends: wire >= TELLS_ENDS,
         out,
@@ -102,6 +105,7 @@ pub(super) struct Unlike {
 
 pub(super) struct Asker {
     pub(super) grid: Arc<Grid>,
+    scope: Scope,
     pub(super) link: LinkHandle,
     /// The peer can be asked where logs end.
     tells_ends: bool,
@@ -135,14 +139,16 @@ impl Asker {
             catching_up: self.progress.is_catching_up(),
             ..Comparison::default()
         };
+        let comparison = self.grid.begin_comparison(self.link.site(), self.scope);
         let unlike = self.differing().await?;
         found.ranges_differing = unlike.len() as u64;
         let differing: Vec<u16> = unlike.iter().map(|unlike| unlike.range).collect();
         let exchanged = self.choose(&differing);
         found.ranges_exchanged = exchanged.len() as u64;
         if !exchanged.is_empty() {
-            self.exchange(exchanged, &mut found).await?;
+            self.exchange(exchanged, &mut found, comparison).await?;
         }
+        self.grid.end_comparison(self.link.site());
         found.entries_mended = self.mend_holes().await?;
         let logs_told = self.compare_logs(depth, &mut found).await?;
         if !found.catching_up && found.ranges_differing > 0 {
@@ -176,12 +182,12 @@ impl Asker {
 
     /// The ranges with other fingerprints there than here.
     pub(super) async fn differing(&mut self) -> Result<Vec<Unlike>, CompareError> {
-        let grid = self.grid.clone();
+        let (grid, scope) = (self.grid.clone(), self.scope);
         let ours: Fingerprints = blocking(move || {
             if let Err(error) = grid.flush() {
                 warn!(%error, "comparing what is not on disk");
             }
-            grid.fingerprints()
+            grid.fingerprints(scope)
         })
         .await?;
         self.send(&Message::Groups(groups(&ours))).await?;
@@ -224,6 +230,7 @@ impl Asker {
         &mut self,
         ranges: Vec<u16>,
         found: &mut Comparison,
+        begun: ComparisonBegun,
     ) -> Result<(), CompareError> {
         let held: Ranges = ranges.iter().copied().collect();
         self.send(&Message::Exchange(ranges)).await?;
@@ -237,7 +244,8 @@ impl Asker {
             }
             if let Message::Record(record) = answer {
                 let (grid, site) = (self.grid.clone(), self.link.site().clone());
-                let applied = blocking(move || grid.apply_compared(&site, record.into())).await?;
+                let applied =
+                    blocking(move || grid.apply_compared(&site, record.into(), begun)).await?;
                 let differences = super::note(self.link.site(), applied);
                 found.mended_here += differences.len() as u64;
                 let room = NAMED_MAX - found.named.len();

@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use super::Progress;
 use crate::grid::{
-    Applied, ApplyError, Difference, Fingerprints, Grid, LogName, RangeScan, Ranges, Span,
+    Applied, ApplyError, Difference, Fingerprints, Grid, LogName, RangeScan, Ranges, Scope, Span,
 };
 use crate::streams::StreamOpen;
 use message::{Fingerprint, GROUP, Message};
@@ -46,6 +46,9 @@ const FETCHED_BYTES_MAX: usize = 256 << 10;
 const COUNTERS_BYTES_MAX: usize = 64 << 10;
 /// Stretches of logs that the answering side found to differ and that are still to be mended.
 const DIFFERING_MAX: usize = 1024;
+
+/// From this version of the wire on gateways forget deleted counters, and leave them out of fingerprints.
+const FORGETS: WireVersion = WireVersion(5);
 
 /// Where a log differs.
 type Differing = (LogName, Span);
@@ -189,14 +192,19 @@ impl Roles {
         (link, wire): (&LinkHandle, WireVersion),
         (progress, comparer): (&Arc<Progress>, &Arc<Comparer>),
     ) -> Self {
+        let scope = match wire >= FORGETS {
+            true => Scope::Living,
+            false => Scope::All,
+        };
         let (asks, asked) = mpsc::unbounded_channel();
         let (answers, answered) = mpsc::unbounded_channel();
         let (demands, demanded) = mpsc::channel(4);
         *comparer.demands.lock() = Some(demands);
         let (differing, differs) = mpsc::channel(DIFFERING_MAX);
-        let answering = answer::run(grid.clone(), link.clone(), (Inbox::new(asked), differing));
+        let inbox = (Inbox::new(asked), differing);
+        let answering = answer::run((grid.clone(), scope), link.clone(), inbox);
         let asking = ask::run(
-            grid.clone(),
+            (grid.clone(), scope),
             (link.clone(), wire),
             (progress.clone(), comparer.clone()),
             (Inbox::new(answered), demanded, differs),

@@ -30,6 +30,8 @@ pub(super) enum Event {
     Floor,
     /// Something that was lost of a log is here again.
     Mended,
+    /// It is time to say again what we hold.
+    StatementsDue,
 }
 
 impl Shipper {
@@ -49,6 +51,7 @@ impl Shipper {
                 changed.map(|()| Event::Mended).map_err(closed)
             }
             changed = self.flushes.changed() => changed.map(|()| Event::Flushed).map_err(closed),
+            () = self.statements.due() => Ok(Event::StatementsDue),
         }
     }
 
@@ -67,6 +70,7 @@ impl Shipper {
             Event::Signal(Signal::Linked(sites)) => self.linked = sites,
             Event::Signal(Signal::HeardAll) => self.heard_all = true,
             Event::Neighbours => self.tell_neighbours().await?,
+            Event::StatementsDue => self.take_statements(),
             Event::FlushAcked => {
                 if let Some((_, mark)) = self.unacked.pop_front() {
                     self.note_held(mark);

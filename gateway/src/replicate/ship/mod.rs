@@ -3,6 +3,7 @@
 mod attend;
 mod floor;
 mod pace;
+mod statements;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::grid::{
 use crate::streams::StreamOpen;
 use floor::Floor;
 use pace::Pace;
+use statements::Statements;
 
 /// Flushes on their way to the peer. While it is slow, or away, further ones wait and
 /// then go together: fewer, larger batches compress better and cost less to encode.
@@ -49,6 +51,7 @@ pub(super) fn start(
             Ok(out) => {
                 let mut shipper = Shipper::new(rooms, (link, out), (feed, progress), signals);
                 shipper.says_begin = is_told;
+                shipper.statements = Statements::new(is_told && feed == Feed::Counters);
                 shipper.run().await
             }
             Err(error) => Err(error),
@@ -100,6 +103,7 @@ struct Shipper {
     lines: LogPace,
     /// When the peer is told again what we hold.
     retell: Option<Instant>,
+    statements: Statements,
 }
 
 /// Up to where the peer then holds everything.
@@ -149,6 +153,7 @@ impl Shipper {
             is_refused: false,
             lines: LogPace::default(),
             retell: None,
+            statements: Statements::new(false),
         }
     }
 
@@ -182,6 +187,7 @@ impl Shipper {
             self.begun = self.out.send(message::begin(), false).await?;
             self.is_refused = false;
         }
+        self.statements.begin_anew();
         (self.held_up, _) = (0, self.mended.borrow_and_update());
         let mark = match self.feed {
             Feed::Counters => Some(self.scan_counters(theirs).await?),
@@ -196,7 +202,7 @@ impl Shipper {
     }
 
     async fn scan_counters(&mut self, theirs: &Positions) -> Result<Mark, SendError> {
-        let mut scan = self.grid.scan_counters(theirs);
+        let mut scan = self.begin_scan(theirs).await?;
         loop {
             let step;
             (scan, step) = blocking(move || {
@@ -207,6 +213,7 @@ impl Shipper {
             match step {
                 Ok(Some(record)) => self.push(&record).await?,
                 Ok(None) => {
+                    self.end_scan(&scan).await?;
                     let (flush, epoch) = scan.complete_to();
                     return Ok(Mark { flush, epoch });
                 }
@@ -214,7 +221,7 @@ impl Shipper {
                     warn!(%error, "catching up waits");
                     tokio::time::sleep(RETRY).await;
                     self.attend().await?;
-                    scan = self.grid.scan_counters(theirs);
+                    scan = self.begin_scan(theirs).await?;
                 }
             }
         }
@@ -262,6 +269,7 @@ impl Shipper {
     /// is too far behind for this.
     async fn follow(&mut self, mut shipped: FlushNumber) -> Result<(), SendError> {
         while self.theirs.is_none() {
+            self.make_statements(shipped).await?;
             let durable = *self.flushes.borrow_and_update();
             if shipped < durable && self.unacked.len() < UNACKED_MAX {
                 let Some(flush) = self.ship_flushes(shipped, durable).await? else {

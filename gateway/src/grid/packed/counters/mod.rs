@@ -15,7 +15,7 @@ use super::Signed;
 pub(super) use pack::SentKeys;
 pub(super) use unpack::HeardKeys;
 
-/// Keys that one session numbers, each way: 12 bytes each at the sender, 16 at the receiver.
+/// Keys that one session numbers, each way: 12 bytes each at the sender, 20 at the receiver.
 /// Those that come later go by name each time.
 pub(super) const NUMBERED_MAX: usize = 16 << 20;
 /// Memory that each counter takes at both ends together, and that each with a number takes.

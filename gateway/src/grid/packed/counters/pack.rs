@@ -11,8 +11,14 @@ use super::super::super::record::{
 use super::super::super::state::State;
 use super::super::super::varint::{put, put_bytes};
 use super::super::super::{Grid, LOOK_AHEAD_MAX, MERGE_SLICE};
-use super::super::STARTS_OVER;
+use super::super::{GOES_ON, STARTS_OVER};
 use super::{Common, Models, NUMBERED_MAX};
+
+/// So many numbers that are not used any more are no reason to begin anew.
+const SILENT_MIN: usize = 1 << 16;
+
+/// Where a counter is kept, and its number.
+type Place = (Option<CounterRef>, Option<u32>);
 
 /// What the peer was told in this session, by number.
 #[derive(Debug, Default)]
@@ -24,6 +30,12 @@ pub(in super::super) struct SentKeys {
     sums: Vec<i64>,
     /// Whether the peer has been told that these numbers begin.
     begun: bool,
+    /// They began anew in the middle of the session.
+    goes_on: bool,
+    /// Numbers that are not used any more.
+    silent: usize,
+    /// Counters that were hidden or forgotten here up to then have no number.
+    silenced: u64,
 }
 
 impl SentKeys {
@@ -39,6 +51,38 @@ impl SentKeys {
             return self.fields.get(&at).copied();
         }
         self.keys.get(at.name as usize)?.checked_sub(1)
+    }
+
+    /// Gives up the number of a counter: the peer may forget it.
+    fn silence(&mut self, at: CounterRef) {
+        let found = match at.is_field() {
+            true => self.fields.remove(&at).is_some(),
+            false => {
+                let number = self.keys.get_mut(at.name as usize).map(std::mem::take);
+                number.is_some_and(|number| number > 0)
+            }
+        };
+        self.silent += usize::from(found);
+    }
+
+    /// Gives up the numbers of all counters that were hidden or forgotten here of late. All numbers, where
+    /// those are more than is known, or most numbers are such. False then.
+    fn follow(&mut self, state: &State) -> bool {
+        let silenced = &state.keys.silenced;
+        let is_crowded = self.silent > SILENT_MIN.max(self.sums.len() / 2);
+        match silenced.since(self.silenced).filter(|_| !is_crowded) {
+            Some(places) => places.for_each(|at| self.silence(at)),
+            None => {
+                *self = Self {
+                    silenced: silenced.noted(),
+                    goes_on: self.begun || self.goes_on,
+                    ..Self::default()
+                };
+                return false;
+            }
+        }
+        self.silenced = silenced.noted();
+        true
     }
 
     /// Gives the key the next number, if there are any left.
@@ -74,20 +118,26 @@ impl Grid {
         body: &[u8],
     ) -> Option<Bytes> {
         let updates = decode_counters(body).ok()?;
-        let places = self.places_of(&updates);
+        let places = self.places_of(&updates, keys);
         let mut known = Vec::new();
         let mut new = Vec::new();
-        for (row, at) in updates.rows.iter().zip(places) {
-            match at.and_then(|at| keys.find(at)) {
+        let mut hidden = Vec::new();
+        for (row, (at, number)) in updates.rows.iter().zip(places) {
+            match number {
                 Some(number) => known.push((number, row)),
                 None => new.push((at, row)),
             }
+            hidden.extend(at.filter(|_| !row.present));
         }
         known.sort_unstable_by_key(|(number, _)| *number);
 
         let mut out = vec![VERSION, KIND_PACKED_COUNTERS];
         updates.put_head(&mut out);
-        out.push(if keys.begun { 0 } else { STARTS_OVER });
+        out.push(match (keys.begun, keys.goes_on) {
+            (true, _) => 0,
+            (false, false) => STARTS_OVER,
+            (false, true) => STARTS_OVER | GOES_ON,
+        });
         keys.begun = true;
         for count in [keys.sums.len(), known.len(), new.len()] {
             put(&mut out, count as u64);
@@ -103,34 +153,32 @@ impl Grid {
             rows.values(row, &mut sum);
             keys.add(at, sum);
         }
+        hidden.into_iter().for_each(|at| keys.silence(at));
         put_bytes(&mut out, &rows.numbers.finish());
         out.extend_from_slice(&rows.text);
         Some(out.into())
     }
 
-    /// Where the counters of a record are kept here.
-    fn places_of(&self, updates: &CounterUpdates) -> Vec<Option<CounterRef>> {
+    /// Where the counters of a record are kept here, and their numbers.
+    fn places_of(&self, updates: &CounterUpdates, keys: &mut SentKeys) -> Vec<Place> {
         let mut places = Vec::with_capacity(updates.rows.len());
-        for rows in updates.rows.chunks(MERGE_SLICE) {
-            let state = self.state.lock();
-            for rows in rows.chunks(LOOK_AHEAD_MAX) {
-                state.look_ahead(rows.iter().map(|row| updates.key(row).0));
-                places.extend(rows.iter().map(|row| state.place_of(updates.key(row))));
+        'anew: loop {
+            places.clear();
+            for rows in updates.rows.chunks(MERGE_SLICE) {
+                let state = self.state.lock();
+                if !keys.follow(&state) && !places.is_empty() {
+                    continue 'anew;
+                }
+                for rows in rows.chunks(LOOK_AHEAD_MAX) {
+                    state.look_ahead(rows.iter().map(|row| updates.key(row).0));
+                    let found = rows.iter().map(|row| {
+                        let (key, field) = updates.key(row);
+                        state.find_counter(key, field)
+                    });
+                    places.extend(found.map(|at| (at, at.and_then(|at| keys.find(at)))));
+                }
             }
-        }
-        places
-    }
-}
-
-impl State {
-    fn place_of(&self, (key, field): (&[u8], Option<&[u8]>)) -> Option<CounterRef> {
-        let name = self.keys.find(key)?;
-        match field {
-            None => Some(CounterRef::key(name)),
-            Some(field) => self
-                .keys
-                .find_field(name, field)
-                .map(|field| CounterRef::field(name, field)),
+            return places;
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The receiving end. Nothing that the peer says is believed.
 
 use super::super::super::counter::Component;
+use super::super::super::forget::Rule;
 use super::super::super::keyspace::CounterRef;
-use super::super::super::merge::{Numbers, TooMany};
+use super::super::super::merge::Numbers;
 use super::super::super::record::{CounterRows, CounterUpdates, Part};
+use super::super::super::state::State;
 use super::super::super::varint::Reader;
 use super::super::super::{Grid, MERGE_SLICE, RECORD_BYTES_MAX};
 use super::super::{UnpackError, Unpacked, begun};
@@ -15,6 +17,8 @@ use bytes::Bytes;
 #[derive(Debug, Default)]
 pub(in super::super) struct HeardKeys {
     keys: Vec<(CounterRef, i64)>,
+    /// Which life of its name's place each of them is.
+    lives: Vec<u32>,
 }
 
 impl Grid {
@@ -45,8 +49,8 @@ impl Grid {
         }
         let read = read.finish()?;
         let numbers = self.state.lock().intern(&head)?;
-        let places = self.resolve(keys, &read.rows)?;
-        let rows = self.rebuild(keys, &read, &places, &numbers)?;
+        let (forgotten, mut places) = self.resolve(keys, &read.rows)?;
+        let rows = self.rebuild(keys, &read, (forgotten, &mut places), &numbers)?;
         let origins = self.state.lock().origins.clone();
         let complete: Vec<_> = head
             .complete
@@ -58,23 +62,27 @@ impl Grid {
             record,
             places: order.iter().map(|n| places[*n as usize]).collect(),
             promises: true,
+            forgotten,
         };
         Ok(records.map(placed).collect())
     }
 
-    /// Where the rows' counters are kept here; new ones are made.
-    fn resolve(&self, keys: &HeardKeys, rows: &[Row]) -> Result<Vec<CounterRef>, TooMany> {
+    /// Where the rows' counters are kept here, as long as no more than so many names are forgotten; new
+    /// ones are made.
+    fn resolve(
+        &self,
+        keys: &HeardKeys,
+        rows: &[Row],
+    ) -> Result<(u64, Vec<CounterRef>), UnpackError> {
         let mut places = Vec::with_capacity(rows.len());
+        let forgotten = self.state.lock().keys.forgotten;
         for rows in rows.chunks(MERGE_SLICE) {
             let mut state = self.state.lock();
             for row in rows {
-                places.push(match &row.key {
-                    Key::Known(number) => keys.keys[*number].0,
-                    Key::New { key, field } => state.place_or_create(key, field.as_deref())?,
-                });
+                places.push(state.resolve(keys, &row.key)?);
             }
         }
-        Ok(places)
+        Ok((forgotten, places))
     }
 
     /// The rows with their names and whole sums; `keys` learns both. When it fails, what `keys`
@@ -83,15 +91,20 @@ impl Grid {
         &self,
         keys: &mut HeardKeys,
         read: &Rows,
-        places: &[CounterRef],
+        (forgotten, places): (u64, &mut [CounterRef]),
         numbers: &Numbers,
     ) -> Result<CounterRows, UnpackError> {
         let mut rebuilt = CounterRows::default();
-        let places = places.chunks(MERGE_SLICE);
+        let places = places.chunks_mut(MERGE_SLICE);
         for (rows, places) in read.rows.chunks(MERGE_SLICE).zip(places) {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
+            if state.keys.forgotten != forgotten {
+                for (row, at) in rows.iter().zip(&mut *places) {
+                    *at = state.resolve(keys, &row.key)?;
+                }
+            }
             state.keys.look_at(places);
-            for (row, at) in rows.iter().zip(places) {
+            for (row, at) in rows.iter().zip(&*places) {
                 let mut sum = match row.key {
                     Key::Known(number) => keys.keys[number].1,
                     Key::New { .. } => 0,
@@ -110,23 +123,42 @@ impl Grid {
                 if rebuilt.text_len() > RECORD_BYTES_MAX {
                     return Err(UnpackError::Malformed("names too long"));
                 }
-                keys.learn(&row.key, *at, sum);
+                keys.learn(&row.key, (*at, state.keys.life(*at)), sum);
             }
         }
         Ok(rebuilt)
     }
 }
 
+impl State {
+    /// Where a counter is kept. One that the peer names by a number may have been forgotten here: the
+    /// peer, which has not yet, is to begin anew.
+    fn resolve(&mut self, keys: &HeardKeys, key: &Key) -> Result<CounterRef, UnpackError> {
+        match key {
+            Key::Known(number) => {
+                let at = keys.keys[*number].0;
+                let lives = self.keys.life(at) == keys.lives[*number];
+                let lives = lives || Rule::CheckLives.is_broken();
+                lives.then_some(at).ok_or(UnpackError::Forgotten)
+            }
+            Key::New { key, field } => Ok(self.place_or_create(key, field.as_deref())?),
+        }
+    }
+}
+
 impl HeardKeys {
-    /// Memory taken: what the list has room for beyond its length was never touched.
+    /// Memory taken: what the lists have room for beyond their length was never touched.
     pub(in super::super) fn bytes(&self) -> usize {
-        self.keys.len() * size_of::<(CounterRef, i64)>()
+        self.keys.len() * size_of::<(CounterRef, i64)>() + self.lives.len() * size_of::<u32>()
     }
 
-    fn learn(&mut self, key: &Key, at: CounterRef, sum: i64) {
+    fn learn(&mut self, key: &Key, (at, life): (CounterRef, u32), sum: i64) {
         match key {
             Key::Known(number) => self.keys[*number].1 = sum,
-            Key::New { .. } if self.keys.len() < NUMBERED_MAX => self.keys.push((at, sum)),
+            Key::New { .. } if self.keys.len() < NUMBERED_MAX => {
+                self.keys.push((at, sum));
+                self.lives.push(life);
+            }
             Key::New { .. } => {}
         }
     }

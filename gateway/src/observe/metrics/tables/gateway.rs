@@ -158,6 +158,21 @@ pub(in super::super) const GRID: &[Metric<Status>] = &[
         "Keys deleted because their deadline had passed",
         |s| some(s.grid.expired_total),
     ),
+    gauge(
+        "strait_grid_dead_keys",
+        "Keys that are deleted and kept until every site is known to hold that",
+        |s| some(s.grid.dead),
+    ),
+    counter(
+        "strait_grid_forgotten_keys",
+        "Keys that were deleted and are forgotten for good",
+        |s| some(s.grid.forgotten_total),
+    ),
+    gauge(
+        "strait_grid_dead_keys_kept_for_sites",
+        "Sites that have not said that they hold as much as we do: until then deleted keys are kept",
+        |s| some(s.grid.dead_kept_for.len() as u64),
+    ),
     counter(
         "strait_grid_own_from_peers",
         "Records by which a peer gave back what our journal had lost",
