@@ -60,7 +60,7 @@ fn a_hundred_megabytes_arrive_identical_and_cost_little_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = real_files(folder.path(), 100 << 20);
     push_when_up(&east, &file, "west:backups/tree.bin");
-    let arrived = std::fs::read(west.data().join("bulk/backups/tree.bin")).unwrap();
+    let arrived = std::fs::read(west.data().join("bulk/east/backups/tree.bin")).unwrap();
     let sent = std::fs::read(&file).unwrap();
     assert!(arrived == sent, "the far file is identical");
 
@@ -99,7 +99,7 @@ fn standard_input_can_be_pushed() {
         .unwrap();
     let output = push.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let arrived = std::fs::read_to_string(west.data().join("bulk/dump.sql")).unwrap();
+    let arrived = std::fs::read_to_string(west.data().join("bulk/east/dump.sql")).unwrap();
     assert!(arrived == text);
 }
 
@@ -110,7 +110,7 @@ fn paths_stay_inside_the_bulk_folder() {
     let file = folder.path().join("small");
     std::fs::write(&file, "x").unwrap();
     push_when_up(&east, &file, "west:ready");
-    std::os::unix::fs::symlink(folder.path(), west.data().join("bulk/escape")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), west.data().join("bulk/east/escape")).unwrap();
 
     for path in [
         "../outside",
@@ -140,7 +140,7 @@ fn a_full_folder_refuses_a_file_and_takes_the_next() {
     east.pair_with(&west, Some(west.link));
     west.pair_with(&east, None);
     let config = std::fs::read_to_string(west.config()).unwrap();
-    let capped = config.replace("# bytes_max = \"1TiB\"", "bytes_max = \"1MiB\"");
+    let capped = config.replace("\nbytes_max = \"1TiB\"", "\nbytes_max = \"1MiB\"");
     assert_ne!(config, capped);
     std::fs::write(west.config(), capped).unwrap();
     east.start();
@@ -156,7 +156,7 @@ fn a_full_folder_refuses_a_file_and_takes_the_next() {
     assert!(!refused.status.success());
     let reason = String::from_utf8(refused.stderr).unwrap();
     assert!(reason.contains("bytes_max"), "says which limit: {reason}");
-    let kept: Vec<_> = std::fs::read_dir(west.data().join("bulk"))
+    let kept: Vec<_> = std::fs::read_dir(west.data().join("bulk/east"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !name.starts_with('.'))
@@ -178,7 +178,7 @@ fn a_window_holds_files_back_and_counters_pass() {
     };
     write_random();
     let push = ["push", "--quiet", file.to_str().unwrap(), "west:random"];
-    let there = west.data().join("bulk/random");
+    let there = west.data().join("bulk/east/random");
     east.stop();
     // From midnight to midnight.
     east.configure(
@@ -235,7 +235,7 @@ fn a_limit_is_on_what_the_link_carries() {
     assert!(again < 40.0, "{again} s");
 
     source.read_exact(&mut bytes).unwrap();
-    std::fs::write(west.data().join("bulk/theirs"), &bytes).unwrap();
+    std::fs::write(west.data().join("bulk/east/theirs"), &bytes).unwrap();
     let copy = home.path().join("copy");
     let copy = copy.to_str().unwrap();
     let pulled = timed(&["pull", "--bwlimit", "1Mbit/s", "west:theirs", copy]);
@@ -358,7 +358,7 @@ fn two_archivers_under_one_name_do_not_both_succeed() {
         let codes = both([&files[0], &files[1]]);
         let won = codes.iter().position(|code| *code == Some(0)).unwrap();
         assert_eq!(codes[1 - won], Some(1), "{codes:?}");
-        let there = std::fs::read(west.data().join("bulk/wal").join(round.to_string()));
+        let there = std::fs::read(west.data().join("bulk/east/wal").join(round.to_string()));
         assert!(there.unwrap() == std::fs::read(&files[won]).unwrap());
         // The same file twice is what PostgreSQL asks to be success.
         assert_eq!(both([&files[won], &files[won]]), [Some(0); 2]);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+use std::process::Stdio;
+
 use redis::Commands;
 use strait_tests::Site;
 
@@ -61,4 +63,37 @@ fn no_command_acts_on_the_gateway_of_another_directory() {
     assert_eq!(held, [Some(1000), Some(3)], "doe's counters are untouched");
     let own = String::from_utf8(doe.must(&["status", "--json"]).stdout).unwrap();
     assert!(own.contains("\"site\":\"doe\""), "{own}");
+}
+
+#[test]
+fn commands_about_files_end_when_their_gateway_hangs() {
+    let mut east = Site::new("east");
+    east.pair_with(&Site::new("west"), None);
+    east.start();
+    east.freeze();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, copy) = (folder.path().join("file"), folder.path().join("copy"));
+    std::fs::write(&file, "text").unwrap();
+    let (file, copy) = (file.to_str().unwrap(), copy.to_str().unwrap());
+    let commands = [
+        (&["push", file, "west:f"][..], 1),
+        (&["pull", "west:f", copy], 200),
+        (&["ls", "west:"], 200),
+        (&["rm", "west:f"], 1),
+        (&["status"], 1),
+    ];
+    let going = commands.map(|(command, status)| {
+        let mut strait = east.command(command);
+        strait.stdin(Stdio::null()).stdout(Stdio::null());
+        let going = strait.stderr(Stdio::piped()).spawn().unwrap();
+        (command, status, going)
+    });
+    for (command, status, going) in going {
+        let output = going.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{command:?}: {said}");
+        assert!(said.contains("it hangs"), "{command:?}: {said}");
+    }
+    east.signal("CONT");
+    east.must(&["status"]);
 }

@@ -102,7 +102,7 @@ fn a_stopped_server_starts_from_what_was_pushed_and_pulled() {
     server.stop();
     let folder = format!("{}/", server.data().display());
     east.must(&["push", "--quiet", &folder, "west:pgdata"]);
-    let empty = west.data().join("bulk/pgdata/pg_notify");
+    let empty = west.data().join("bulk/east/pgdata/pg_notify");
     assert!(empty.is_dir());
     let mut again = Postgres::vacant();
     let data = again.data();
@@ -110,6 +110,52 @@ fn a_stopped_server_starts_from_what_was_pushed_and_pulled() {
     again.adopt();
     again.run();
     assert_eq!(again.query("select count(*) from t").unwrap(), "1000");
+}
+
+/// Asks the gateway whose socket is its first argument its second one, and shows the answer.
+const ASK: &str = "import socket, struct, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+asked = sys.argv[2].encode()
+s.sendall(struct.pack('<IB', len(asked), 0) + asked)
+print(s.recv(1 << 16))";
+
+#[test]
+fn members_of_the_group_use_files_and_compare_nothing() {
+    let (east, _west, _cable) = sites_for_postgres();
+    let programs = tempfile::tempdir().unwrap();
+    let everyone = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(programs.path(), everyone).unwrap();
+    let member = |program: &str| {
+        let mut command = Command::new("setpriv");
+        let user = format!("--reuid={POSTGRES_USER}");
+        command.args([&user, "--regid=postgres", "--init-groups", program]);
+        command.current_dir("/");
+        command
+    };
+    let strait = reachable_binary(programs.path());
+    let mut list = member(strait.to_str().unwrap());
+    let list = list.arg("--data").arg(east.data()).args(["ls", "west:"]);
+    let output = list.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let asked = |asked: &str| {
+        let what = format!("{{\"gateway\":{asked}}}");
+        let request = format!("{{\"site\":\"\",\"path\":\"\",\"wait_s\":0,\"what\":{what}}}");
+        let opening = format!("{{\"version\":1,\"request\":{request}}}");
+        let mut ask = member("/usr/bin/python3");
+        let ask = ask.args(["-c", ASK]).arg(east.data().join("strait.sock"));
+        String::from_utf8(ask.arg(opening).output().unwrap().stdout).unwrap()
+    };
+    let told = asked("\"alive\"");
+    assert!(told.contains("told"), "{told}");
+    for refused in [r#"{"compare":{"site":"west"}}"#, r#""reload""#, r#""grid""#] {
+        let told = asked(refused);
+        assert!(
+            told.contains("refused") && told.contains("only the user"),
+            "{refused}: {told}"
+        );
+    }
+    east.must(&["verify", "west"]);
 }
 
 /// PostgreSQL takes a status of 1 to 125 for the end of the archive, and serves what it has.
@@ -147,7 +193,7 @@ fn recovery_stops_wherever_the_archive_cannot_be_asked() {
         (failed != "0").then_some(())
     });
     east.start();
-    let wal = west.data().join("bulk/wal");
+    let wal = west.data().join("bulk/east/wal");
     let archived = || {
         let names = std::fs::read_dir(&wal).unwrap();
         let names = names.map(|name| name.unwrap().file_name().into_string().unwrap());

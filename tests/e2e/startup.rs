@@ -128,10 +128,10 @@ fn what_a_gateway_makes_is_for_its_owner_alone_and_folders_on_the_way_to_files_a
     std::fs::write(&file, "text").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
     east.must(&["push", file.to_str().unwrap(), "west:on/the/way/file"]);
-    assert_eq!(mode("bulk/on/the/way/file"), 0o640);
+    assert_eq!(mode("bulk/east/on/the/way/file"), 0o640);
     // The tests are started with a common mask.
     let given = mode_given();
-    assert_eq!(mode("bulk/on/the"), 0o777 & !given);
+    assert_eq!(mode("bulk/east/on/the"), 0o777 & !given);
 }
 
 /// The mask of the tests, which the gateways are started with.

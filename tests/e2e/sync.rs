@@ -35,7 +35,7 @@ fn eventually_there(path: &Path, content: &str) {
 fn what_appears_is_shipped_through_breaks_and_restarts() {
     let (mut east, mut west, cable) = pair_of_sites();
     let folder = tempfile::tempdir().unwrap();
-    let far = west.data().join("bulk/dumps");
+    let far = west.data().join("bulk/east/dumps");
     fs::write(folder.path().join("first"), "1").unwrap();
     watch(&mut east, folder.path(), "");
     eventually_there(&far.join("first"), "1");
@@ -93,7 +93,7 @@ fn what_appears_is_shipped_through_breaks_and_restarts() {
 fn neither_gateway_survives_and_all_files_arrive() {
     let (mut east, mut west, _cable) = pair_of_sites();
     let folder = tempfile::tempdir().unwrap();
-    let far = west.data().join("bulk/dumps");
+    let far = west.data().join("bulk/east/dumps");
     watch(&mut east, folder.path(), "");
     let names: Vec<_> = (0..200).map(|n| format!("segment-{n:03}")).collect();
     for name in &names {
@@ -139,8 +139,8 @@ fn what_is_safe_at_the_peer_can_be_removed() {
     // As a gateway leaves it that was killed between shipping and removing.
     let shipped = folder.path().join("shipped");
     fs::write(&shipped, "rows").unwrap();
-    fs::create_dir(west.data().join("bulk/dumps")).unwrap();
-    let there = west.data().join("bulk/dumps/shipped");
+    fs::create_dir(west.data().join("bulk/east/dumps")).unwrap();
+    let there = west.data().join("bulk/east/dumps/shipped");
     fs::copy(&shipped, &there).unwrap();
     set_modified(&there, fs::metadata(&shipped).unwrap().modified().unwrap());
     watch(&mut east, folder.path(), "remove = true");
@@ -150,7 +150,7 @@ fn what_is_safe_at_the_peer_can_be_removed() {
     let file = folder.path().join("dump");
     fs::write(&file, "rows").unwrap();
     eventually("it is removed here", 60, || (!file.exists()).then_some(()));
-    eventually_there(&west.data().join("bulk/dumps/dump"), "rows");
+    eventually_there(&west.data().join("bulk/east/dumps/dump"), "rows");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_file_server_whose_clock_is_behind_loses_nothing() {
     // A busy machine may have held us up for as long as settles a file.
     if paused < settle {
         eventually("it is removed here", 60, || (!path.exists()).then_some(()));
-        let there = fs::read_to_string(west.data().join("bulk/dumps/slow")).unwrap();
+        let there = fs::read_to_string(west.data().join("bulk/east/dumps/slow")).unwrap();
         assert_eq!(there, "x".repeat(42));
     }
 }
@@ -191,7 +191,10 @@ fn what_keeps_its_length_and_time_is_shipped_again_too() {
     let (mut east, west, _cable) = pair_of_sites();
     let folder = tempfile::tempdir().unwrap();
     watch(&mut east, folder.path(), "");
-    let (file, there) = (folder.path().join("f"), west.data().join("bulk/dumps/f"));
+    let (file, there) = (
+        folder.path().join("f"),
+        west.data().join("bulk/east/dumps/f"),
+    );
     fs::write(&file, "old").unwrap();
     eventually_there(&there, "old");
     let time = fs::metadata(&file).unwrap().modified().unwrap();

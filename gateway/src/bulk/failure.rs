@@ -2,12 +2,14 @@
 //! link and the control socket, shown to a person at the end.
 
 use serde::{Deserialize, Serialize};
-use strait_transport::SendError;
+use strait_transport::{SendError, WireVersion};
 
+use super::bounds;
+use super::message::RESERVE;
 use super::path::{PATH_BYTES_MAX, PathError};
 use super::store::StoreError;
 
-/// Longest free text that is carried, in bytes.
+/// Longest free text of ours that is carried, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// A reason that can be sent. `Display` says what failed, [`Failure::remedy`] what to do.
@@ -37,19 +39,19 @@ pub enum Failure {
     #[error("the file changed while it was being read")]
     Changed,
     #[error("the sender gave up: {}", printable(.0))]
-    Aborted(String),
+    Aborted(#[serde(deserialize_with = "bounds::reason")] String),
     #[error("too many transfers at once")]
     Busy,
     #[error("{}", printable(.0))]
-    Io(String),
+    Io(#[serde(deserialize_with = "bounds::reason")] String),
     #[error("the peer broke the protocol: {}", printable(.0))]
-    Protocol(String),
+    Protocol(#[serde(deserialize_with = "bounds::reason")] String),
     #[error("a gateway restarted in the middle")]
     SessionReset,
     #[error("the link is down ({})", printable(.0))]
-    LinkDown(String),
+    LinkDown(#[serde(deserialize_with = "bounds::reason")] String),
     #[error("no such site in this gateway's configuration; its peers: {}", printable(.0))]
-    UnknownSite(String),
+    UnknownSite(#[serde(deserialize_with = "bounds::reason")] String),
     /// The answer to [`Header::PushNew`](super::message::Header::PushNew) and
     /// [`Question::LinkNew`](super::message::Question::LinkNew) alone.
     #[error("another file is there")]
@@ -57,13 +59,19 @@ pub enum Failure {
     /// Never sent: said by a gateway of its peer.
     #[error("the far gateway's release does not know this yet")]
     TooOld,
+    /// From [`RESERVE`](super::message::RESERVE) on.
+    #[error(
+        "the disk under bulk.dir has {bytes_free} bytes left, and {bytes_min} stay free for what \
+         else is on it (bulk.free_bytes_min)"
+    )]
+    ReserveReached { bytes_free: u64, bytes_min: u64 },
 }
 
 impl Failure {
     /// What the person who ran the command can do about it.
     pub fn remedy(&self) -> Option<&'static str> {
         let remedy = match self {
-            Self::DiskFull { .. } => {
+            Self::DiskFull { .. } | Self::ReserveReached { .. } => {
                 "free some space at the far site and run the same command again"
             }
             Self::CapReached { .. } => {
@@ -97,12 +105,30 @@ impl Failure {
         Some(remedy)
     }
 
+    /// The same, as a peer of this version understands it.
+    pub(super) fn for_peer(self, version: WireVersion) -> Self {
+        if let Self::ReserveReached { bytes_free, .. } = self
+            && version < RESERVE
+        {
+            return Self::DiskFull { bytes_free };
+        }
+        self
+    }
+
     pub(super) fn io(error: impl ToString) -> Self {
-        Self::Io(shortened(error.to_string()))
+        Self::Io(shortened(&error.to_string()))
     }
 
     pub(super) fn protocol(what: impl ToString) -> Self {
-        Self::Protocol(shortened(what.to_string()))
+        Self::Protocol(shortened(&what.to_string()))
+    }
+
+    pub(super) fn aborted(why: &str) -> Self {
+        Self::Aborted(shortened(why))
+    }
+
+    pub(super) fn link_down(why: &str) -> Self {
+        Self::LinkDown(shortened(why))
     }
 }
 
@@ -112,13 +138,8 @@ pub fn printable(text: &str) -> String {
     text.chars().map(safe).take(PATH_BYTES_MAX).collect()
 }
 
-fn shortened(mut text: String) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
+fn shortened(text: &str) -> String {
+    bounds::cut(text, TEXT_BYTES_MAX).to_owned()
 }
 
 impl From<StoreError> for Failure {
@@ -130,6 +151,13 @@ impl From<StoreError> for Failure {
             StoreError::NotAFolder => Self::NotAFolder,
             StoreError::NotAFile => Self::NotAFile,
             StoreError::DiskFull { bytes_free } => Self::DiskFull { bytes_free },
+            StoreError::ReserveReached {
+                bytes_free,
+                bytes_min,
+            } => Self::ReserveReached {
+                bytes_free,
+                bytes_min,
+            },
             StoreError::CapReached { bytes_max } => Self::CapReached { bytes_max },
             StoreError::LengthDiffers { declared, received } => {
                 Self::LengthDiffers { declared, received }

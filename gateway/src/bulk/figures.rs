@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::store::Stored;
 use super::sync::SyncSettings;
 
 /// Transfers of files since the gateway started.
@@ -25,8 +26,12 @@ pub struct BulkFigures {
     pub received_bytes: u64,
     /// Transfers that failed, either way. One of a file that is not there is none.
     pub failed: u64,
+    /// Messages and headers of peers that could not be read.
+    pub malformed: u64,
     /// Bytes of all files under `bulk.dir`, unfinished ones included.
     pub stored_bytes: u64,
+    /// Files, folders and links under `bulk.dir`.
+    pub stored_entries: u64,
 }
 
 /// One watched folder since the gateway started.
@@ -105,6 +110,7 @@ pub(super) struct Counters {
     received_files: AtomicU64,
     received_bytes: AtomicU64,
     failed: AtomicU64,
+    malformed: AtomicU64,
 }
 
 /// Which way a file goes.
@@ -147,7 +153,11 @@ impl Counters {
         }
     }
 
-    pub(super) fn read(&self, stored_bytes: u64) -> BulkFigures {
+    pub(super) fn malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, stored: Stored) -> BulkFigures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Acquire);
         BulkFigures {
             sending: read(&self.sending),
@@ -157,7 +167,9 @@ impl Counters {
             received_files: read(&self.received_files),
             received_bytes: read(&self.received_bytes),
             failed: read(&self.failed),
-            stored_bytes,
+            malformed: read(&self.malformed),
+            stored_bytes: stored.bytes,
+            stored_entries: stored.entries,
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strait_transport::WireVersion;
 
+use super::bounds;
 use super::failure::Failure;
 use super::limit::Limit;
 use super::store::{FileMeta, Mtime, Page, Standing};
@@ -13,6 +14,9 @@ use crate::streams::TransferId;
 pub(super) const NO_REPLACE: WireVersion = WireVersion(5);
 /// The wire version since which folders are told of.
 pub(super) const FOLDERS: WireVersion = WireVersion(5);
+
+/// The wire version since which [`Failure::ReserveReached`] is understood.
+pub(super) const RESERVE: WireVersion = WireVersion(5);
 
 /// First byte of every message, header and trailer.
 const VERSION: u8 = 1;
@@ -38,6 +42,7 @@ pub(super) enum Message {
     /// Send me this file, as this transfer.
     Pull {
         transfer: TransferId,
+        #[serde(deserialize_with = "bounds::path")]
         path: String,
         limit: Option<Limit>,
     },
@@ -56,47 +61,70 @@ pub(super) enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Question {
     /// What is in this folder, after the name `after`?
-    List { path: String, after: String },
+    List {
+        #[serde(deserialize_with = "bounds::path")]
+        path: String,
+        #[serde(deserialize_with = "bounds::path")]
+        after: String,
+    },
     /// Remove this file.
-    Remove { path: String },
+    Remove {
+        #[serde(deserialize_with = "bounds::path")]
+        path: String,
+    },
     /// What stands under each of these paths? At most [`PATHS_MAX`](super::describe::PATHS_MAX).
-    Describe { paths: Vec<String>, digests: bool },
+    Describe {
+        #[serde(deserialize_with = "bounds::paths")]
+        paths: Vec<String>,
+        digests: bool,
+    },
     /// What is left here of an earlier push of this file?
     Kept(Pushed),
     /// Make a symbolic link.
     Link {
+        #[serde(deserialize_with = "bounds::path")]
         path: String,
+        #[serde(deserialize_with = "bounds::path")]
         target: String,
         mtime: Option<Mtime>,
     },
     /// Make a symbolic link, unless something else has the name. From [`NO_REPLACE`] on.
     LinkNew {
+        #[serde(deserialize_with = "bounds::path")]
         path: String,
+        #[serde(deserialize_with = "bounds::path")]
         target: String,
         mtime: Option<Mtime>,
     },
     /// Make these folders where they are missing, and give them mode and time, in this order. At
     /// most [`PATHS_MAX`](super::describe::PATHS_MAX). From [`FOLDERS`] on.
-    MakeFolders { folders: Vec<(String, FileMeta)> },
+    MakeFolders {
+        #[serde(deserialize_with = "bounds::paths_with")]
+        folders: Vec<(String, FileMeta)>,
+    },
     /// Which mode and time have these folders? At most as many. From [`FOLDERS`] on.
-    Folders { paths: Vec<String> },
+    Folders {
+        #[serde(deserialize_with = "bounds::paths")]
+        paths: Vec<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Page(Page),
     Removed,
-    Described(Vec<Result<Standing, Failure>>),
+    Described(#[serde(deserialize_with = "bounds::of_paths")] Vec<Result<Standing, Failure>>),
     /// Length so far, and digest of that.
     Kept(Option<(u64, [u8; 32])>),
     Linked,
-    FoldersMade(Vec<Result<(), Failure>>),
-    Folders(Vec<Result<FileMeta, Failure>>),
+    FoldersMade(#[serde(deserialize_with = "bounds::of_paths")] Vec<Result<(), Failure>>),
+    Folders(#[serde(deserialize_with = "bounds::of_paths")] Vec<Result<FileMeta, Failure>>),
 }
 
 /// A file, as its sender describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pushed {
+    #[serde(deserialize_with = "bounds::path")]
     pub(super) path: String,
     /// If it is known beforehand.
     pub(super) length: Option<u64>,
@@ -232,6 +260,81 @@ mod tests {
         ]));
         let answered = encode(&Message::Answer { request, outcome });
         assert!(asked.len().max(answered.len()) < ENCODED_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_is_longer_than_it_may_be_is_malformed_and_reasons_are_cut() {
+        let malformed = |message: &Message| {
+            let decoded = decode::<Message>(&encode(message));
+            matches!(decoded, Err(MessageError::Malformed))
+        };
+        let asked = |question| Message::Ask {
+            request: RequestId(1),
+            question,
+        };
+        let answered = |answer| Message::Answer {
+            request: RequestId(1),
+            outcome: Ok(answer),
+        };
+        let questions = |path: &str| {
+            let (path, short) = (path.to_owned(), "f".to_owned());
+            let file = Pushed {
+                path: path.clone(),
+                length: None,
+                meta: FileMeta::default(),
+            };
+            [
+                Question::List {
+                    path: path.clone(),
+                    after: short.clone(),
+                },
+                Question::List {
+                    path: short.clone(),
+                    after: path.clone(),
+                },
+                Question::Remove { path: path.clone() },
+                Question::Describe {
+                    paths: vec![path.clone()],
+                    digests: false,
+                },
+                Question::Kept(file),
+                Question::Link {
+                    path: short,
+                    target: path.clone(),
+                    mtime: None,
+                },
+                Question::MakeFolders {
+                    folders: vec![(path.clone(), FileMeta::default())],
+                },
+                Question::Folders { paths: vec![path] },
+            ]
+        };
+        let longest = "p".repeat(PATH_BYTES_MAX);
+        for question in questions(&longest) {
+            assert!(!malformed(&asked(question)));
+        }
+        for question in questions(&format!("{longest}p")) {
+            assert!(malformed(&asked(question.clone())), "{question:?}");
+        }
+        let paths = |count| vec!["f".to_owned(); count];
+        for count in [PATHS_MAX, PATHS_MAX + 1] {
+            let folders = asked(Question::Folders {
+                paths: paths(count),
+            });
+            assert_eq!(malformed(&folders), count > PATHS_MAX);
+            let target = "t".to_owned();
+            let described = Answer::Described(vec![Ok(Standing::Link { target }); count]);
+            assert_eq!(malformed(&answered(described)), count > PATHS_MAX);
+        }
+        let failure = Failure::Io("é".repeat(PATH_BYTES_MAX));
+        let transfer = TransferId(1);
+        let failed: Message = decode(&encode(&Message::Failed { transfer, failure })).unwrap();
+        let half = Failure::Io("é".repeat(PATH_BYTES_MAX / 2));
+        let cut = Message::Failed {
+            transfer,
+            failure: half,
+        };
+        assert_eq!(failed, cut);
     }
 
     #[test]

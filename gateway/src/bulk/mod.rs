@@ -10,17 +10,22 @@
 //! Commands reach the gateway over a Unix socket in its data directory
 //! ([`control`]). This room never decides how bytes cross; it opens streams.
 
+mod answer;
+mod bounds;
 pub mod control;
 pub mod describe;
+mod disk;
 mod failure;
 mod figures;
 mod incoming;
 mod limit;
 pub mod location;
+mod mailbox;
 mod message;
 mod outgoing;
 pub mod path;
 pub mod read;
+mod receive;
 mod room;
 mod serve;
 mod session;

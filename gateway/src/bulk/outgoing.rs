@@ -130,22 +130,30 @@ impl Outgoing {
         }
     }
 
+    /// Waits until the receiver takes one more batch. Fails early if it says that the file cannot
+    /// be kept.
+    pub(super) async fn credit(&mut self) -> Result<(), Failure> {
+        let number = self.batches_sent;
+        let allowed = async {
+            let credit = &mut self.answers.credit;
+            let allowed = credit.wait_for(|credit| *credit > number).await;
+            allowed.map(drop).map_err(|_| Failure::SessionReset)
+        };
+        let allowed = tokio::select! {
+            biased;
+            verdict = &mut self.answers.verdict => return Err(premature(verdict.ok())),
+            allowed = allowed => allowed,
+        };
+        match allowed {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.told(failure).await),
+        }
+    }
+
     /// Says that there is no rest, unless the trailer was sent. Does not wait for the link.
     pub(super) fn abort(self, failure: Failure) {
-        let Self {
-            session,
-            transfer,
-            mut stream,
-            ..
-        } = self;
-        session.remove_outgoing(transfer);
-        tokio::spawn(async move {
-            // A session or stream that is over needs no ending.
-            stream
-                .send(message::encode(&Ending::Aborted(failure)), true)
-                .await
-                .ok();
-        });
+        self.session.remove_outgoing(self.transfer);
+        self.session.end_stream(self.stream, failure);
     }
 
     /// How far it is.

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strait_transport::SiteName;
+
+use super::bounds;
 
 /// Longest path, in bytes.
 pub const PATH_BYTES_MAX: usize = 1024;
@@ -33,7 +36,7 @@ pub enum PathError {
     #[error("an absolute path: paths start at the site's bulk.dir, so leave out the leading /")]
     Absolute,
     #[error("“{0}” in a path: only plain names are allowed, nothing outside bulk.dir is reachable")]
-    DotName(String),
+    DotName(#[serde(deserialize_with = "bounds::path")] String),
     #[error("an empty name in the path (two slashes in a row, or one at the end)")]
     EmptyName,
     #[error("a control character in the path")]
@@ -58,6 +61,11 @@ impl SitePath {
     /// `bulk.dir` itself.
     pub fn root() -> Self {
         Self::default()
+    }
+
+    /// The folder of this name: names of sites are plain names.
+    pub fn of_site(site: &SiteName) -> Self {
+        Self(site.to_string())
     }
 
     pub fn is_root(&self) -> bool {

@@ -21,6 +21,8 @@ pub struct BatchReader<R> {
     length: u64,
     /// What the next batch begins with: a small file is to cost no full one.
     room: usize,
+    /// Bytes of a full batch.
+    full: usize,
 }
 
 impl<R: Read> BatchReader<R> {
@@ -30,16 +32,24 @@ impl<R: Read> BatchReader<R> {
             hasher: blake3::Hasher::new(),
             length: 0,
             room: ROOM_BYTES_MIN,
+            full: BATCH_BYTES_MAX,
         }
+    }
+
+    /// The same, with shorter batches.
+    pub fn with_batches_of(self, bytes: usize) -> Self {
+        let full = bytes.clamp(1, BATCH_BYTES_MAX);
+        let room = self.room.min(full);
+        Self { room, full, ..self }
     }
 
     /// The next batch: full, unless it is the last. `None` at the end.
     pub fn next_batch(&mut self) -> io::Result<Option<Bytes>> {
         let mut batch = BytesMut::zeroed(self.room);
         let mut filled = 0;
-        while filled < BATCH_BYTES_MAX {
+        while filled < self.full {
             if filled == batch.len() {
-                self.room = BATCH_BYTES_MAX;
+                self.room = self.full;
                 batch.resize(self.room, 0);
             }
             match self.from.read(&mut batch[filled..]) {
@@ -53,6 +63,11 @@ impl<R: Read> BatchReader<R> {
         self.hasher.update(&batch);
         self.length += filled as u64;
         Ok((filled > 0).then(|| batch.freeze()))
+    }
+
+    /// Whether `batch`, just read, is the last: it is not full.
+    pub fn is_last(&self, batch: &Bytes) -> bool {
+        batch.len() < self.full
     }
 
     /// Reads `length` bytes, or up to the end, without giving them; what has been read then.

@@ -6,27 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use strait_transport::{LinkHandle, Received, Seq, SiteName, WireVersion};
+use strait_transport::{LinkHandle, LogPace, Received, Seq, SiteName, WireVersion};
 use tokio::sync::{Semaphore, watch};
 
+use super::answer;
+use super::disk::{Disk, Steps};
 use super::failure::Failure;
 use super::figures::{BulkFigures, Counters};
-use super::incoming::{Incoming, Part, Receiving};
+use super::incoming::{Incoming, Part, Receiving, Waiting};
 use super::limit::Limits;
+use super::mailbox::Overfull;
 use super::message::{self, Header, Message};
+use super::receive;
 use super::serve;
-use super::session::Session;
+use super::session::{Places, Session, TRANSFERS_MAX};
 use super::store::{BulkConfig, FileRule, Recovery, Store, StoreOpenError};
 use crate::streams::{StreamOpen, TransferId};
-
-/// Files that this gateway's own clients may push to or pull from one site at once;
-/// more wait in line.
-const TRANSFERS_MAX: usize = 192;
-/// Files that a peer may be sending us at once: its clients' pushes and our clients'
-/// pulls, and some that were given up and are still on their way.
-const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX + 32;
-/// Pulls and questions that all peers together may have under way at once.
-const SERVING_MAX: usize = 2 * TRANSFERS_MAX;
 
 /// Files of this site and their traffic. Used as `Arc<Bulk>`.
 #[derive(Debug)]
@@ -36,10 +31,11 @@ pub struct Bulk {
 
 #[derive(Debug)]
 pub(super) struct Room {
-    pub(super) store: Store,
+    /// `bulk.dir`, or why it cannot be used.
+    store: Result<Store, Failure>,
     pub(super) counters: Counters,
     pub(super) receiving: Receiving,
-    pub(super) serving: Semaphore,
+    pub(super) waiting: Waiting,
     pub(super) limits: Limits,
     closed: AtomicBool,
     sites: HashMap<SiteName, Site>,
@@ -50,28 +46,59 @@ pub(super) struct Room {
 pub(super) struct Site {
     link: LinkHandle,
     session: Mutex<Option<Arc<Session>>>,
+    places: Places,
     up: watch::Sender<bool>,
     pub(super) transfers: Semaphore,
+    /// What the peer reads and writes, or why it cannot.
+    store: Result<Store, Failure>,
+    pub(super) steps: Steps,
+    idle_max: Duration,
+    lines: Mutex<Lines>,
+}
+
+/// Lines in the log that a peer decides about.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    unreadable: LogPace,
+    refused: LogPace,
+    overfull: LogPace,
+    pub(super) not_received: LogPace,
+    pub(super) not_sent: LogPace,
 }
 
 impl Bulk {
-    /// Opens `bulk.dir` and sweeps it.
+    /// Opens `bulk.dir` and sweeps it. Where it was before and is missing, no file comes or goes
+    /// until the next start.
     pub fn new(
         config: &BulkConfig,
         links: HashMap<SiteName, LinkHandle>,
     ) -> Result<(Self, Recovery), StoreOpenError> {
-        let (store, recovery) = Store::open(config)?;
-        let sites = links
-            .into_iter()
-            .map(|(name, link)| (name, Site::new(link)));
+        let (store, recovery) = open_store(config)?;
+        if let Ok(store) = &store
+            && store.peers_share()
+            && config.shared.is_none()
+            && links.len() > 1
+        {
+            tracing::warn!(
+                "peers share the files in bulk.dir, as in release 0.1.0, which made it: write \
+                 `shared = true` under [bulk] to keep this, or `false`"
+            );
+        }
+        let disk = Disk::default();
+        let mut sites = HashMap::new();
+        for (name, link) in links {
+            let store = store.as_ref().map(|store| store.of_peer(&name));
+            let store = store.map_err(Failure::clone);
+            sites.insert(name, Site::new(link, store, disk.steps(), config.idle_max));
+        }
         let room = Room {
             store,
             counters: Counters::default(),
             receiving: Receiving::default(),
-            serving: Semaphore::new(SERVING_MAX),
+            waiting: Waiting::default(),
             limits: Limits::default(),
             closed: AtomicBool::new(false),
-            sites: sites.collect(),
+            sites,
         };
         Ok((
             Self {
@@ -89,7 +116,7 @@ impl Bulk {
             return;
         };
         if fresh && !self.room.closed.load(Ordering::SeqCst) {
-            let new = Session::start(&site.link, version);
+            let new = Session::start(&site.link, version, site.places.clone());
             let old = site.session.lock().replace(new);
             if let Some(old) = old {
                 old.end();
@@ -105,15 +132,18 @@ impl Bulk {
         }
     }
 
-    /// Takes a batch of a stream that is this room's, and acknowledges it. Never waits.
+    /// Takes a batch of a stream that is this room's, and acknowledges it, at once or when there is
+    /// memory for it. Never waits.
     /// Must run inside tokio.
     pub fn handle_batch(&self, site: &SiteName, open: &StreamOpen, batch: Received) {
-        let session = self
-            .room
-            .site(site)
-            .ok()
-            .and_then(|site| site.session.lock().clone());
-        if let Some(session) = session {
+        let peer = self.room.sites.get(site);
+        let session = peer.and_then(|peer| Some((peer, peer.current_session()?)));
+        if let Some((peer, session)) = session {
+            let from = Peer {
+                name: site,
+                site: peer,
+                session: &session,
+            };
             match open {
                 StreamOpen::Grid { .. }
                 | StreamOpen::CompareAsk
@@ -122,9 +152,9 @@ impl Bulk {
                 | StreamOpen::FlowMessages
                 | StreamOpen::FlowOpen(_)
                 | StreamOpen::FlowData { .. } => {}
-                StreamOpen::BulkMessages => self.handle_message(site, &session, &batch),
+                StreamOpen::BulkMessages => self.handle_message(&from, &batch),
                 StreamOpen::BulkData { transfer } => {
-                    self.handle_data(site, &session, *transfer, &batch);
+                    return self.handle_data(&from, *transfer, batch);
                 }
             }
         }
@@ -145,7 +175,8 @@ impl Bulk {
 
     /// Removes the files here that a rule is about and does not keep. Blocks.
     pub fn retain(&self, rules: &[FileRule]) {
-        let files = self.room.store.retain(rules, SystemTime::now());
+        let store = self.room.store.as_ref();
+        let files = store.map_or(0, |store| store.retain(rules, SystemTime::now()));
         if files > 0 {
             tracing::info!(files, "removed files beyond what is kept of them");
         }
@@ -153,19 +184,24 @@ impl Bulk {
 
     /// Counts since the start.
     pub fn figures(&self) -> BulkFigures {
-        self.room.counters.read(self.room.store.bytes())
+        let store = self.room.store.as_ref();
+        let stored = store.map(Store::stored).unwrap_or_default();
+        self.room.counters.read(stored)
     }
 
-    fn handle_message(&self, site: &SiteName, session: &Arc<Session>, batch: &Received) {
+    fn handle_message(&self, from: &Peer<'_>, batch: &Received) {
         let message = match message::decode(&batch.bytes) {
             Ok(message) => message,
             Err(error) => {
-                if let Some(more) = session.unreadable.lock().is_due(Instant::now()) {
+                self.room.counters.malformed();
+                if let Some(more) = from.site.is_line_due(|lines| &mut lines.unreadable) {
+                    let site = from.name;
                     tracing::warn!(%site, %error, more, "a message about files was not understood");
                 }
                 return;
             }
         };
+        let session = from.session;
         match message {
             Message::Credit { transfer, batches } => session.handle_credit(transfer, batches),
             Message::Done { transfer } => session.handle_verdict(transfer, Ok(())),
@@ -178,94 +214,127 @@ impl Bulk {
                 path,
                 limit,
             } => {
+                let Some(place) = session.place(batch.bytes.len()) else {
+                    let failure = Failure::Busy;
+                    return from.refuse(&Message::Failed { transfer, failure });
+                };
                 let asked = serve::Asked {
                     session: session.clone(),
                     transfer,
                     path,
                     limit,
+                    place,
                 };
-                tokio::spawn(serve::serve_pull(self.room.clone(), site.clone(), asked));
+                tokio::spawn(serve::serve_pull(
+                    self.room.clone(),
+                    from.name.clone(),
+                    asked,
+                ));
             }
             Message::Ask { request, question } => {
-                let (room, session) = (self.room.clone(), session.clone());
-                tokio::spawn(serve::serve_question(room, session, request, question));
+                let Some(place) = session.place(batch.bytes.len()) else {
+                    let outcome = Err(Failure::Busy);
+                    return from.refuse(&Message::Answer { request, outcome });
+                };
+                let room = (self.room.clone(), from.name.clone());
+                let asked = (request, question);
+                tokio::spawn(answer::serve_question(room, session.clone(), asked, place));
             }
         }
     }
 
-    fn handle_data(
-        &self,
-        site: &SiteName,
-        session: &Arc<Session>,
-        transfer: TransferId,
-        batch: &Received,
-    ) {
+    fn handle_data(&self, from: &Peer<'_>, transfer: TransferId, batch: Received) {
         if batch.seq != Seq(0) {
-            let part = Part {
-                bytes: batch.bytes.clone(),
-                last: batch.last,
-            };
-            session.deliver(batch.stream, part);
+            let (stream, seq) = (batch.stream, batch.seq);
+            from.session.deliver(stream, seq, Part::of(batch));
             return;
         }
-        if let Err(failure) = self.begin_receiving(site, session, transfer, batch) {
-            tracing::warn!(%site, %failure, "a file from the peer was refused");
-            let session = session.clone();
-            tokio::spawn(async move {
-                session
-                    .send(Message::Failed { transfer, failure })
-                    .await
-                    .ok();
-            });
+        let begun = self.begin_receiving(from, transfer, &batch);
+        batch.ack();
+        if let Err(failure) = begun {
+            if let Some(more) = from.site.is_line_due(|lines| &mut lines.refused) {
+                let site = from.name;
+                tracing::warn!(%site, %failure, more, "a file from the peer was refused");
+            }
+            from.refuse(&Message::Failed { transfer, failure });
         }
     }
 
     fn begin_receiving(
         &self,
-        site: &SiteName,
-        session: &Arc<Session>,
+        from: &Peer<'_>,
         transfer: TransferId,
         batch: &Received,
     ) -> Result<(), Failure> {
-        let header = message::decode(&batch.bytes).map_err(Failure::protocol)?;
+        let header = message::decode(&batch.bytes).map_err(|error| {
+            self.room.counters.malformed();
+            Failure::protocol(error)
+        })?;
         if batch.last {
             // The sender gave up before it began, or has nothing to say.
             return Err(Failure::protocol("a file without a trailer"));
         }
-        if session.incoming_count() >= RECEIVING_MAX {
-            return Err(Failure::Busy);
-        }
-        let incoming = |length, meta| {
+        let session = from.session;
+        let incoming = |length, meta, waiting| {
             let receiving = &self.room.receiving;
-            let (queue, incoming) =
-                Incoming::new(session.clone(), receiving, transfer, length, meta);
-            session.add_incoming(batch.stream, queue);
-            incoming
+            let incoming = Incoming::new(session, receiving, transfer, (length, meta), waiting);
+            let (inlet, incoming) = incoming.ok_or(Failure::Busy)?;
+            session.add_incoming(batch.stream, inlet);
+            Ok::<_, Failure>(incoming)
         };
         let no_replace = matches!(header, Header::PushNew { .. });
         match header {
             Header::Push { file, offset } | Header::PushNew { file, offset } => {
                 let rest = file.length.map(|length| length.saturating_sub(offset));
-                let incoming = incoming(rest, file.meta);
-                let (room, site) = (self.room.clone(), site.clone());
-                let push = serve::Push {
+                let waiting = Some(self.room.waiting.clone());
+                let incoming = incoming(rest, file.meta, waiting)?;
+                let (room, name) = (self.room.clone(), from.name.clone());
+                let push = receive::Push {
                     file,
                     offset,
                     no_replace,
                 };
-                tokio::task::spawn_blocking(move || {
-                    serve::receive_push(&room, &site, &push, incoming);
-                });
+                tokio::spawn(receive::receive_push(room, name, push, incoming));
             }
             Header::Pull { length, meta } => {
                 let waiting = session.take_pull(transfer);
                 let waiting =
                     waiting.ok_or_else(|| Failure::Aborted("nobody waits for it".into()))?;
                 // Whoever asked may leave at this moment: then the file is discarded.
-                waiting.send(Ok(incoming(Some(length), meta))).ok();
+                waiting.send(incoming(Some(length), meta, None)).ok();
             }
         }
         Ok(())
+    }
+}
+
+/// `bulk.dir`, or why no file comes or goes.
+fn open_store(config: &BulkConfig) -> Result<(Result<Store, Failure>, Recovery), StoreOpenError> {
+    match Store::open(config) {
+        Ok((store, recovery)) => Ok((Ok(store), recovery)),
+        Err(error @ StoreOpenError::Missing { .. }) => {
+            tracing::error!(%error, "no files come or go");
+            Ok((Err(Failure::io(error)), Recovery::default()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The peer that something comes from.
+#[derive(Clone, Copy, Debug)]
+struct Peer<'a> {
+    name: &'a SiteName,
+    site: &'a Site,
+    session: &'a Arc<Session>,
+}
+
+impl Peer<'_> {
+    /// Tells the peer that something is not done. One that asks on and does not listen loses all
+    /// that is under way with it.
+    fn refuse(&self, message: &Message) {
+        if let Err(Overfull) = self.session.refuse(message) {
+            self.session.end();
+        }
     }
 }
 
@@ -285,13 +354,49 @@ impl Room {
 }
 
 impl Site {
-    fn new(link: LinkHandle) -> Self {
+    fn new(
+        link: LinkHandle,
+        store: Result<Store, Failure>,
+        steps: Steps,
+        idle_max: Duration,
+    ) -> Self {
         Self {
             link,
             session: Mutex::new(None),
+            places: Places::default(),
             up: watch::Sender::new(false),
             transfers: Semaphore::new(TRANSFERS_MAX),
+            store,
+            steps,
+            idle_max,
+            lines: Mutex::default(),
         }
+    }
+
+    pub(super) fn store(&self) -> Result<&Store, Failure> {
+        self.store.as_ref().map_err(Clone::clone)
+    }
+
+    /// How many lines of a kind went unlogged since the last one, if one may be written now.
+    pub(super) fn is_line_due(&self, kind: impl FnOnce(&mut Lines) -> &mut LogPace) -> Option<u64> {
+        kind(&mut self.lines.lock()).is_due(Instant::now())
+    }
+
+    /// The session, if the link has one. After one that a peer has lost by not listening another
+    /// begins.
+    pub(super) fn current_session(&self) -> Option<Arc<Session>> {
+        let mut session = self.session.lock();
+        let current = session.as_mut()?;
+        if current.is_over() {
+            if let Some(more) = self.is_line_due(|lines| &mut lines.overfull) {
+                tracing::warn!(
+                    site = %self.link.site(), more,
+                    "the peer takes no answers about files: all that was under way with it has ended"
+                );
+            }
+            *current = Session::start(&self.link, current.version(), self.places.clone());
+        }
+        Some(current.clone())
     }
 
     pub(super) fn link(&self) -> &LinkHandle {
@@ -305,7 +410,7 @@ impl Site {
         let waited = tokio::time::timeout(patience, up.wait_for(|up| *up))
             .await
             .is_ok();
-        let session = self.session.lock().clone();
+        let session = self.current_session();
         session.filter(|_| waited).ok_or_else(|| self.down())
     }
 
@@ -323,11 +428,23 @@ impl Site {
         }
     }
 
+    /// Returns when the link has been up for as long as a file may rest.
+    pub(super) async fn up_for_idle_max(&self) {
+        let mut up = self.up.subscribe();
+        loop {
+            up.wait_for(|up| *up).await.ok();
+            let down = tokio::time::timeout(self.idle_max, up.wait_for(|up| !*up));
+            if down.await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn down(&self) -> Failure {
         let status = self.link.status();
         let reason = status
             .last_error
             .unwrap_or_else(|| status.phase.name().to_owned());
-        Failure::LinkDown(reason)
+        Failure::link_down(&reason)
     }
 }

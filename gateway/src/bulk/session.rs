@@ -5,26 +5,59 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use strait_transport::{Class, LinkHandle, LogPace, OutStream, SendError, StreamId, WireVersion};
-use tokio::sync::{mpsc, oneshot, watch};
+use strait_transport::{LinkHandle, OutStream, Seq, StreamId, WireVersion};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::incoming::{Incoming, Part};
-use super::message::{self, Answer, Message, Question, RequestId};
-use crate::streams::{StreamOpen, TransferId};
+use super::incoming::{Incoming, Part, Waiting};
+use super::mailbox::{Mailbox, Overfull};
+use super::message::{Answer, Message, Question, RequestId};
+use crate::streams::TransferId;
 
-/// Messages that may wait for the link before whoever writes more has to wait.
-const MESSAGES_QUEUED_MAX: usize = 256;
+/// Files that this gateway's own clients may push to or pull from one site at once;
+/// more wait in line.
+pub(super) const TRANSFERS_MAX: usize = 192;
+/// Files that a peer may be sending us at once: its clients' pushes and our clients'
+/// pulls, and some that were given up and are still on their way.
+const RECEIVING_MAX: usize = 2 * TRANSFERS_MAX + 32;
+/// Pulls and questions that a peer may have under way at once.
+const ASKED_MAX: usize = 2 * TRANSFERS_MAX;
+/// The encoded bytes of those.
+const ASKED_BYTES_MAX: usize = 16 << 20;
+/// Long answers for a peer that are in memory at once.
+const ANSWERS_MAX: usize = 16;
+/// Batches of files for a peer that are in memory at once and not yet the link's.
+const BATCHES_READ_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Session {
     version: WireVersion,
-    messages: mpsc::Sender<Message>,
+    mailbox: Mailbox,
     tables: Mutex<Tables>,
-    /// Messages that could not be read, in the log.
-    pub(super) unreadable: Mutex<LogPace>,
+    over: CancellationToken,
+    places: Places,
+}
+
+/// What a peer may have under way at once, in whichever session: what is left of an ended one keeps its
+/// places until it is over.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    receiving: Arc<Semaphore>,
+    asked: Arc<Semaphore>,
+    asked_bytes: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
+}
+
+/// A pull or question of the peer that is under way.
+#[derive(Debug)]
+pub(super) struct Place {
+    _asked: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -33,8 +66,8 @@ struct Tables {
     over: bool,
     /// Files on their way to the peer.
     outgoing: HashMap<TransferId, Outlet>,
-    /// Files on their way here, each with the queue of the task that takes it.
-    incoming: HashMap<StreamId, mpsc::Sender<Part>>,
+    /// Files on their way here.
+    incoming: HashMap<StreamId, Inlet>,
     /// Files that the peer was asked for and has not begun to send.
     pulls: HashMap<TransferId, oneshot::Sender<Result<Incoming, Failure>>>,
     questions: HashMap<RequestId, oneshot::Sender<Result<Answer, Failure>>>,
@@ -47,6 +80,17 @@ struct Outlet {
     verdict: oneshot::Sender<Result<(), Failure>>,
 }
 
+/// Where the batches of a file go that comes from the peer.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    /// Of the task that takes it.
+    pub(super) queue: mpsc::Sender<Part>,
+    /// Batches with a lower number may come.
+    pub(super) granted: Arc<AtomicU64>,
+    /// Where their memory is counted, if it is.
+    pub(super) waiting: Option<Waiting>,
+}
+
 /// The other end of an [`Outlet`].
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -54,17 +98,35 @@ pub(super) struct Answers {
     pub(super) verdict: oneshot::Receiver<Result<(), Failure>>,
 }
 
+impl Default for Places {
+    fn default() -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self {
+            receiving: semaphore(RECEIVING_MAX),
+            asked: semaphore(ASKED_MAX),
+            asked_bytes: semaphore(ASKED_BYTES_MAX),
+            answers: semaphore(ANSWERS_MAX),
+            batches: semaphore(BATCHES_READ_MAX),
+        }
+    }
+}
+
 impl Session {
     /// Must run inside tokio.
-    pub(super) fn start(link: &LinkHandle, version: WireVersion) -> Arc<Self> {
-        let (messages, queue) = mpsc::channel(MESSAGES_QUEUED_MAX);
-        tokio::spawn(send_messages(link.clone(), queue));
+    pub(super) fn start(link: &LinkHandle, version: WireVersion, places: Places) -> Arc<Self> {
+        let over = CancellationToken::new();
         Arc::new(Self {
             version,
-            messages,
+            mailbox: Mailbox::start(link.clone(), over.clone()),
             tables: Mutex::default(),
-            unreadable: Mutex::default(),
+            over,
+            places,
         })
+    }
+
+    /// The version that both ends speak.
+    pub(super) fn version(&self) -> WireVersion {
+        self.version
     }
 
     /// Whether both ends understand what came with this version.
@@ -80,6 +142,12 @@ impl Session {
         };
         let ended = std::mem::replace(&mut *self.tables.lock(), over);
         drop(ended);
+        self.over.cancel();
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
     }
 
     /// The tables, to wait in them.
@@ -88,19 +156,61 @@ impl Session {
         (!tables.over).then_some(tables)
     }
 
-    /// Waits while many messages wait for the link; an error once the session is over.
-    pub(super) async fn send(&self, message: Message) -> Result<(), Failure> {
-        self.messages
-            .send(message)
-            .await
-            .map_err(|_| Failure::SessionReset)
+    /// A place for a pull or question of so many encoded bytes; `None` if too many are under way.
+    pub(super) fn place(&self, bytes: usize) -> Option<Place> {
+        let asked = self.places.asked.clone().try_acquire_owned().ok()?;
+        let count = u32::try_from(bytes).ok()?;
+        let bytes = self
+            .places
+            .asked_bytes
+            .clone()
+            .try_acquire_many_owned(count);
+        Some(Place {
+            _asked: asked,
+            _bytes: bytes.ok()?,
+        })
     }
 
-    /// [`Session::send`] for threads that may block.
-    pub(super) fn blocking_send(&self, message: Message) -> Result<(), Failure> {
-        self.messages
-            .blocking_send(message)
-            .map_err(|_| Failure::SessionReset)
+    /// A place for a file that comes; `None` if too many do.
+    pub(super) fn receiving_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.receiving.clone().try_acquire_owned().ok()
+    }
+
+    /// Room in memory for a long answer.
+    pub(super) async fn answer_room(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.answers.clone().acquire_owned().await.ok()
+    }
+
+    /// Room in memory for a batch of a file.
+    pub(super) async fn batch_room(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.batches.clone().acquire_owned().await.ok()
+    }
+
+    /// Waits while many messages wait for the link; an error once the session is over.
+    pub(super) async fn send(&self, message: Message) -> Result<(), Failure> {
+        self.mailbox.send(&message, None).await
+    }
+
+    /// The same, with the room that the message takes in memory.
+    pub(super) async fn send_in(
+        &self,
+        message: Message,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Failure> {
+        self.mailbox.send(&message, room).await
+    }
+
+    /// Says that something is not done. Never waits.
+    pub(super) fn refuse(&self, message: &Message) -> Result<(), Overfull> {
+        self.mailbox.refuse(message)
+    }
+
+    /// Ends the stream of a file that has no rest. Never waits: a peer that leaves too many of
+    /// them no way loses the session.
+    pub(super) fn end_stream(&self, stream: OutStream, failure: Failure) {
+        if let Err(Overfull) = self.mailbox.end(stream, failure) {
+            self.end();
+        }
     }
 
     pub(super) fn add_outgoing(&self, transfer: TransferId, credit: u64) -> Answers {
@@ -150,25 +260,24 @@ impl Session {
         answered.await.map_err(|_| Failure::SessionReset)?
     }
 
-    pub(super) fn add_incoming(&self, stream: StreamId, queue: mpsc::Sender<Part>) {
+    pub(super) fn add_incoming(&self, stream: StreamId, inlet: Inlet) {
         if let Some(mut tables) = self.open_tables() {
-            tables.incoming.insert(stream, queue);
+            tables.incoming.insert(stream, inlet);
         }
-    }
-
-    pub(super) fn incoming_count(&self) -> usize {
-        self.tables.lock().incoming.len()
     }
 
     /// Hands a batch to the task that takes the file. A stream that nobody takes, or
     /// takes no longer, is discarded. So is one whose sender goes beyond its credit.
-    pub(super) fn deliver(&self, stream: StreamId, part: Part) {
+    pub(super) fn deliver(&self, stream: StreamId, seq: Seq, mut part: Part) {
         let mut tables = self.tables.lock();
-        let Some(queue) = tables.incoming.get(&stream) else {
+        let Some(inlet) = tables.incoming.get(&stream) else {
             return;
         };
+        let Inlet { queue, granted, .. } = inlet;
+        part.take_room(inlet.waiting.as_ref());
         let last = part.last;
-        if queue.try_send(part).is_err() || last {
+        let may_come = last || seq.0 < granted.load(Ordering::Relaxed);
+        if !may_come || queue.try_send(part).is_err() || last {
             tables.incoming.remove(&stream);
         }
     }
@@ -198,29 +307,4 @@ impl Session {
             answer.send(outcome).ok();
         }
     }
-}
-
-/// Ends with the session: of the link, when sending fails, or of our own, when
-/// nobody holds the queue any more.
-async fn send_messages(link: LinkHandle, mut queue: mpsc::Receiver<Message>) {
-    let mut stream: Option<OutStream> = None;
-    while let Some(message) = queue.recv().await {
-        if let Err(error) = send_one(&link, &mut stream, &message).await {
-            tracing::debug!(site = %link.site(), %error, "messages about files stop");
-            return;
-        }
-    }
-}
-
-async fn send_one(
-    link: &LinkHandle,
-    stream: &mut Option<OutStream>,
-    message: &Message,
-) -> Result<(), SendError> {
-    let opened = match stream {
-        Some(opened) => opened,
-        None => stream.insert(link.open(Class::Control, StreamOpen::BulkMessages.encode())?),
-    };
-    opened.send(message::encode(message), false).await?;
-    Ok(())
 }

@@ -120,7 +120,7 @@ fn expand_one(name: &Path, to: &Location, found: &mut Found) -> anyhow::Result<(
         local: name.to_owned(),
         to: to.of_file(Some(text(own)?))?,
         length: Some(meta.len()),
-        meta: FileMeta::of(&meta),
+        meta: FileMeta::of(&meta, name),
     });
     Ok(())
 }
@@ -133,7 +133,7 @@ fn walk(folder: &Path, to: &Location, depth: usize, found: &mut Found) {
         found.folders.push(Folder {
             local: folder.to_owned(),
             to: to.clone(),
-            meta: FileMeta::of(&meta),
+            meta: FileMeta::of(&meta, folder),
         });
     }
     let entries =
@@ -173,14 +173,14 @@ fn walk_entry(
             local: entry.path(),
             to: to.within(text(&name)?)?.as_file(),
             length: Some(meta.len()),
-            meta: FileMeta::of(&meta),
+            meta: FileMeta::of(&meta, &entry.path()),
         });
     } else if let Some(target) = LinkTarget::read(&entry.path(), PATH_DEPTH_MAX - depth) {
         found.links.push(Link {
             local: entry.path(),
             to: to.within(text(&name)?)?.as_file(),
             target,
-            mtime: FileMeta::of(&meta).mtime,
+            mtime: Some(Mtime::of_metadata(&meta)),
         });
     } else {
         found.skipped.push(entry.path());

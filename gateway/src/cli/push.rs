@@ -197,7 +197,7 @@ impl Push {
         let mut push = |resume| {
             let pushed = PushedFile {
                 length: Some(snapshot.length()),
-                meta: FileMeta::of(&meta),
+                meta: FileMeta::of_opened(&meta, &file),
                 resume,
                 no_replace: self.no_replace,
             };

@@ -301,16 +301,23 @@ fn read_history(
 
 fn read_bulk(mut section: Section<'_, '_>, base: &Path, report: &mut Report<'_>) -> BulkSettings {
     let dir = section.get(report, "dir", values::path);
-    let bytes_max = section.get(report, "bytes_max", values::size(KIB..=1024 * TIB));
-    let group = section.get(report, "group", values::group);
-    section.finish(report);
     let place = dir.as_ref().map_or(0..0, |dir| dir.span.clone());
     let dir = base.join(dir.map_or(PathBuf::from("bulk"), |dir| PathBuf::from(dir.value)));
     checks::bulk_dir(&dir, base, place, report);
+    let default = BulkSettings::at(dir);
+    let sizes = |least| values::size(least..=1024 * TIB);
+    let bytes_max = section.get_or(report, "bytes_max", default.bytes_max, sizes(KIB));
+    let free = default.free_bytes_min;
+    let free_bytes_min = section.get_or(report, "free_bytes_min", free, sizes(0));
+    let shared = section.get(report, "shared", values::boolean);
+    let group = section.get(report, "group", values::group);
+    section.finish(report);
     BulkSettings {
-        dir,
-        bytes_max: bytes_max.map(|bytes| bytes.value),
+        bytes_max,
+        free_bytes_min,
+        shared: shared.map(|shared| shared.value),
         group: group.map(|group| group.value),
+        ..default
     }
 }
 

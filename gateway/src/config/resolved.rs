@@ -177,8 +177,13 @@ pub struct HistorySettings {
 pub struct BulkSettings {
     /// The directory that all their paths are confined to. Absolute.
     pub dir: PathBuf,
-    /// Most bytes in it; a push beyond it is refused.
-    pub bytes_max: Option<u64>,
+    /// Most that is stored in it; a push beyond it is refused.
+    pub bytes_max: u64,
+    /// Pushes leave so many bytes of its disk free.
+    pub free_bytes_min: u64,
+    /// Whether all peers read and write the same files. If it is not said, only those of a
+    /// directory that release 0.1.0 made.
+    pub shared: Option<bool>,
     /// Whose members may use `push`, `pull` and the like, beside the gateway's own user.
     pub group: Option<u32>,
 }
@@ -226,11 +231,7 @@ impl Config {
             logs: Vec::new(),
             snapshots: SnapshotSettings::default(),
             history: HistorySettings::default(),
-            bulk: BulkSettings {
-                dir: bulk_dir,
-                bytes_max: None,
-                group: None,
-            },
+            bulk: BulkSettings::at(bulk_dir),
             files: Vec::new(),
             syncs: Vec::new(),
             allow: Vec::new(),
@@ -238,6 +239,19 @@ impl Config {
             windows: Vec::new(),
             compression: CompressionLevel::default(),
             peers: Vec::new(),
+        }
+    }
+}
+
+impl BulkSettings {
+    /// The defaults, for files in `dir`.
+    pub fn at(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            bytes_max: 1 << 40,
+            free_bytes_min: 1 << 30,
+            shared: None,
+            group: None,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The `strait.toml` that `strait init` writes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use strait_transport::SiteName;
 
 use super::quantity::ByteSize;
-use super::resolved::{GRID_ADDRESS, GridSettings, HistorySettings, ListenSettings};
+use super::resolved::{BulkSettings, GRID_ADDRESS, GridSettings, HistorySettings, ListenSettings};
 
 /// What differs from site to site in a new configuration.
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ impl Template {
     pub fn render(&self) -> String {
         let grid = GridSettings::default();
         let history = HistorySettings::default();
+        let bulk = BulkSettings::at(PathBuf::new());
         TEXT.replace("{site}", self.site.as_ref())
             .replace("{link}", &self.link.to_string())
             .replace("{grid}", &self.grid.to_string())
@@ -87,6 +89,8 @@ impl Template {
                 "{history_disk}",
                 &ByteSize(history.disk_bytes_max).to_string(),
             )
+            .replace("{bulk_bytes}", &ByteSize(bulk.bytes_max).to_string())
+            .replace("{bulk_free}", &ByteSize(bulk.free_bytes_min).to_string())
     }
 }
 
@@ -197,8 +201,13 @@ disk_bytes_max = "{history_disk}"
 [bulk]
 # Where pushed files are put; relative to this file.
 dir = "bulk"
-# Most bytes in it. Without this key: as the disk allows.
-# bytes_max = "1TiB"
+# Most that is stored in it, 4 KiB more for each file and folder; and how much of its disk stays free
+# (of a small disk a tenth).
+bytes_max = "{bulk_bytes}"
+free_bytes_min = "{bulk_free}"
+# All peers read and write the same files. false: each has the folder of its name, and no other.
+# Without this key: false, and true in a directory that release 0.1.0 made.
+# shared = true
 # Whose members may push and pull through this gateway, beside its own user.
 # group = "postgres"
 

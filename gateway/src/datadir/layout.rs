@@ -69,6 +69,11 @@ impl Layout {
         self.root.join("history")
     }
 
+    /// Where `bulk.dir` was when it was last in use.
+    pub fn bulk_seen(&self) -> PathBuf {
+        self.root.join("bulk.seen")
+    }
+
     /// Unix socket on which the running gateway takes commands.
     pub fn socket(&self) -> PathBuf {
         self.root.join("strait.sock")

@@ -119,7 +119,11 @@ fn replicate(grid: Arc<Grid>, link: LinkHandle, events: LinkEvents) -> Replicate
     let files = BulkConfig {
         dir: dir.path().join("files"),
         snapshots: None,
-        bytes_max: None,
+        seen: None,
+        bytes_max: u64::MAX,
+        free_bytes_min: 0,
+        shared: Some(true),
+        idle_max: Duration::from_secs(3600),
     };
     let ports = forward::Ports::take(&[]).unwrap();
     let (forwards, _) = Forwards::listen(ports, &[], &[], links()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use strait_dedup::{Level, Store, StoreConfig};
@@ -22,6 +22,9 @@ use crate::datadir::{DataDir, make_room};
 use crate::forward::{self, Forwards, Listeners};
 use crate::grid::{ColdConfig, Grid, GridConfig};
 use crate::resp::{self, Admission, RespConfig};
+
+/// A file of a peer that does not move for so long, while the link is up, is given up.
+const FILE_IDLE_MAX: Duration = Duration::from_secs(6 * 3600);
 
 /// What a gateway is made of before it serves anything.
 pub(super) struct Assembled {
@@ -240,7 +243,11 @@ async fn open_bulk(dir: &DataDir, config: &Config, links: &Links) -> anyhow::Res
     let config = BulkConfig {
         dir: config.bulk.dir.clone(),
         snapshots: Some(dir.layout().snapshots()),
+        seen: Some(dir.layout().bulk_seen()),
         bytes_max: config.bulk.bytes_max,
+        free_bytes_min: config.bulk.free_bytes_min,
+        shared: config.bulk.shared,
+        idle_max: FILE_IDLE_MAX,
     };
     let (bulk, recovery) = blocking(move || Ok(Bulk::new(&config, links)?)).await?;
     info!("files: {recovery}");

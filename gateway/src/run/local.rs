@@ -41,7 +41,7 @@ impl Local for Own {
                     json(&found)
                 }
                 Ask::Reload => reload(&reloads).await.map(|()| String::new()),
-                Ask::Grid => Err("the grid is not asked here".to_owned()),
+                Ask::Alive | Ask::Grid => Err("this is answered elsewhere".to_owned()),
             }
         })
     }

@@ -50,6 +50,7 @@ pub(crate) fn push_on(
         let at = stage.now();
         if push(stage, &places[from], &places[to], folder, &name, &bytes) {
             pushed.push(Pushed {
+                from,
                 to,
                 name,
                 bytes,

@@ -120,6 +120,7 @@ pub struct Register {
 /// A push that exited with 0.
 #[derive(Clone, Debug)]
 pub struct Pushed {
+    pub from: usize,
     pub to: usize,
     pub name: String,
     pub bytes: Vec<u8>,

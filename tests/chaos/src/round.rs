@@ -276,7 +276,9 @@ fn files_there(cluster: &Cluster, history: &History) -> Vec<String> {
             death.how == End::Burnt && death.life.site == pushed.to && death.at >= pushed.at
         });
         let site = &cluster.members[pushed.to].site;
-        let file = std::fs::read(site.data().join("bulk").join(&pushed.name));
+        let folder = site.data().join("bulk");
+        let folder = folder.join(&cluster.members[pushed.from].site.name);
+        let file = std::fs::read(folder.join(&pushed.name));
         if !burnt && file.as_ref().ok() != Some(&pushed.bytes) {
             let found = file.map(|bytes| bytes.len());
             let length = pushed.bytes.len();

@@ -21,7 +21,10 @@ fn large_packets_vanish() {
     fs::write(&file, &noise).unwrap();
     let path = file.to_str().unwrap();
     east.must(&["push", "--quiet", path, "west:noise"]);
-    assert_eq!(fs::read(west.data().join("bulk/noise")).unwrap(), noise);
+    assert_eq!(
+        fs::read(west.data().join("bulk/east/noise")).unwrap(),
+        noise
+    );
     count_everywhere(&east, &west, 10);
     carried_by(&east, Some("quic"), 1);
 }

@@ -1,16 +1,14 @@
 //! The command's side of the control socket. Blocks.
 
 use std::io::{self, Read};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Serialize;
 use strait_transport::SiteName;
 
-use super::address::SocketPath;
 use super::frame::Frame;
-use super::protocol::{self, Begin, Ending, Opening, Progress, Reply, Request, Sum, VERSION, What};
+use super::line::{Line, SILENCE_MAX};
+use super::protocol::{self, Begin, Ending, Progress, Reply, Sum, What};
 use crate::bulk::failure::{Failure, printable};
 use crate::bulk::limit::Limit;
 use crate::bulk::location::Location;
@@ -23,9 +21,10 @@ use crate::datadir::{Layout, is_held};
 /// The gateway of a data directory, as a command sees it.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    socket: PathBuf,
-    wait: Duration,
+    pub(super) socket: PathBuf,
+    pub(super) wait: Duration,
     limit: Option<Limit>,
+    pub(super) silence_max: Duration,
 }
 
 /// A file to be pushed.
@@ -115,6 +114,7 @@ impl Gateway {
             socket: socket.to_owned(),
             wait,
             limit: None,
+            silence_max: SILENCE_MAX,
         }
     }
 
@@ -126,6 +126,15 @@ impl Gateway {
     /// The same gateway, which moves files within a limit that they share.
     pub fn with_limit(self, limit: Option<Limit>) -> Self {
         Self { limit, ..self }
+    }
+
+    /// The same gateway, which is asked after so long whether it is there.
+    #[cfg(test)]
+    pub(in crate::bulk) fn with_silence(self, silence_max: Duration) -> Self {
+        Self {
+            silence_max,
+            ..self
+        }
     }
 
     /// Sends what `from` gives, up to its end. `check` has the last word on what was
@@ -147,7 +156,7 @@ impl Gateway {
             resume,
             no_replace,
         } = file;
-        let stream = self.ask(
+        let line = self.ask(
             to,
             What::Push {
                 length,
@@ -157,20 +166,20 @@ impl Gateway {
                 limit: self.limit,
             },
         )?;
-        let reply = receive(&stream)?;
+        let reply = line.receive()?;
         let Reply::Ready { kept } = reply else {
             return Err(unexpected(reply));
         };
         let mut reader = BatchReader::new(from);
-        let offset = begin(&stream, &mut reader, kept.as_ref().and_then(Sum::trailer))?;
+        let offset = begin(&line, &mut reader, kept.as_ref().and_then(Sum::trailer))?;
         // What was sent before counts as arrived, and as spared.
         let with_offset = |so_far: Progress| Progress {
             arrived_bytes: so_far.arrived_bytes + offset,
             cost: so_far.cost.with_spared(offset),
         };
         let (sent, cost) = std::thread::scope(|scope| {
-            let replies = scope.spawn(|| follow(&stream, |so_far| progress(with_offset(so_far))));
-            let sent = send_file(&stream, reader, check);
+            let replies = scope.spawn(|| follow(&line, |so_far| progress(with_offset(so_far))));
+            let sent = send_file(&line, reader, check);
             (sent, replies.join())
         });
         let cost = cost.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -189,15 +198,15 @@ impl Gateway {
     /// Fetches a file into `sink`; the digest is checked, the caller keeps the
     /// bytes only if this succeeds.
     pub fn pull(&self, from: &Location, sink: &mut impl Sink) -> Result<Moved, ClientError> {
-        let stream = self.ask(from, What::Pull { limit: self.limit })?;
-        let reply = receive(&stream)?;
+        let line = self.ask(from, What::Pull { limit: self.limit })?;
+        let reply = line.receive()?;
         let Reply::File { length, meta } = reply else {
             return Err(unexpected(reply));
         };
         sink.begin(length, meta).map_err(ClientError::Write)?;
         let (mut hasher, mut received) = (blake3::Hasher::new(), 0u64);
         let last = loop {
-            match Frame::read_from(&stream).map_err(|_| ClientError::Stopped)? {
+            match line.read()? {
                 Frame::Data(bytes) => {
                     hasher.update(&bytes);
                     received += bytes.len() as u64;
@@ -224,7 +233,7 @@ impl Gateway {
     /// A page of a listing, after the name `after`.
     pub fn list(&self, folder: &Location, after: &str) -> Result<Page, ClientError> {
         let after = after.to_owned();
-        let reply = receive(&self.ask(folder, What::List { after })?)?;
+        let reply = self.ask(folder, What::List { after })?.receive()?;
         let Reply::Listed(page) = reply else {
             return Err(unexpected(reply));
         };
@@ -233,7 +242,7 @@ impl Gateway {
 
     /// Removes a file.
     pub fn remove(&self, file: &Location) -> Result<(), ClientError> {
-        let reply = receive(&self.ask(file, What::Remove)?)?;
+        let reply = self.ask(file, What::Remove)?.receive()?;
         let Reply::Removed = reply else {
             return Err(unexpected(reply));
         };
@@ -251,7 +260,9 @@ impl Gateway {
     ) -> Result<Vec<Result<Standing, Failure>>, ClientError> {
         let paths: Vec<_> = paths.into_iter().map(String::from).collect();
         let (count, place) = (paths.len(), Location::root_of(site));
-        let reply = receive(&self.ask(&place, What::Describe { paths, digests })?)?;
+        let reply = self
+            .ask(&place, What::Describe { paths, digests })?
+            .receive()?;
         let Reply::Described(described) = reply else {
             return Err(unexpected(reply));
         };
@@ -268,7 +279,7 @@ impl Gateway {
             mtime: link.mtime,
             no_replace: link.no_replace,
         };
-        let reply = receive(&self.ask(at, what)?)?;
+        let reply = self.ask(at, what)?.receive()?;
         let Reply::Linked = reply else {
             return Err(unexpected(reply));
         };
@@ -285,7 +296,7 @@ impl Gateway {
         let named = |(path, meta): (SitePath, _)| (String::from(path), meta);
         let folders: Vec<_> = folders.into_iter().map(named).collect();
         let (count, place) = (folders.len(), Location::root_of(site));
-        let reply = receive(&self.ask(&place, What::MakeFolders { folders })?)?;
+        let reply = self.ask(&place, What::MakeFolders { folders })?.receive()?;
         let Reply::FoldersMade(made) = reply else {
             return Err(unexpected(reply));
         };
@@ -303,7 +314,7 @@ impl Gateway {
     ) -> Result<Vec<Result<FileMeta, Failure>>, ClientError> {
         let paths: Vec<_> = paths.into_iter().map(String::from).collect();
         let (count, place) = (paths.len(), Location::root_of(site));
-        let reply = receive(&self.ask(&place, What::Folders { paths })?)?;
+        let reply = self.ask(&place, What::Folders { paths })?.receive()?;
         let Reply::Folders(folders) = reply else {
             return Err(unexpected(reply));
         };
@@ -313,21 +324,8 @@ impl Gateway {
         }
     }
 
-    fn ask(&self, place: &Location, what: What) -> Result<UnixStream, ClientError> {
-        let stream = self.connect()?;
-        self.open(
-            &stream,
-            place.site.to_string(),
-            place.path.to_string(),
-            what,
-        )?;
-        Ok(stream)
-    }
-
-    pub(super) fn connect(&self) -> Result<UnixStream, ClientError> {
-        let socket = SocketPath::of(&self.socket);
-        let stream = socket.and_then(|socket| UnixStream::connect(socket.path()));
-        stream.map_err(|source| self.unreachable(source))
+    fn ask(&self, place: &Location, what: What) -> Result<Line, ClientError> {
+        self.line(place.site.to_string(), place.path.to_string(), what)
     }
 
     pub(super) fn unreachable(&self, source: io::Error) -> ClientError {
@@ -341,28 +339,11 @@ impl Gateway {
             false => ClientError::NotRunning { socket },
         }
     }
-
-    pub(super) fn open(
-        &self,
-        stream: &UnixStream,
-        site: String,
-        path: String,
-        what: What,
-    ) -> Result<(), ClientError> {
-        let request = Request {
-            site,
-            path,
-            wait_s: self.wait.as_secs(),
-            what,
-        };
-        let version = VERSION;
-        send(stream, &Opening { version, request })
-    }
 }
 
 /// Skips what the peer has kept, if it is what `reader` gives, and says where it goes on.
 fn begin(
-    stream: &UnixStream,
+    line: &Line,
     reader: &mut BatchReader<impl Read>,
     kept: Option<Trailer>,
 ) -> Result<u64, ClientError> {
@@ -373,18 +354,18 @@ fn begin(
         }
     }
     let offset = reader.length();
-    send(stream, &Begin { offset })?;
+    line.send(&Begin { offset })?;
     Ok(offset)
 }
 
 fn send_file(
-    stream: &UnixStream,
+    line: &Line,
     mut reader: BatchReader<impl Read>,
     check: impl FnOnce(&Trailer) -> Result<(), Failure>,
 ) -> Result<Trailer, ClientError> {
     let read = loop {
         match reader.next_batch() {
-            Ok(Some(batch)) => write(stream, &Frame::Data(batch))?,
+            Ok(Some(batch)) => line.write(&Frame::Data(batch))?,
             Ok(None) => {
                 let trailer = reader.trailer();
                 break check(&trailer)
@@ -398,14 +379,14 @@ fn send_file(
         Ok(trailer) => Ending::Whole((*trailer).into()),
         Err(error) => Ending::Aborted(error.to_string()),
     };
-    send(stream, &ending)?;
+    line.send(&ending)?;
     read
 }
 
 /// Reads replies until the one that says how it ended.
-fn follow(stream: &UnixStream, mut progress: impl FnMut(Progress)) -> Result<Cost, ClientError> {
+fn follow(line: &Line, mut progress: impl FnMut(Progress)) -> Result<Cost, ClientError> {
     loop {
-        let reply = receive(stream)?;
+        let reply = line.receive()?;
         if let Reply::Progress(so_far) = reply {
             progress(so_far);
         } else if let Reply::Done { cost } = reply {
@@ -432,19 +413,6 @@ fn check_pulled(
         return Err(ClientError::Failed(Failure::DigestDiffers));
     }
     Ok(received)
-}
-
-fn send(stream: &UnixStream, message: &impl Serialize) -> Result<(), ClientError> {
-    write(stream, &protocol::encode(message))
-}
-
-fn write(stream: &UnixStream, frame: &Frame) -> Result<(), ClientError> {
-    frame.write_to(stream).map_err(|_| ClientError::Stopped)
-}
-
-fn receive(stream: &UnixStream) -> Result<Reply, ClientError> {
-    let frame = Frame::read_from(stream).map_err(|_| ClientError::Stopped)?;
-    protocol::decode(&frame).ok_or_else(incomprehensible)
 }
 
 pub(super) fn unexpected(reply: Reply) -> ClientError {

@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// The gateway, as commands of its own data directory see it.
 pub trait Local: Send + Sync + 'static {
-    /// Answers, or says why it cannot. [`Ask::Grid`] is none of its questions.
+    /// Answers, or says why it cannot. [`Ask::Alive`] and [`Ask::Grid`] are none of its questions.
     fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<String, String>>;
 
     /// A connection to its grid, trusted with everything.
@@ -25,13 +25,14 @@ pub trait Local: Send + Sync + 'static {
 
 /// Answers one question.
 pub(super) async fn answer(local: &dyn Local, mut client: Client, ask: Ask) -> Result<(), Failure> {
-    let acts = matches!(ask, Ask::Reload | Ask::Grid);
-    if acts && !client.is_owner() {
+    if is_for_owner(&ask) && !client.is_owner() {
         let reason = "only the user that the gateway runs as, and root, may ask this of it";
         return client.reply(&Reply::Refused(reason.to_owned())).await;
     }
-    if ask == Ask::Grid {
-        return speak(client, local.connect_grid().await).await;
+    match ask {
+        Ask::Alive => return client.reply(&Reply::Told).await,
+        Ask::Grid => return speak(client, local.connect_grid().await).await,
+        Ask::Status | Ask::Compare { .. } | Ask::Reload => {}
     }
     match local.ask(ask).await {
         Ok(text) => {
@@ -43,6 +44,15 @@ pub(super) async fn answer(local: &dyn Local, mut client: Client, ask: Ask) -> R
             client.reply(&Reply::Told).await
         }
         Err(reason) => client.reply(&Reply::Refused(reason)).await,
+    }
+}
+
+/// Members of `bulk.group` may use files and see the status. A comparison costs the link and names
+/// counters and logs.
+fn is_for_owner(ask: &Ask) -> bool {
+    match ask {
+        Ask::Compare { .. } | Ask::Reload | Ask::Grid => true,
+        Ask::Alive | Ask::Status => false,
     }
 }
 

@@ -8,12 +8,14 @@
 mod address;
 pub mod client;
 mod frame;
+mod line;
 mod local;
 mod protocol;
 mod pull;
 mod push;
 mod question;
 mod server;
+mod socket;
 
 pub use local::Local;
 pub use protocol::{Ask, Progress};

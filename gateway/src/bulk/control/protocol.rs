@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::frame::Frame;
+use crate::bulk::bounds;
 use crate::bulk::failure::Failure;
 use crate::bulk::limit::Limit;
 use crate::bulk::message::Cost;
@@ -22,6 +23,7 @@ pub(super) struct Opening {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) site: String,
+    #[serde(deserialize_with = "bounds::path")]
     pub(super) path: String,
     /// How long to wait for the link to come up.
     pub(super) wait_s: u64,
@@ -45,16 +47,19 @@ pub(super) enum What {
         limit: Option<Limit>,
     },
     List {
+        #[serde(deserialize_with = "bounds::path")]
         after: String,
     },
     Remove,
     /// What stands under each of these paths; `path` says nothing.
     Describe {
+        #[serde(deserialize_with = "bounds::paths")]
         paths: Vec<String>,
         digests: bool,
     },
     /// Make a symbolic link.
     Link {
+        #[serde(deserialize_with = "bounds::path")]
         target: String,
         mtime: Option<Mtime>,
         /// Fail where something else has the path.
@@ -63,10 +68,12 @@ pub(super) enum What {
     },
     /// Make folders; `path` says nothing.
     MakeFolders {
+        #[serde(deserialize_with = "bounds::paths_with")]
         folders: Vec<(String, FileMeta)>,
     },
     /// Mode and time of folders; `path` says nothing.
     Folders {
+        #[serde(deserialize_with = "bounds::paths")]
         paths: Vec<String>,
     },
     /// Something of the gateway itself; `site` and `path` say nothing.
@@ -79,6 +86,8 @@ pub(super) enum What {
 pub enum Ask {
     /// Its status document, as JSON.
     Status,
+    /// Whether it is there. The answer is empty.
+    Alive,
     /// Compare all counters and logs with those of a peer; what was found, as JSON.
     Compare { site: String },
     /// Read keys and peers anew.

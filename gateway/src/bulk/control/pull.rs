@@ -67,7 +67,7 @@ async fn begin(
 ) -> Result<Incoming, Failure> {
     tokio::select! {
         answer = answered => answer.map_err(|_| Failure::SessionReset)?,
-        failure = left(client) => Err(failure),
+        failure = client.left() => Err(failure),
     }
 }
 
@@ -82,12 +82,12 @@ async fn forward(
     loop {
         let piece = tokio::select! {
             piece = incoming.next() => piece?,
-            failure = left(client) => return Err(failure),
+            failure = client.left() => return Err(failure),
         };
         match piece {
-            Piece::Bytes(bytes) => {
-                counted.moved(bytes.len());
-                client.send_data(bytes).await?;
+            Piece::Bytes(part) => {
+                counted.moved(part.bytes.len());
+                client.send_data(part.bytes).await?;
             }
             Piece::End(Ending::Whole {
                 length,
@@ -100,13 +100,5 @@ async fn forward(
             }
             Piece::End(Ending::Aborted(failure)) => return Err(failure),
         }
-    }
-}
-
-/// Returns when the client has gone. One that speaks out of turn is sent away, too.
-async fn left(client: &mut Client) -> Failure {
-    match client.next().await {
-        Ok(_) => Failure::protocol("the command speaks out of turn"),
-        Err(failure) => failure,
     }
 }

@@ -153,7 +153,7 @@ fn end(frame: &Frame) -> Result<Trailer, Failure> {
         Some(Ending::Whole(sum)) => sum
             .trailer()
             .ok_or_else(|| Failure::protocol("a digest that is none")),
-        Some(Ending::Aborted(reason)) => Err(Failure::Aborted(reason)),
+        Some(Ending::Aborted(reason)) => Err(Failure::aborted(&reason)),
         None => Err(Failure::protocol("an ending that is none")),
     }
 }

@@ -34,15 +34,17 @@ impl Gateway {
     pub fn grid(&self, timeout: Duration) -> Result<UnixStream, ClientError> {
         let stream = self.ask_gateway(Ask::Grid, timeout)?;
         expect(&read_frame(&stream, timeout)?, &Reply::Speak)?;
+        let unlimited = stream.set_write_timeout(None);
+        unlimited.map_err(|source| self.unreachable(source))?;
         Ok(stream)
     }
 
     fn ask_gateway(&self, ask: Ask, timeout: Duration) -> Result<UnixStream, ClientError> {
-        let stream = self.connect()?;
-        let limited = stream.set_read_timeout(Some(timeout));
-        limited.map_err(|source| self.unreachable(source))?;
+        let stream = self.connect(timeout)?;
         let nowhere = String::new();
-        self.open(&stream, nowhere.clone(), nowhere, What::Gateway(ask))?;
+        let opening = self.opening(nowhere.clone(), nowhere, What::Gateway(ask));
+        let sent = protocol::encode(&opening).write_to(&stream);
+        sent.map_err(|error| broken(&error, timeout))?;
         Ok(stream)
     }
 }
@@ -56,9 +58,12 @@ fn expect(frame: &Frame, expected: &Reply) -> Result<(), ClientError> {
 }
 
 fn read_frame(stream: &UnixStream, timeout: Duration) -> Result<Frame, ClientError> {
-    let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
-    Frame::read_from(stream).map_err(|error| match late.contains(&error.kind()) {
+    Frame::read_from(stream).map_err(|error| broken(&error, timeout))
+}
+
+fn broken(error: &io::Error, timeout: Duration) -> ClientError {
+    match error.kind() == io::ErrorKind::WouldBlock {
         true => ClientError::Silent(timeout),
         false => ClientError::Stopped,
-    })
+    }
 }

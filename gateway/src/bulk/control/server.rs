@@ -1,7 +1,6 @@
 //! The gateway's side of the control socket.
 
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,15 +10,15 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use strait_transport::SiteName;
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use super::address::SocketPath;
 use super::frame::{Frame, FrameCodec};
 use super::local::{self, Local};
 use super::protocol::{self, Opening, Reply, Request, VERSION, What};
+use super::socket::Socket;
 use super::{pull, push};
 use crate::bulk::failure::Failure;
 use crate::bulk::message::{Answer, FOLDERS, NO_REPLACE, Pushed, Question};
@@ -27,9 +26,11 @@ use crate::bulk::room::{Bulk, Room, Site};
 use crate::bulk::session::Session;
 
 /// Commands that may be connected at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 384;
-/// How long a disk that has no place for the socket is left alone.
-const BIND_AGAIN_AFTER: Duration = Duration::from_secs(2);
+const CONNECTIONS_MAX: usize = 1024;
+/// Places among them for the gateway's own user and root alone.
+const OWNERS_PLACES: usize = 256;
+/// Commands about files that have their turn at once; more wait in line.
+const COMMANDS_MAX: usize = 384;
 /// How long a client may take to say what it wants.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a link may be down in the middle, whatever the client is ready to wait.
@@ -70,107 +71,50 @@ impl Bulk {
     ) -> io::Result<()> {
         let mut shutdown = pin!(shutdown);
         let bound = tokio::select! {
-            bound = bind_when_possible(path, group) => bound,
+            bound = Socket::bind_when_possible(path, group) => bound,
             () = &mut shutdown => {
                 self.close();
                 return Ok(());
             }
         };
-        let listener = bound?;
+        let mut socket = bound?;
         tokio::select! {
-            () = accept(&self.room, &local, &listener) => {}
+            () = accept(&self.room, &local, &mut socket) => {}
             () = shutdown => {}
         }
         self.close();
-        std::fs::remove_file(path)
+        socket.remove()
     }
 }
 
-/// A disk that is full, or read-only, may have no place for a socket: it is made as soon as there is
-/// one.
-async fn bind_when_possible(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
-    let mut said = false;
-    loop {
-        match bind(path, group) {
-            Err(error) if takes_nothing(&error) => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::error!(%error, "no control socket yet: it is made when the disk takes it");
-                }
-                tokio::time::sleep(BIND_AGAIN_AFTER).await;
-            }
-            bound => return bound,
-        }
-    }
-}
-
-fn takes_nothing(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(
-        error.kind(),
-        QuotaExceeded | ReadOnlyFilesystem | StorageFull
-    )
-}
-
-/// Binds under another name first, so that the socket is never there with other
-/// permissions than its owner's.
-fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
-    let unready = path.with_extension("new");
-    match std::fs::remove_file(&unready) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let listener = UnixListener::bind(SocketPath::of(&unready)?.path())?;
-    set_mode(&unready, 0o600)?;
-    if let Some(group) = group {
-        give(&unready, group)?;
-        set_mode(&unready, 0o660)?;
-        // To come through to the socket; what else is there stays its owner's.
-        if let Some(folder) = path.parent() {
-            give(folder, group)?;
-            set_mode(folder, 0o710)?;
-        }
-    }
-    std::fs::rename(&unready, path)?;
-    Ok(listener)
-}
-
-fn give(path: &Path, group: u32) -> io::Result<()> {
-    chown(path, None, Some(group)).map_err(|error| {
-        let path = path.display();
-        let text = format!("{path} cannot be given to bulk.group: is our user in it? {error}");
-        io::Error::new(error.kind(), text)
-    })
-}
-
-fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-async fn accept(room: &Arc<Room>, local: &Arc<dyn Local>, listener: &UnixListener) {
+async fn accept(room: &Arc<Room>, local: &Arc<dyn Local>, socket: &mut Socket) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let turns = Arc::new(Semaphore::new(COMMANDS_MAX));
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else {
+        let Ok(place) = connections.clone().acquire_owned().await else {
             return;
         };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (room, local) = (room.clone(), local.clone());
-                tokio::spawn(async move {
-                    serve(&room, &*local, Client::new(stream)).await;
-                    drop(permit);
-                });
-            }
+        let client = match socket.accept().await {
+            Ok(stream) => Client::new(stream),
             Err(error) => {
                 // Out of descriptors, most likely: some may be free in a moment.
                 tracing::warn!(%error, "control socket");
                 tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             }
+        };
+        if connections.available_permits() < OWNERS_PLACES && !client.is_owner() {
+            continue;
         }
+        let (room, local, turns) = (room.clone(), local.clone(), turns.clone());
+        tokio::spawn(async move {
+            serve((&room, &*local), &turns, client).await;
+            drop(place);
+        });
     }
 }
 
-async fn serve(room: &Room, local: &dyn Local, mut client: Client) {
+async fn serve((room, local): (&Room, &dyn Local), turns: &Semaphore, mut client: Client) {
     let outcome = match tokio::time::timeout(OPENING_TIMEOUT, client.opening()).await {
         Ok(Ok(Request {
             what: What::Gateway(ask),
@@ -181,7 +125,10 @@ async fn serve(room: &Room, local: &dyn Local, mut client: Client) {
             }
             return;
         }
-        Ok(Ok(request)) => answer(room, &mut client, request).await,
+        Ok(Ok(request)) => match turn(turns, &mut client).await {
+            Ok(_turn) => answer(room, &mut client, request).await,
+            Err(failure) => Err(failure),
+        },
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::protocol("no request came over the control socket")),
     };
@@ -189,6 +136,17 @@ async fn serve(room: &Room, local: &dyn Local, mut client: Client) {
         tracing::debug!(%failure, "a command failed");
         // It may have gone without waiting for the answer.
         client.reply(&Reply::Failed(failure)).await.ok();
+    }
+}
+
+/// Waits in line.
+async fn turn<'a>(
+    turns: &'a Semaphore,
+    client: &mut Client,
+) -> Result<SemaphorePermit<'a>, Failure> {
+    tokio::select! {
+        turn = turns.acquire() => turn.map_err(|_| Failure::Busy),
+        failure = client.left() => Err(failure),
     }
 }
 
@@ -340,6 +298,14 @@ impl Client {
             return Err(Failure::Protocol(versions));
         }
         Ok(opening.request)
+    }
+
+    /// Returns when the client has gone. One that speaks out of turn is sent away, too.
+    pub(super) async fn left(&mut self) -> Failure {
+        match self.next().await {
+            Ok(_) => Failure::protocol("the command speaks out of turn"),
+            Err(failure) => failure,
+        }
     }
 
     /// The next frame; a failure once the client has gone.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tree::{Tree, stat_at};
 use super::{Mtime, StoreError};
+use crate::bulk::bounds;
 use crate::bulk::path::SitePath;
 
 /// Most entries in one page.
@@ -28,6 +29,7 @@ pub enum EntryKind {
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    #[serde(deserialize_with = "bounds::path")]
     pub name: String,
     pub kind: EntryKind,
     /// In bytes; 0 for what is not a file.
@@ -38,6 +40,7 @@ pub struct Entry {
 /// Part of a listing, in the order of the names' bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
+    #[serde(deserialize_with = "bounds::entries")]
     pub entries: Vec<Entry>,
     /// There are more after the last of these.
     pub more: bool,

@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
-use super::tree::{Tree, stat_at};
-use super::{FileMeta, StoreError, links};
+use super::tree::stat_at;
+use super::{FileMeta, Store, StoreError, links};
+use crate::bulk::bounds;
 use crate::bulk::path::SitePath;
 
 /// A file or a symbolic link.
@@ -21,6 +22,7 @@ pub enum Standing {
     },
     Link {
         /// As it says, relative and within `bulk.dir`.
+        #[serde(deserialize_with = "bounds::path")]
         target: String,
     },
 }
@@ -28,14 +30,17 @@ pub enum Standing {
 /// Looks at one path after the other. Those of one folder had better come together.
 #[derive(Debug)]
 pub struct Look<'a> {
-    tree: &'a Tree,
+    store: &'a Store,
     /// The last one, which stays open.
     folder: Option<(SitePath, OwnedFd)>,
 }
 
 impl<'a> Look<'a> {
-    pub(super) fn new(tree: &'a Tree) -> Self {
-        Self { tree, folder: None }
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            folder: None,
+        }
     }
 
     /// What stands there, under a name that is durable.
@@ -45,7 +50,7 @@ impl<'a> Look<'a> {
         let (folder, opened) = match last {
             Some(last) => self.folder.insert(last),
             None => {
-                let opened = self.tree.open_folder(&folder)?;
+                let opened = self.store.open_folder(&folder)?;
                 // A transfer may have got as far as its rename.
                 rustix::fs::fsync(&opened).map_err(|e| StoreError::io("flushing a folder", e))?;
                 self.folder.insert((folder, opened))
@@ -55,7 +60,7 @@ impl<'a> Look<'a> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Standing::File {
                 length: u64::try_from(stat.st_size).unwrap_or(0),
-                meta: FileMeta::of_stat(&stat),
+                meta: FileMeta::of_stat_at(&stat, &*opened, name),
                 digest: None,
             }),
             FileType::Symlink => {

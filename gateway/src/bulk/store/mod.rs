@@ -2,12 +2,17 @@
 //!
 //! Everything here blocks: it runs on threads that may, never on tokio's own.
 
+mod acl;
+mod error;
 mod links;
 mod list;
 mod look;
 mod meta;
 mod partial;
 mod retention;
+mod seen;
+mod shared;
+mod step;
 mod tree;
 mod unfinished;
 mod usage;
@@ -18,22 +23,27 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
+use strait_transport::SiteName;
 
+pub use self::error::{StoreError, StoreOpenError};
 pub use self::list::{Entry, EntryKind, PAGE_ENTRIES_MAX, Page};
 pub use self::look::{Look, Standing};
 pub use self::meta::{FileMeta, Mtime};
-pub use self::partial::Partial;
+pub use self::partial::{Kept, Partial};
 pub use self::retention::FileRule;
+use self::shared::Shared;
+pub(super) use self::step::read_on;
 use self::tree::Tree;
 pub use self::unfinished::RESUMED_BYTES_MIN;
 use self::unfinished::Unfinished;
+pub use self::usage::Stored;
 use self::usage::Usage;
-use super::path::{PARTIAL_DIR, PathError, SitePath};
+use super::path::{PARTIAL_DIR, SitePath};
 use crate::streams::TransferId;
 
 /// Where files are kept and how many bytes of them.
@@ -43,25 +53,26 @@ pub struct BulkConfig {
     pub dir: PathBuf,
     /// What is read under [`SNAPSHOTS_DIR`](super::path::SNAPSHOTS_DIR), if anything.
     pub snapshots: Option<PathBuf>,
-    /// Cap on the bytes of all files below `dir`, unfinished ones included. A file
+    /// Notes that `dir` was there; one that is there no more is not made then.
+    pub seen: Option<PathBuf>,
+    /// Cap on what is stored below `dir`, unfinished files included. A file
     /// that replaces another needs room beside it until it is whole.
-    pub bytes_max: Option<u64>,
+    pub bytes_max: u64,
+    /// No file takes the disk's last so many bytes, of a small disk its last tenth.
+    pub free_bytes_min: u64,
+    /// Whether all peers read and write the same files. Otherwise each has the folder of its name.
+    /// Where it is not said they share a directory that release 0.1.0 made, and no other.
+    pub shared: Option<bool>,
+    /// A push or pull of a peer that does not move for so long ends.
+    pub idle_max: Duration,
 }
 
 /// The files of this site. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    tree: Tree,
-    snapshots: Option<PathBuf>,
-    /// On the same file system, so that a rename is atomic.
-    unfinished: Unfinished,
-    usage: Usage,
-    renames: Mutex<()>,
+    /// Where paths begin.
+    home: SitePath,
 }
 
 /// What an earlier run left unfinished.
@@ -104,51 +115,6 @@ pub struct Source {
     pub meta: FileMeta,
 }
 
-/// `bulk.dir` cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreOpenError {
-    #[error("bulk.dir {dir}: {doing}: {source}")]
-    Io {
-        dir: PathBuf,
-        doing: &'static str,
-        source: io::Error,
-    },
-    #[error("bulk.dir {0} is in use by another gateway: give each its own")]
-    InUse(PathBuf),
-}
-
-/// Why a file cannot be kept or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error(transparent)]
-    Path(#[from] PathError),
-    #[error("no such file")]
-    NotFound,
-    #[error("a folder, not a file")]
-    IsFolder,
-    #[error("the path leads through something that is not a folder")]
-    NotAFolder,
-    #[error("not a plain file")]
-    NotAFile,
-    #[error("the disk is full ({bytes_free} bytes free)")]
-    DiskFull { bytes_free: u64 },
-    #[error("bulk.bytes_max ({bytes_max} bytes) is reached")]
-    CapReached { bytes_max: u64 },
-    #[error("{received} bytes arrived of a file of {declared}")]
-    LengthDiffers { declared: u64, received: u64 },
-    #[error("the bytes that arrived do not have the digest of the file")]
-    DigestDiffers,
-    #[error("nothing of that file is kept any more")]
-    NothingKept,
-    #[error("another file is there")]
-    Exists,
-    #[error("{doing}: {source}")]
-    Io {
-        doing: &'static str,
-        source: io::Error,
-    },
-}
-
 impl Store {
     /// Opens `bulk.dir`, locks it, and sweeps what crashed transfers left.
     pub fn open(config: &BulkConfig) -> Result<(Self, Recovery), StoreOpenError> {
@@ -156,30 +122,75 @@ impl Store {
             let dir = config.dir.clone();
             move |source| StoreOpenError::Io { dir, doing, source }
         };
+        if let Some(note) = &config.seen {
+            seen::check(note, &config.dir)?;
+        }
         std::fs::create_dir_all(&config.dir).map_err(at("making it"))?;
         let root = File::open(&config.dir).map_err(at("opening it"))?;
         let unfinished = Unfinished::open(&root)
             .map_err(at("opening its folder of unfinished files"))?
             .ok_or_else(|| StoreOpenError::InUse(config.dir.clone()))?;
+        if let Some(note) = &config.seen {
+            seen::note(note, &config.dir);
+        }
         let recovery = unfinished
             .sweep()
             .map_err(at("sweeping unfinished files"))?;
         let tree = Tree::new(root.into());
-        let bytes = usage::count(tree.root())
-            .map_err(|error| at("measuring it")(io::Error::other(error)))?;
+        let measuring = |error| at("measuring it")(io::Error::other(error));
+        let stored = usage::count(tree.root()).map_err(measuring)?;
         let shared = Shared {
+            peers_share: config
+                .shared
+                .unwrap_or_else(|| !unfinished.are_peers_apart()),
             tree,
             snapshots: config.snapshots.clone(),
             unfinished,
-            usage: Usage::new(bytes, config.bytes_max),
+            usage: Usage::new(stored, config.bytes_max),
+            free_bytes_min: config.free_bytes_min,
             renames: Mutex::new(()),
         };
         Ok((
             Self {
                 shared: Arc::new(shared),
+                home: SitePath::root(),
             },
             recovery,
         ))
+    }
+
+    /// What a peer reads and writes: all, or the folder of its name, which is made as far as the
+    /// disk takes it.
+    pub fn of_peer(&self, peer: &SiteName) -> Self {
+        if self.shared.peers_share {
+            return self.clone();
+        }
+        let home = SitePath::of_site(peer);
+        if let Err(error) = self.shared.make_folder(&home) {
+            tracing::debug!(%peer, %error, "the folder of a peer is made when a file comes");
+        }
+        Self {
+            shared: self.shared.clone(),
+            home,
+        }
+    }
+
+    /// Whether all peers read and write the same files.
+    pub fn peers_share(&self) -> bool {
+        self.shared.peers_share
+    }
+
+    fn open_folder(&self, path: &SitePath) -> Result<OwnedFd, StoreError> {
+        self.shared.tree.open_folder(&self.place(path)?)
+    }
+
+    /// The same path from `bulk.dir` on.
+    fn place(&self, path: &SitePath) -> Result<SitePath, StoreError> {
+        match (self.home.is_root(), path.is_root()) {
+            (true, _) => Ok(path.clone()),
+            (false, true) => Ok(self.home.clone()),
+            (false, false) => Ok(self.home.join(path.as_str())?),
+        }
     }
 
     /// Starts receiving a file, or goes on with what [`Store::kept`] told of.
@@ -187,23 +198,31 @@ impl Store {
     /// Fails at once if it can be known that it would fail at the end: the target is
     /// a folder, or the bytes do not fit.
     pub fn create(&self, new: NewFile) -> Result<Partial, StoreError> {
-        new.target.check_writable()?;
-        Partial::create(self.shared.clone(), new)
+        Partial::create(&self.shared, self.placed(new)?)
     }
 
-    /// What an earlier push of the same file, unchanged, to the same path left here:
-    /// its length so far, and the digest of that. Reads all of it.
-    pub fn kept(&self, new: &NewFile) -> Result<Option<Trailer>, StoreError> {
-        partial::kept(&self.shared, new)
+    /// What an earlier push of the same file, unchanged, to the same path left here: it is yet to be
+    /// read.
+    pub fn open_kept(&self, new: &NewFile) -> Result<Option<Kept>, StoreError> {
+        Kept::open(&self.shared, &self.placed(new.clone())?)
+    }
+
+    /// The same file, under its path from `bulk.dir` on.
+    fn placed(&self, new: NewFile) -> Result<NewFile, StoreError> {
+        new.target.check_writable()?;
+        // The folder of a peer is no name for a file.
+        new.target.split_last()?;
+        let target = self.place(&new.target)?;
+        Ok(NewFile { target, ..new })
     }
 
     /// Opens a plain file for reading.
     pub fn open_file(&self, path: &SitePath) -> Result<Source, StoreError> {
         let (file, stat) = self.read(path, Tree::open_file)?;
         Ok(Source {
-            file: file.into(),
             length: u64::try_from(stat.st_size).unwrap_or(0),
-            meta: FileMeta::of_stat(&stat),
+            meta: FileMeta::of_stat(&stat, &file),
+            file: file.into(),
         })
     }
 
@@ -216,7 +235,7 @@ impl Store {
         mtime: Option<Mtime>,
     ) -> Result<(), StoreError> {
         path.check_writable()?;
-        links::make(&self.shared, path, target, mtime)
+        links::make(self, path, target, mtime)
     }
 
     /// The same, in place of nothing but such a link.
@@ -227,7 +246,7 @@ impl Store {
         mtime: Option<Mtime>,
     ) -> Result<(), StoreError> {
         path.check_writable()?;
-        links::make_new(&self.shared, path, target, mtime)
+        links::make_new(self, path, target, mtime)
     }
 
     /// Makes a folder where it is missing, and gives it mode and time where they are known, for
@@ -235,7 +254,7 @@ impl Store {
     pub fn make_folder(&self, path: &SitePath, meta: FileMeta) -> Result<(), StoreError> {
         path.check_writable()?;
         path.split_last()?;
-        let folder = self.shared.tree.make_folder(path)?;
+        let folder = self.shared.make_folder(&self.place(path)?)?;
         meta.apply_to_folder(&folder)
             .map_err(|error| StoreError::io("setting permissions and time", error))?;
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
@@ -246,12 +265,12 @@ impl Store {
         let folder = self.read(path, Tree::open_folder)?;
         let stat = rustix::fs::fstat(&folder);
         let stat = stat.map_err(|errno| StoreError::io("looking at a folder", errno))?;
-        Ok(FileMeta::of_stat(&stat))
+        Ok(FileMeta::of_stat(&stat, &folder))
     }
 
     /// To look at many paths.
     pub fn look(&self) -> Look<'_> {
-        Look::new(&self.shared.tree)
+        Look::new(self)
     }
 
     /// Removes a file or an empty folder, for good once this returns. A link is removed,
@@ -269,7 +288,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         path.check_writable()?;
         let (folder, name) = path.split_last()?;
-        let folder = self.shared.tree.open_folder(&folder)?;
+        let folder = self.open_folder(&folder)?;
         let _one_at_a_time = self.shared.renames.lock();
         let stat = tree::stat_at(&folder, name)?.ok_or(StoreError::NotFound)?;
         if !unwanted(&stat) {
@@ -284,11 +303,7 @@ impl Store {
             Errno::NOTEMPTY | Errno::EXIST => StoreError::IsFolder,
             errno => StoreError::io("removing", errno),
         })?;
-        if kind == FileType::RegularFile {
-            self.shared
-                .usage
-                .release(u64::try_from(stat.st_size).unwrap_or(0));
-        }
+        self.shared.usage.release(Stored::of(&stat));
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))?;
         Ok(true)
     }
@@ -305,7 +320,7 @@ impl Store {
         read: impl FnOnce(&Tree, &SitePath) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let Some(inner) = path.in_snapshots() else {
-            return read(&self.shared.tree, path);
+            return read(&self.shared.tree, &self.place(path)?);
         };
         let dir = self.shared.snapshots.as_ref().ok_or(StoreError::NotFound)?;
         // Anew each time: it is made when there is a first one.
@@ -322,111 +337,9 @@ impl Store {
         retention::retain(self, rules, now)
     }
 
-    /// Bytes of all files, unfinished ones included.
-    pub fn bytes(&self) -> u64 {
-        self.shared.usage.bytes()
-    }
-}
-
-impl Shared {
-    /// Gives an unfinished file its name. Returns the bytes of the file that had it.
-    fn rename(&self, unfinished: &str, folder: &OwnedFd, name: &str) -> Result<u64, StoreError> {
-        let _one_at_a_time = self.renames.lock();
-        let replaced = match tree::stat_at(folder, name)? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                u64::try_from(stat.st_size).unwrap_or(0)
-            }
-            Some(_) | None => 0,
-        };
-        rustix::fs::renameat(self.unfinished.folder(), unfinished, folder, name)
-            .map_err(|errno| StoreError::io("renaming into place", errno))?;
-        Ok(replaced)
-    }
-
-    /// Gives an unfinished file a name, and whatever has that name meanwhile stays: then it is
-    /// [`StoreError::Exists`].
-    fn rename_new(&self, unfinished: &str, folder: &OwnedFd, name: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.renames.lock();
-        let (from, flags) = (self.unfinished.folder(), RenameFlags::NOREPLACE);
-        match rustix::fs::renameat_with(from, unfinished, folder, name, flags) {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(StoreError::Exists),
-            // This file system does not know the flag.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                self.add_name(unfinished, folder, name)
-            }
-            Err(errno) => Err(StoreError::io("renaming into place", errno)),
-        }
-    }
-
-    /// The same in two steps. After a crash between them the next start takes the first name.
-    fn add_name(&self, unfinished: &str, folder: &OwnedFd, name: &str) -> Result<(), StoreError> {
-        let from = self.unfinished.folder();
-        match rustix::fs::linkat(from, unfinished, folder, name, AtFlags::empty()) {
-            Ok(()) => self
-                .unfinished
-                .remove(unfinished)
-                .map_err(|errno| StoreError::io("taking its first name from a file", errno)),
-            Err(Errno::EXIST) => Err(StoreError::Exists),
-            Err(errno) => Err(StoreError::io("naming a file", errno)),
-        }
-    }
-
-    fn bytes_free(&self) -> u64 {
-        match rustix::fs::fstatvfs(self.unfinished.folder()) {
-            Ok(fs) => fs.f_bavail.saturating_mul(fs.f_frsize),
-            Err(_) => 0,
-        }
-    }
-
-    /// An error if `length` bytes certainly do not fit.
-    fn check_room(&self, length: u64) -> Result<(), StoreError> {
-        if length == 0 {
-            return Ok(());
-        }
-        self.usage.reserve(self, length)?;
-        self.usage.release(length);
-        if self.bytes_free() < length {
-            self.make_room()?;
-        }
-        let bytes_free = self.bytes_free();
-        if bytes_free < length {
-            return Err(StoreError::DiskFull { bytes_free });
-        }
-        Ok(())
-    }
-
-    /// Gives up what only waits for a push to go on, and counts again.
-    fn make_room(&self) -> Result<(), StoreError> {
-        let removing = |error| StoreError::io("removing unfinished files", error);
-        self.unfinished.remove_idle(None).map_err(removing)?;
-        self.usage.count_again(self.tree.root())
-    }
-
-    fn write_failed(&self, source: io::Error) -> StoreError {
-        match Errno::from_io_error(&source) {
-            Some(errno) => self.writing("writing a file", errno),
-            None => StoreError::Io {
-                doing: "writing a file",
-                source,
-            },
-        }
-    }
-
-    fn writing(&self, doing: &'static str, errno: Errno) -> StoreError {
-        match errno {
-            Errno::NOSPC | Errno::DQUOT => StoreError::DiskFull {
-                bytes_free: self.bytes_free(),
-            },
-            other => StoreError::io(doing, other),
-        }
-    }
-}
-
-impl StoreError {
-    fn io(doing: &'static str, source: impl Into<io::Error>) -> Self {
-        let source = source.into();
-        Self::Io { doing, source }
+    /// All files, folders and links of all peers, unfinished files included.
+    pub fn stored(&self) -> Stored {
+        self.shared.usage.stored()
     }
 }
 

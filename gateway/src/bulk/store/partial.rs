@@ -1,19 +1,19 @@
 //! A file being received: hidden until it is whole, checked and on disk.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::unfinished::{PushKey, RESUMED_BYTES_MIN};
-use super::{FileMeta, NewFile, Shared, StoreError, Trailer};
+use super::{FileMeta, NewFile, Shared, StoreError, Stored, Trailer, read_on};
 use crate::bulk::path::SitePath;
 use crate::streams::TransferId;
 
 /// A file that grows in the folder of unfinished files. Dropped before
-/// [`Partial::commit`], it is removed, unless it was to be kept.
+/// [`Partial::commit`], it is removed, unless the same push can go on with it.
 #[derive(Debug)]
 pub struct Partial {
     shared: Arc<Shared>,
@@ -25,16 +25,26 @@ pub struct Partial {
     no_replace: bool,
     hasher: blake3::Hasher,
     length: u64,
-    /// It has its final name, or is kept for the next push.
-    settled: bool,
+    fate: Fate,
+}
+
+/// What becomes of an unfinished file when nobody writes to it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It stays if the same push can go on with it and it is long enough.
+    Kept,
+    /// Its bytes are of no use.
+    Removed,
+    /// It has its final name, or none.
+    Placed,
 }
 
 impl Partial {
-    pub(super) fn create(shared: Arc<Shared>, new: NewFile) -> Result<Self, StoreError> {
-        check_target(&shared, &new.target)?;
+    pub(super) fn create(shared: &Arc<Shared>, new: NewFile) -> Result<Self, StoreError> {
+        check_target(shared, &new.target)?;
         let key = PushKey::of(&new);
         let (file, name) = match (&key, new.offset) {
-            (_, 0) => begin(&shared, key.as_ref(), new.transfer)?,
+            (_, 0) => begin(shared, key.as_ref(), new.transfer)?,
             (Some(key), _) => shared
                 .unfinished
                 .claim(key)
@@ -43,7 +53,7 @@ impl Partial {
             (None, _) => return Err(StoreError::NothingKept),
         };
         let mut partial = Self {
-            shared,
+            shared: shared.clone(),
             file,
             name,
             key,
@@ -52,16 +62,16 @@ impl Partial {
             no_replace: new.no_replace,
             hasher: blake3::Hasher::new(),
             length: 0,
-            settled: false,
+            fate: Fate::Kept,
         };
-        partial.resume(new.offset)?;
+        partial.cut(new.offset)?;
         let rest = new.length.unwrap_or(0).saturating_sub(new.offset);
         partial.shared.check_room(rest)?;
         Ok(partial)
     }
 
-    /// Hashes what is there, and cuts what is beyond.
-    fn resume(&mut self, offset: u64) -> Result<(), StoreError> {
+    /// Cuts off what an earlier push left beyond `offset`.
+    fn cut(&mut self, offset: u64) -> Result<(), StoreError> {
         if offset == 0 {
             return Ok(());
         }
@@ -71,37 +81,50 @@ impl Partial {
         if self.length < offset {
             return Err(StoreError::NothingKept);
         }
-        self.hasher
-            .update_reader((&self.file).take(offset))
-            .map_err(reading)?;
         self.file.set_len(offset).map_err(reading)?;
-        self.file.seek(SeekFrom::Start(offset)).map_err(reading)?;
-        self.shared.usage.release(self.length - offset);
+        let bytes = self.length - offset;
+        self.shared.usage.release(Stored { bytes, entries: 0 });
         self.length = offset;
         Ok(())
     }
 
-    /// Leaves the file so that the same push can go on with it, if it is worth it.
-    pub fn keep(mut self) {
-        self.settled = self.key.is_some() && self.length >= RESUMED_BYTES_MIN;
+    /// Reads on in what an earlier push left; to be called until it returns that this is done.
+    pub fn catch_up(&mut self) -> Result<bool, StoreError> {
+        let reading = |error| StoreError::io("reading an unfinished file", error);
+        if self.hasher.count() == self.length {
+            return Ok(true);
+        }
+        let ended = read_on(&self.file, &mut self.hasher, self.length).map_err(reading)?;
+        match ended && self.hasher.count() < self.length {
+            true => Err(StoreError::NothingKept),
+            false => Ok(ended),
+        }
     }
 
-    /// Appends bytes. After an error the file is good for nothing but dropping.
+    /// Appends bytes, once it has caught up. After an error the file is good for nothing but
+    /// dropping.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.shared
-            .usage
-            .reserve(&self.shared, bytes.len() as u64)?;
-        self.length += bytes.len() as u64;
-        self.hasher.update(bytes);
-        self.file
-            .write_all(bytes)
-            .map_err(|source| self.shared.write_failed(source))
+        let more = Stored {
+            bytes: bytes.len() as u64,
+            entries: 0,
+        };
+        let shared = &self.shared;
+        shared
+            .take_room(more)
+            .and_then(|()| {
+                self.length += more.bytes;
+                self.hasher.update(bytes);
+                let written = self.file.write_all(bytes);
+                written.map_err(|source| shared.write_failed(source))
+            })
+            .inspect_err(|_| self.fate = Fate::Removed)
     }
 
     /// Compares with what the sender says it sent, makes the file durable and gives
     /// it its name, all or nothing. What had that name before is replaced, or stays if the file
     /// is to replace nothing: then this succeeds if the same bytes have the name already.
     pub fn commit(mut self, trailer: &Trailer) -> Result<(), StoreError> {
+        self.fate = Fate::Removed;
         if self.length != trailer.length {
             let (declared, received) = (trailer.length, self.length);
             return Err(StoreError::LengthDiffers { declared, received });
@@ -109,20 +132,25 @@ impl Partial {
         if self.hasher.finalize() != trailer.digest {
             return Err(StoreError::DigestDiffers);
         }
+        let shared = self.shared.clone();
         self.meta
             .apply(&self.file)
             .map_err(|error| StoreError::io("setting permissions and time", error))?;
         self.file
             .sync_all()
-            .map_err(|source| self.shared.write_failed(source))?;
+            .map_err(|source| shared.write_failed(source))?;
         let (folder, name) = self.target.split_last()?;
-        let folder = self.shared.tree.make_folder(&folder)?;
+        let folder = shared.make_folder(&folder)?;
         match self.no_replace {
-            true => self.settled = self.place_new(&folder, name, trailer)?,
+            true => {
+                if self.place_new(&folder, name, trailer)? {
+                    self.fate = Fate::Placed;
+                }
+            }
             false => {
-                let replaced = self.shared.rename(&self.name, &folder, name)?;
-                self.settled = true;
-                self.shared.usage.release(replaced);
+                let replaced = shared.rename(&self.name, &folder, name)?;
+                self.fate = Fate::Placed;
+                shared.usage.release(replaced);
             }
         }
         rustix::fs::fsync(&folder).map_err(|errno| StoreError::io("flushing a folder", errno))
@@ -164,14 +192,19 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.settled {
-            self.shared.usage.release(self.length);
-            if let Err(error) = self.shared.unfinished.remove(&self.name) {
+        let shared = &self.shared;
+        let goes_on = self.key.is_some() && self.length >= RESUMED_BYTES_MIN;
+        if self.fate == Fate::Removed || (self.fate == Fate::Kept && !goes_on) {
+            shared.usage.release(Stored {
+                bytes: self.length,
+                entries: 1,
+            });
+            if let Err(error) = shared.unfinished.remove(&self.name) {
                 // A later start sweeps it.
                 tracing::warn!(file = self.name, %error, "an unfinished file stays");
             }
         }
-        self.shared.unfinished.release(&self.name);
+        shared.unfinished.release(&self.name);
     }
 }
 
@@ -186,27 +219,54 @@ fn begin(
         let freed = freed.map_err(|e| StoreError::io("removing an unfinished file", e))?;
         shared.usage.release(freed);
     }
-    shared
-        .unfinished
-        .create(key, transfer)
-        .map_err(|errno| shared.writing("starting a file", errno))
+    shared.take_room(Stored::ENTRY)?;
+    let begun = shared.unfinished.create(key, transfer);
+    begun.map_err(|errno| {
+        shared.usage.release(Stored::ENTRY);
+        shared.writing("starting a file", errno)
+    })
 }
 
-/// What an earlier push of the same file left here: how much, and its digest.
-pub(super) fn kept(shared: &Shared, new: &NewFile) -> Result<Option<Trailer>, StoreError> {
-    let Some(key) = PushKey::of(new) else {
-        return Ok(None);
-    };
-    let reading = |error| StoreError::io("reading an unfinished file", error);
-    let Some((file, name)) = shared.unfinished.claim(&key).map_err(reading)? else {
-        return Ok(None);
-    };
-    let mut hasher = blake3::Hasher::new();
-    let read = hasher.update_reader(&file).map(|_| ());
-    shared.unfinished.release(&name);
-    read.map_err(reading)?;
-    let (length, digest) = (hasher.count(), hasher.finalize());
-    Ok(Some(Trailer { length, digest }))
+/// What an earlier push of the same file left here.
+#[derive(Debug)]
+pub struct Kept {
+    shared: Arc<Shared>,
+    file: File,
+    name: String,
+    hasher: blake3::Hasher,
+}
+
+impl Kept {
+    pub(super) fn open(shared: &Arc<Shared>, new: &NewFile) -> Result<Option<Self>, StoreError> {
+        let Some(key) = PushKey::of(new) else {
+            return Ok(None);
+        };
+        let claimed = shared.unfinished.claim(&key);
+        let claimed =
+            claimed.map_err(|error| StoreError::io("reading an unfinished file", error))?;
+        Ok(claimed.map(|(file, name)| Self {
+            shared: shared.clone(),
+            file,
+            name,
+            hasher: blake3::Hasher::new(),
+        }))
+    }
+
+    /// Reads on; how long it is, and its digest, once all is read.
+    pub fn read_on(&mut self) -> Result<Option<Trailer>, StoreError> {
+        let ended = read_on(&self.file, &mut self.hasher, u64::MAX)
+            .map_err(|error| StoreError::io("reading an unfinished file", error))?;
+        Ok(ended.then(|| Trailer {
+            length: self.hasher.count(),
+            digest: self.hasher.finalize(),
+        }))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.shared.unfinished.release(&self.name);
+    }
 }
 
 /// Finds out before a long transfer what would stop its last step.

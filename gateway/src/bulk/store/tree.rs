@@ -44,25 +44,6 @@ impl Tree {
         Ok(folder)
     }
 
-    /// Opens a folder, making what is missing; each new entry is fsynced.
-    pub(super) fn make_folder(&self, path: &SitePath) -> Result<OwnedFd, StoreError> {
-        let mut folder = open_at(&self.root, ".", FOLDER)?;
-        for name in path.names() {
-            match rustix::fs::mkdirat(&folder, name, FOLDER_MODE) {
-                Ok(()) => {
-                    rustix::fs::fsync(&folder)
-                        .map_err(|source| StoreError::io("flushing a folder", source))?;
-                    folder = open_at(&folder, name, FOLDER)?;
-                    open_to_others(&folder)
-                        .map_err(|source| StoreError::io("making a folder", source))?;
-                }
-                Err(Errno::EXIST) => folder = open_at(&folder, name, FOLDER)?,
-                Err(source) => return Err(StoreError::io("making a folder", source)),
-            }
-        }
-        Ok(folder)
-    }
-
     /// Opens a regular file for reading. A device, pipe or socket is refused
     /// without waiting for its other end.
     pub(super) fn open_file(&self, path: &SitePath) -> Result<(OwnedFd, Stat), StoreError> {
@@ -111,6 +92,24 @@ pub(super) fn stat_at(folder: impl AsFd, name: &str) -> Result<Option<Stat>, Sto
         Err(Errno::NOENT) => Ok(None),
         Err(source) => Err(StoreError::io("looking at a file", source)),
     }
+}
+
+/// Opens the folder `name` in `folder`.
+pub(super) fn open_folder_at(folder: impl AsFd, name: &str) -> Result<OwnedFd, StoreError> {
+    open_at(folder, name, FOLDER)
+}
+
+/// Makes the folder `name` in `folder`, for good. Returns whether it was not there.
+pub(super) fn make_folder_at(folder: impl AsFd, name: &str) -> Result<bool, StoreError> {
+    match rustix::fs::mkdirat(&folder, name, FOLDER_MODE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(false),
+        Err(source) => return Err(StoreError::io("making a folder", source)),
+    }
+    rustix::fs::fsync(&folder).map_err(|source| StoreError::io("flushing a folder", source))?;
+    let made = open_folder_at(&folder, name)?;
+    open_to_others(&made).map_err(|source| StoreError::io("making a folder", source))?;
+    Ok(true)
 }
 
 /// Gives a new folder the mode that it would have without [`privacy::begin`]. Where the folder above says
@@ -168,7 +167,7 @@ mod tests {
             Err(StoreError::NotAFolder)
         ));
         assert!(matches!(
-            tree.make_folder(&path("folder/new")),
+            open_folder_at(tree.root(), "folder"),
             Err(StoreError::NotAFolder)
         ));
         assert!(!outside.path().join("new").exists());
@@ -178,7 +177,7 @@ mod tests {
     fn only_plain_files_open() {
         let dir = tempfile::tempdir().unwrap();
         let tree = tree(dir.path());
-        tree.make_folder(&path("a/b")).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         assert!(matches!(
             tree.open_file(&path("a/b")),
             Err(StoreError::IsFolder)

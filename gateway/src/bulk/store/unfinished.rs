@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{NewFile, PARTIAL_DIR, Recovery};
+use super::{NewFile, PARTIAL_DIR, Recovery, Stored};
 use crate::streams::TransferId;
 
 /// Shorter files are sent again whole: asking first would cost as much.
@@ -20,12 +20,23 @@ pub const RESUMED_BYTES_MIN: u64 = 16 << 20;
 /// How long a file waits for the push that goes on with it.
 const KEPT_SECONDS_MAX: i64 = 7 * 24 * 3600;
 
+/// What a new folder is made under, until it is whole.
+const NEW_DIR: &str = ".strait-partial.new";
+/// Lies in folders that this release made: without a word in the configuration peers share nothing.
+const APART: &str = ".apart";
+
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
 /// The folder, locked against other gateways.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     folder: OwnedFd,
     /// Names that a transfer is writing to.
     active: Mutex<HashSet<String>>,
+    peers_apart: bool,
 }
 
 /// Names a push: the same file, unchanged, to the same path. In hex.
@@ -61,22 +72,27 @@ impl PushKey {
 impl Unfinished {
     /// `Ok(None)` if another gateway holds the folder.
     pub(super) fn open(root: &File) -> io::Result<Option<Self>> {
-        match rustix::fs::mkdirat(root, PARTIAL_DIR, Mode::RWXU) {
-            Ok(()) => rustix::fs::fsync(root)?,
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
+        let there = rustix::fs::statat(root, PARTIAL_DIR, AtFlags::SYMLINK_NOFOLLOW);
+        if there.is_err_and(|errno| errno == Errno::NOENT) {
+            make(root)?;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(root, PARTIAL_DIR, flags, Mode::empty())?;
+        let folder = rustix::fs::openat(root, PARTIAL_DIR, FOLDER, Mode::empty())?;
         match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
+        let mark = rustix::fs::statat(&folder, APART, AtFlags::SYMLINK_NOFOLLOW);
         Ok(Some(Self {
+            peers_apart: mark.is_ok(),
             folder,
             active: Mutex::default(),
         }))
+    }
+
+    /// Whether this release made it.
+    pub(super) fn are_peers_apart(&self) -> bool {
+        self.peers_apart
     }
 
     pub(super) fn folder(&self) -> &OwnedFd {
@@ -162,14 +178,14 @@ impl Unfinished {
     }
 
     /// Removes what only waits for a push to go on: for this one, or for any. Returns the
-    /// bytes that this freed.
-    pub(super) fn remove_idle(&self, key: Option<&PushKey>) -> io::Result<u64> {
-        let mut freed = 0;
+    /// room that this freed.
+    pub(super) fn remove_idle(&self, key: Option<&PushKey>) -> io::Result<Stored> {
+        let mut freed = Stored::default();
         for (name, stat) in self.names()? {
             let active = self.active.lock();
             if key.is_none_or(|key| key.is_of(&name)) && !active.contains(&name) {
                 self.remove(&name)?;
-                freed += u64::try_from(stat.st_size).unwrap_or(0);
+                freed = freed.and(Stored::of(&stat));
             }
         }
         Ok(freed)
@@ -197,6 +213,20 @@ impl Unfinished {
         }
         Ok(names)
     }
+}
+
+/// Makes the folder, with the mark in it or not at all.
+fn make(root: &File) -> io::Result<()> {
+    match rustix::fs::mkdirat(root, NEW_DIR, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let folder = rustix::fs::openat(root, NEW_DIR, FOLDER, Mode::empty())?;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&folder, APART, flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::fsync(&folder)?;
+    rustix::fs::renameat(root, NEW_DIR, root, PARTIAL_DIR)?;
+    Ok(rustix::fs::fsync(root)?)
 }
 
 fn own_name(name: &CStr) -> Option<&str> {

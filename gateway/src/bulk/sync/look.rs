@@ -113,7 +113,7 @@ pub(super) fn look(
                     path: entry.path(),
                     to: to.as_file(),
                     state: State::of(&meta),
-                    meta: FileMeta::of(&meta),
+                    meta: FileMeta::of(&meta, &entry.path()),
                     target,
                 });
             }

@@ -264,7 +264,7 @@ fn push(gateway: &Gateway, file: &Found) -> Result<(), ClientError> {
     let push = |resume| {
         let pushed = PushedFile {
             length: Some(snapshot.length()),
-            meta: FileMeta::of(&meta),
+            meta: FileMeta::of_opened(&meta, &from),
             resume,
             no_replace: false,
         };

@@ -1,10 +1,11 @@
 //! Two rooms on one machine with a real link between them.
 
+mod commands;
 mod fuzz;
 mod hostile;
+mod memory;
 mod transfers;
 
-use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -52,16 +53,9 @@ struct Wires {
 
 impl Wires {
     fn new() -> Self {
-        let (east, west) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for dir in [&east, &west] {
-            Identity::generate()
-                .unwrap()
-                .save(&dir.path().join("key"))
-                .unwrap();
-        }
         Self {
-            east,
-            west,
+            east: key_dir(),
+            west: key_dir(),
             west_address: strait_ports::free_port(),
         }
     }
@@ -100,7 +94,23 @@ async fn bind(
     peer_dir: &tempfile::TempDir,
     addresses: Vec<String>,
 ) -> End {
+    let (node, mut links) = bind_among(own, own_dir, listen, &[(peer, peer_dir, addresses)]).await;
+    let (link, events) = links.remove(0);
+    End { node, link, events }
+}
+
+/// A node with these peers.
+async fn bind_among(
+    own: &str,
+    own_dir: &tempfile::TempDir,
+    listen: SocketAddr,
+    peers: &[(&str, &tempfile::TempDir, Vec<String>)],
+) -> (Node, Vec<(LinkHandle, LinkEvents)>) {
     let identity = |dir: &tempfile::TempDir| Identity::load(&dir.path().join("key")).unwrap();
+    let peers = peers.iter().map(|(peer, dir, addresses)| PeerConfig {
+        addresses: addresses.clone(),
+        ..PeerConfig::new(site(peer), identity(dir).public_key())
+    });
     let config = NodeConfig {
         site: site(own),
         incarnation: 1,
@@ -108,16 +118,20 @@ async fn bind(
         listen,
         callers_from: Vec::new(),
         gso: true,
-        peers: vec![PeerConfig {
-            addresses,
-            ..PeerConfig::new(site(peer), identity(peer_dir).public_key())
-        }],
+        peers: peers.collect(),
     };
-    let (node, mut links) = Node::bind(config, |_| (Box::new(PassThrough), Box::new(PassThrough)))
+    Node::bind(config, |_| (Box::new(PassThrough), Box::new(PassThrough)))
         .await
+        .unwrap()
+}
+
+fn key_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    Identity::generate()
+        .unwrap()
+        .save(&dir.path().join("key"))
         .unwrap();
-    let (link, events) = links.remove(0);
-    End { node, link, events }
+    dir
 }
 
 /// A gateway with this room alone.
@@ -136,17 +150,35 @@ impl Gate {
 
     /// With a peer that is said to speak no newer version.
     fn start_with(end: End, bytes_max: Option<u64>, newest: WireVersion) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let files = dir.path().join("bulk");
-        let config = BulkConfig {
-            dir: files.clone(),
-            snapshots: None,
-            bytes_max,
-        };
         let End { node, link, events } = end;
-        let links = HashMap::from([(link.site().clone(), link.clone())]);
-        let bulk = Arc::new(Bulk::new(&config, links).unwrap().0);
-        tokio::spawn(pump(bulk.clone(), link.site().clone(), (events, newest)));
+        let change = |config: &mut BulkConfig| config.bytes_max = bytes_max.unwrap_or(u64::MAX);
+        Self::start_among(node, vec![(link, events)], newest, change)
+    }
+
+    fn start_among(
+        node: Node,
+        links: Vec<(LinkHandle, LinkEvents)>,
+        newest: WireVersion,
+        change: impl FnOnce(&mut BulkConfig),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = BulkConfig {
+            dir: dir.path().join("bulk"),
+            snapshots: None,
+            seen: None,
+            bytes_max: u64::MAX,
+            free_bytes_min: 0,
+            shared: Some(true),
+            idle_max: PATIENCE * 100,
+        };
+        change(&mut config);
+        let handles = links
+            .iter()
+            .map(|(link, _)| (link.site().clone(), link.clone()));
+        let bulk = Arc::new(Bulk::new(&config, handles.collect()).unwrap().0);
+        for (link, events) in links {
+            tokio::spawn(pump(bulk.clone(), link.site().clone(), (events, newest)));
+        }
         let socket = dir.path().join("strait.sock");
         let (serving, path) = (bulk.clone(), socket.clone());
         tokio::spawn(async move {
@@ -158,7 +190,7 @@ impl Gate {
             node,
             bulk,
             socket,
-            files,
+            files: config.dir,
             _dir: dir,
         }
     }
@@ -200,8 +232,10 @@ impl Gate {
     }
 
     fn unfinished(&self) -> usize {
-        std::fs::read_dir(self.files.join(super::path::PARTIAL_DIR))
-            .unwrap()
+        let names = std::fs::read_dir(self.files.join(super::path::PARTIAL_DIR)).unwrap();
+        let is_file = |name: &std::ffi::OsStr| !name.as_encoded_bytes().starts_with(b".");
+        names
+            .filter(|name| is_file(&name.as_ref().unwrap().file_name()))
             .count()
     }
 

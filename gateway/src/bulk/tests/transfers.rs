@@ -297,6 +297,29 @@ async fn a_full_site_says_so_at_once_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_site_without_its_disk_says_so_instead_of_having_no_files() {
+    let wires = Wires::new();
+    let (east, west) = (wires.east().await, wires.west().await);
+    let End { node, link, events } = west;
+    let note = tempfile::tempdir().unwrap();
+    let west = Gate::start_among(node, vec![(link, events)], WireVersion(5), |config| {
+        let seen = note.path().join("bulk.seen");
+        std::fs::write(&seen, config.dir.to_str().unwrap()).unwrap();
+        config.seen = Some(seen);
+    });
+    let east = Gate::start(east, None);
+    let named = |error: ClientError| {
+        let failed = matches!(&error, ClientError::Failed(Failure::Io(_)));
+        assert!(failed && error.to_string().contains("mounted"), "{error}");
+    };
+    named(east.pull("west:wal/1").await.unwrap_err());
+    named(east.push("west:wal/1", &b"wal"[..]).await.unwrap_err());
+    let listed = east.run(|gateway| gateway.list(&place("west:"), "")).await;
+    named(listed.unwrap_err());
+    assert!(!west.files.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_for_is_refused_by_name() {
     let (east, west) = two_gates(None).await;
     std::fs::create_dir(west.files.join("folder")).unwrap();

@@ -25,7 +25,7 @@ fn the_template_names_every_key() {
         &format!("sha256 = \"{}\"", "0".repeat(64)),
     );
     let text = text.replace("\n# rules", "\nrules");
-    let text = text.replace("\n# bytes_max", "\nbytes_max");
+    let text = text.replace("\n# shared", "\nshared");
     let text = text.replace("\n# group = \"postgres\"", "\ngroup = \"root\"");
     let (head, peer) = text.split_once("# [[peer]]").unwrap();
     let (head, forward) = head.split_once("# [[forward]]").unwrap();
@@ -44,7 +44,8 @@ fn the_template_names_every_key() {
     assert_eq!(config.grid.users[0].user.name(), "reports");
     let tls = config.grid.tls.unwrap();
     assert_eq!(tls.client_ca.unwrap(), Path::new("/data/clients.pem"));
-    assert_eq!(config.bulk.bytes_max, Some(1 << 40));
+    assert_eq!(config.bulk.bytes_max, 1 << 40);
+    assert_eq!(config.bulk.shared, Some(true));
     assert_eq!(config.bulk.group, Some(0));
     assert_eq!(config.peers[0].rate_bits_s, Some(100_000_000));
 }

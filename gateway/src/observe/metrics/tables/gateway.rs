@@ -371,6 +371,16 @@ pub(in super::super) const ROOMS: &[Metric<Status>] = &[
         "Transfers of files that failed, either way; a file that is not there is none",
         |s| some(s.bulk.failed),
     ),
+    counter(
+        "strait_bulk_malformed",
+        "Messages of peers about files that could not be read",
+        |s| some(s.bulk.malformed),
+    ),
+    gauge(
+        "strait_bulk_stored_entries",
+        "Files, folders and links under bulk.dir",
+        |s| some(s.bulk.stored_entries),
+    ),
     gauge(
         "strait_bulk_stored_bytes",
         "Bytes of files under bulk.dir",
