@@ -120,7 +120,7 @@ fn push(sites: &Sites, archive: &Path, what: &str, probe: &Probe) -> anyhow::Res
     let took = start.elapsed();
     let lags = probe.pause();
     let sent = std::fs::read(archive)?;
-    let arrived = std::fs::read(sites.west_data.join("bulk/tree.tar"))?;
+    let arrived = std::fs::read(sites.west_data.join("bulk/east/tree.tar"))?;
     anyhow::ensure!(
         sent == arrived,
         "the file at west differs from what was pushed"
