@@ -47,7 +47,7 @@ pub(super) mod simulated {
         NOW_MS.get()
     }
 
-    pub(super) fn next_ms() -> Option<u64> {
+    pub(in crate::grid) fn next_ms() -> Option<u64> {
         NOW_MS.set(NOW_MS.get().map(|now| now + 1));
         NOW_MS.get()
     }

@@ -142,13 +142,20 @@ impl State {
             if origin == OriginId::OWN {
                 self.keys.counter_mut(at).own.sum = 0;
             }
+            let cleared = Cleared::by_origin(half_epoch);
             self.keys
-                .extra_mut(at)
-                .clear(origin, Cleared::by_origin(half_epoch));
+                .change_extra(at, |extra| extra.clear(origin, cleared));
         }
         if let Some(base) = base {
-            let own = &mut self.keys.counter_mut(at).own;
-            own.sum = own.sum.wrapping_sub(base.sum);
+            let cleared = self
+                .keys
+                .extra(at)
+                .and_then(|extra| extra.cleared(OriginId::OWN));
+            // Once cleared, the sum began again at 0: nothing of the base is in it.
+            if cleared.is_none_or(|cleared| cleared.half_epoch <= base.version.saturating_mul(2)) {
+                let own = &mut self.keys.counter_mut(at).own;
+                own.sum = own.sum.wrapping_sub(base.sum);
+            }
             self.runs.set_base(at, Component { sum: 0, ..base });
         }
     }

