@@ -13,10 +13,11 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::handshakes::{Handshakes, Network, Verdict};
+use crate::handshakes::{Handshakes, Verdict};
 use crate::ids::SiteName;
 use crate::line::{Goodbye, Line};
 use crate::link::{self, Caller};
+use crate::network::Network;
 use crate::peer_networks::PeerNetworks;
 use crate::quic;
 use crate::refusals::{Refusal, Refusals, Refused};

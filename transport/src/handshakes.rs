@@ -1,7 +1,8 @@
 //! Handshakes that others have in progress with us: few, shared evenly among the networks they come from.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+use crate::network::Network;
 
 /// At a time in each room: see [`Handshakes`].
 const ALL_MAX: usize = 32;
@@ -9,24 +10,6 @@ const ALL_MAX: usize = 32;
 const NETWORK_MAX: usize = 16;
 /// A handshake that takes longer gives its place to a newcomer. Three round trips by satellite are shorter.
 const SLOW: Duration = Duration::from_secs(2);
-/// The part of an IPv6 address that a provider gives to one customer.
-const NETWORK_BITS: u32 = 64;
-
-/// Where somebody dials from: an IPv4 address, or the /64 of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Network(IpAddr);
-
-impl Network {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => {
-                let host = u128::MAX >> NETWORK_BITS;
-                Self(Ipv6Addr::from_bits(address.to_bits() & !host).into())
-            }
-        }
-    }
-}
 
 /// What to do with one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,14 +166,5 @@ mod tests {
         }
         assert_eq!(dial(&mut room, 200, now), Verdict::Ignore);
         assert_eq!(dial(&mut room, 200, now + SLOW), Verdict::Replace(0));
-    }
-
-    #[test]
-    fn a_network_is_an_ipv4_address_or_what_a_provider_gives_to_a_customer() {
-        let of = |address: &str| Network::of(address.parse().unwrap());
-        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
-        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), network(1));
-        assert_ne!(network(1), network(2));
     }
 }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use parking_lot::Mutex;
 
 use crate::config::PeerConfig;
-use crate::handshakes::Network;
 use crate::ids::SiteName;
+use crate::network::Network;
 
 /// Of one peer, of its configured addresses: as many as its link tries.
 const CONFIGURED_MAX: usize = 64;

@@ -1,9 +1,11 @@
 //! Where clients come from.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+
+use strait_transport::Network;
 
 /// Where a client comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +23,7 @@ pub(super) enum ClientAddress {
 /// Whose wrong passwords are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
-    /// An IPv4 address, or 64 bits of an IPv6 one: what one machine can have of its own.
-    Network(IpAddr),
+    Network(Network),
     /// A user of this machine.
     User(u32),
     Own,
@@ -35,7 +36,7 @@ impl ClientAddress {
 
     pub(super) fn origin(&self) -> Origin {
         match self {
-            Self::Net(address) => Origin::Network(network(*address)),
+            Self::Net(address) => Origin::Network(Network::of(address.ip())),
             Self::Unix { uid, .. } => Origin::User(*uid),
             Self::Own => Origin::Own,
         }
@@ -49,16 +50,6 @@ impl fmt::Display for ClientAddress {
             Self::Net(address) => address.fmt(f),
             Self::Unix { path, .. } => write!(f, "{}:0", path.display()),
             Self::Own => f.write_str("strait.sock:0"),
-        }
-    }
-}
-
-fn network(address: SocketAddr) -> IpAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            [a, b, c, d, 0, 0, 0, 0].into()
         }
     }
 }

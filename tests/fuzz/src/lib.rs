@@ -46,6 +46,16 @@ impl Target<'_> {
         }
     }
 
+    /// The same of a decoder: `check` says whether it has understood the input. Of all it must understand one.
+    ///
+    /// # Panics
+    /// As [`Target::run`], and when nothing was understood: the mutations then tell nothing.
+    pub fn run_and_understand(&self, mut check: impl FnMut(&[u8]) -> bool) {
+        let mut understood = 0;
+        self.run(|input| understood += usize::from(check(input)));
+        assert!(understood > 0, "nothing of {} was understood", self.name);
+    }
+
     fn one(&self, input: &[u8], check: &mut impl FnMut(&[u8])) {
         let before = memory::begin();
         let outcome = catch_unwind(AssertUnwindSafe(|| check(input)));

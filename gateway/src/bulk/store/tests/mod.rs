@@ -1,3 +1,8 @@
+mod confinement;
+mod peers;
+mod room;
+mod unfinished;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,6 +57,22 @@ fn new_file(id: u128, target: &str, length: Option<u64>) -> NewFile {
         length,
         offset: 0,
         no_replace: false,
+    }
+}
+
+/// The same of a file whose length and time its peer knows, so that a push of it goes on where it broke off.
+fn dated_file(id: u128, target: &str, length: u64) -> NewFile {
+    let mtime = Mtime {
+        seconds: 1,
+        nanos: 2,
+    };
+    let meta = FileMeta {
+        mtime: Some(mtime),
+        mode: None,
+    };
+    NewFile {
+        meta,
+        ..new_file(id, target, Some(length))
     }
 }
 
@@ -298,108 +319,6 @@ fn folders_have_mode_and_time_and_stay_usable() {
 }
 
 #[test]
-fn leftovers_of_a_crash_are_swept_and_reported() {
-    let dir = tempfile::tempdir().unwrap();
-    put(&open(dir.path(), None), "kept", b"kept").unwrap();
-    std::fs::write(dir.path().join(PARTIAL_DIR).join("left"), "half").unwrap();
-    let config = config(dir.path());
-    let (store, recovery) = Store::open(&config).unwrap();
-    assert_eq!(
-        recovery,
-        Recovery {
-            kept: 0,
-            removed: 1,
-            bytes_freed: 4
-        }
-    );
-    assert!(recovery.to_string().contains("1 removed (4 bytes)"));
-    assert_eq!((leftovers(dir.path()), store.stored().bytes), (0, 4));
-}
-
-#[test]
-fn a_push_goes_on_where_it_broke_off_also_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let bytes = vec![9; RESUMED_BYTES_MIN as usize + 10];
-    let (half, whole) = (bytes.len() - 5, bytes.len() as u64);
-    let meta = FileMeta {
-        mtime: Some(Mtime {
-            seconds: 1,
-            nanos: 2,
-        }),
-        mode: None,
-    };
-    let new = NewFile {
-        meta,
-        ..new_file(1, "f", Some(whole))
-    };
-    let store = open(dir.path(), None);
-    let mut partial = store.create(new.clone()).unwrap();
-    assert_eq!(kept(&store, &new).unwrap(), None);
-    partial.write(&bytes[..half]).unwrap();
-    drop(partial);
-    drop(store);
-    let store = open(dir.path(), None);
-    assert_eq!(store.stored().bytes, half as u64);
-    let touched = FileMeta {
-        mtime: Some(Mtime {
-            seconds: 1,
-            nanos: 3,
-        }),
-        mode: None,
-    };
-    assert_eq!(
-        kept(
-            &store,
-            &NewFile {
-                meta: touched,
-                ..new.clone()
-            }
-        )
-        .unwrap(),
-        None
-    );
-    assert_eq!(kept(&store, &new).unwrap(), Some(trailer(&bytes[..half])));
-    let later = NewFile {
-        transfer: TransferId(2),
-        offset: half as u64 - 3,
-        ..new.clone()
-    };
-    let mut partial = store.create(later.clone()).unwrap();
-    while !partial.catch_up().unwrap() {}
-    assert!(matches!(store.create(later), Err(StoreError::NothingKept)));
-    partial.write(&bytes[half - 3..]).unwrap();
-    partial.commit(&trailer(&bytes)).unwrap();
-    assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), bytes);
-    assert_eq!((leftovers(dir.path()), store.stored().bytes), (0, whole));
-    assert_eq!(kept(&store, &new).unwrap(), None);
-}
-
-#[test]
-fn what_is_kept_makes_room_when_it_is_needed() {
-    let dir = tempfile::tempdir().unwrap();
-    let length = RESUMED_BYTES_MIN;
-    let store = open(dir.path(), Some(length + 100 + 3 * 4096));
-    let meta = FileMeta {
-        mtime: Some(Mtime {
-            seconds: 1,
-            nanos: 2,
-        }),
-        mode: None,
-    };
-    let mut partial = store
-        .create(NewFile {
-            meta,
-            ..new_file(1, "f", Some(length))
-        })
-        .unwrap();
-    partial.write(&vec![1; length as usize]).unwrap();
-    drop(partial);
-    assert_eq!((leftovers(dir.path()), store.stored().bytes), (1, length));
-    put(&store, "small", &[2; 200]).unwrap();
-    assert_eq!((leftovers(dir.path()), store.stored().bytes), (0, 200));
-}
-
-#[test]
 fn two_gateways_do_not_share_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path(), None);
@@ -408,104 +327,6 @@ fn two_gateways_do_not_share_a_folder() {
         Store::open(&config),
         Err(StoreOpenError::InUse(_))
     ));
-}
-
-#[test]
-fn the_cap_holds_and_room_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    // Of unfinished files the folder counts, too, and its mark.
-    let cap = 3 * 4096 + 10;
-    let store = open(dir.path(), Some(cap));
-    put(&store, "a", b"12345678").unwrap();
-    let refused = store.create(new_file(2, "b", Some(3)));
-    assert!(matches!(
-        refused,
-        Err(StoreError::CapReached { bytes_max }) if bytes_max == cap
-    ));
-    assert!(matches!(
-        put(&store, "b", b"123"),
-        Err(StoreError::CapReached { .. })
-    ));
-    assert!(!dir.path().join("b").exists());
-    assert_eq!(store.stored().bytes, 8);
-    // Removed with an ordinary tool: noticed when it matters.
-    std::fs::remove_file(dir.path().join("a")).unwrap();
-    put(&store, "b", b"123").unwrap();
-    assert_eq!(store.stored(), stored(3, 3));
-}
-
-fn stored(bytes: u64, entries: u64) -> Stored {
-    Stored { bytes, entries }
-}
-
-#[test]
-fn empty_files_folders_and_links_count() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Some(11 * 4096));
-    put(&store, "a/b/c/empty", b"").unwrap();
-    store.link(&path("a/link"), "b", None).unwrap();
-    store.link(&path("a/link"), "b/c", None).unwrap();
-    store
-        .make_folder(&path("d/e"), FileMeta::default())
-        .unwrap();
-    put(&store, "a/b/c/empty", b"").unwrap();
-    // The folder of unfinished files, its mark, a, b, c, empty, link, d, e.
-    assert_eq!(store.stored(), stored(0, 9));
-    put(&store, "one", b"").unwrap();
-    put(&store, "two", b"").unwrap();
-    let full = |outcome| matches!(outcome, Err(StoreError::CapReached { .. }));
-    assert!(full(put(&store, "three", b"")));
-    assert!(full(store.make_folder(&path("f"), FileMeta::default())));
-    assert!(full(store.link(&path("other"), "one", None)));
-    store.remove(&path("d/e")).unwrap();
-    store.remove(&path("a/link")).unwrap();
-    assert_eq!(store.stored(), stored(0, 9));
-    drop(store);
-    let store = open(dir.path(), None);
-    assert_eq!(store.stored(), stored(0, 9), "counted anew it is as much");
-    assert_eq!(leftovers(dir.path()), 0);
-}
-
-#[test]
-fn a_directory_above_its_cap_is_served_and_grows_no_more() {
-    let dir = tempfile::tempdir().unwrap();
-    put(&open(dir.path(), None), "old", &[7; 9000]).unwrap();
-    let store = open(dir.path(), Some(9000 + 4096));
-    assert_eq!(store.open_file(&path("old")).unwrap().length, 9000);
-    let refused = put(&store, "new", b"");
-    assert!(matches!(refused, Err(StoreError::CapReached { .. })));
-    store.remove(&path("old")).unwrap();
-    put(&store, "new", b"").unwrap();
-}
-
-#[test]
-fn a_reserve_of_the_disk_stays_free() {
-    let Some(disk) = SmallDisk::mount(1 << 20) else {
-        return;
-    };
-    let reserve = |free_bytes_min| BulkConfig {
-        free_bytes_min,
-        ..config(disk.path())
-    };
-    let free = || {
-        let disk = rustix::fs::statvfs(disk.path()).unwrap();
-        disk.f_bavail * disk.f_frsize
-    };
-    // No more than a tenth of it, however much is asked for.
-    for (asked, least) in [(64 << 10, 64 << 10), (1 << 40, (1 << 20) / 10)] {
-        let (store, _) = Store::open(&reserve(asked)).unwrap();
-        let mut partial = start(&store, 1, "big").unwrap();
-        let error = (0..256).find_map(|_| partial.write(&[7; 8 << 10]).err());
-        let error = error.unwrap();
-        let named =
-            matches!(error, StoreError::ReserveReached { bytes_min, .. } if bytes_min == least);
-        assert!(named, "{error}");
-        assert!((least..least + (32 << 10)).contains(&free()), "{}", free());
-        let declared = store.create(new_file(2, "long", Some(900 << 10)));
-        assert!(declared.is_err());
-        drop(partial);
-        put(&store, "small", b"fits").unwrap();
-    }
 }
 
 #[test]
@@ -543,113 +364,6 @@ fn a_directory_that_was_there_is_not_made_anew() {
         ..config
     };
     drop(Store::open(&elsewhere).unwrap());
-}
-
-#[test]
-fn peers_that_do_not_share_see_nothing_of_each_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let apart = BulkConfig {
-        shared: None,
-        ..config(dir.path())
-    };
-    let all = Store::open(&apart).unwrap().0;
-    put(&all, "of all", b"old").unwrap();
-    let of = |peer: &str| all.of_peer(&peer.parse().unwrap());
-    let (east, north) = (of("east"), of("north"));
-    put(&east, "d/f", b"east's").unwrap();
-    put(&north, "d/f", b"north's").unwrap();
-    east.link(&path("l"), "d/f", None).unwrap();
-    assert!(east.link(&path("l"), "../north/d/f", None).is_err());
-    assert_eq!(
-        std::fs::read(dir.path().join("east/d/f")).unwrap(),
-        b"east's"
-    );
-    assert_eq!(
-        std::fs::read(dir.path().join("north/d/f")).unwrap(),
-        b"north's"
-    );
-    for absent in ["of all", "north/d/f", "east/d/f"] {
-        assert!(matches!(
-            east.open_file(&path(absent)),
-            Err(StoreError::NotFound)
-        ));
-    }
-    let names: Vec<_> = east.list(&SitePath::root(), "").unwrap().entries;
-    assert_eq!(
-        names.iter().map(|entry| &*entry.name).collect::<Vec<_>>(),
-        ["d", "l"]
-    );
-    north.remove(&path("d/f")).unwrap();
-    assert_eq!(east.open_file(&path("d/f")).unwrap().length, 6);
-    // A push that broke off is its peer's alone.
-    let meta = FileMeta {
-        mtime: Some(Mtime {
-            seconds: 1,
-            nanos: 2,
-        }),
-        mode: None,
-    };
-    let new = NewFile {
-        meta,
-        ..new_file(1, "long", Some(RESUMED_BYTES_MIN))
-    };
-    let mut partial = east.create(new.clone()).unwrap();
-    partial.write(&vec![1; RESUMED_BYTES_MIN as usize]).unwrap();
-    drop(partial);
-    assert_eq!(kept(&north, &new).unwrap(), None);
-    assert!(kept(&east, &new).unwrap().is_some());
-    // A link in the place of a peer's folder leads nowhere.
-    std::os::unix::fs::symlink("east", dir.path().join("south")).unwrap();
-    let south = of("south");
-    assert!(matches!(
-        south.open_file(&path("d/f")),
-        Err(StoreError::NotAFolder)
-    ));
-    assert!(put(&south, "d/g", b"south's").is_err());
-}
-
-#[test]
-fn the_deepest_path_of_a_peer_is_one_of_bulk_dir() {
-    let dir = tempfile::tempdir().unwrap();
-    let apart = BulkConfig {
-        shared: Some(false),
-        ..config(dir.path())
-    };
-    let all = Store::open(&apart).unwrap().0;
-    let east = all.of_peer(&"east".parse().unwrap());
-    let deepest = vec!["d"; 32].join("/");
-    put(&all, &deepest, b"fits").unwrap();
-    let refused = put(&east, &deepest, b"too deep");
-    assert!(matches!(refused, Err(StoreError::Path(PathError::TooDeep))));
-    put(&east, &vec!["d"; 31].join("/"), b"fits").unwrap();
-}
-
-#[test]
-fn peers_share_a_directory_of_the_release_before_unless_they_are_told_not_to() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join(PARTIAL_DIR)).unwrap();
-    std::fs::write(dir.path().join("old"), b"old").unwrap();
-    let opened = |shared| {
-        let config = BulkConfig {
-            shared,
-            ..config(dir.path())
-        };
-        Store::open(&config).unwrap().0
-    };
-    let east = |store: Store| store.of_peer(&"east".parse().unwrap());
-    assert!(east(opened(None)).open_file(&path("old")).is_ok());
-    assert!(east(opened(Some(false))).open_file(&path("old")).is_err());
-    assert!(east(opened(None)).open_file(&path("old")).is_ok());
-    // A crash in the middle of the first start is no such release.
-    let new = tempfile::tempdir().unwrap();
-    std::fs::create_dir(new.path().join(".strait-partial.new")).unwrap();
-    let unsaid = BulkConfig {
-        shared: None,
-        ..config(new.path())
-    };
-    for _ in 0..2 {
-        assert!(!Store::open(&unsaid).unwrap().0.peers_share());
-    }
 }
 
 /// `setfacl -m u:nobody:rw`, without it: the attribute as the kernel takes it.
@@ -717,65 +431,6 @@ fn targets_that_cannot_be_are_refused_before_the_first_byte() {
     ));
     let huge = store.create(new_file(2, "huge", Some(u64::MAX)));
     assert!(matches!(huge, Err(StoreError::DiskFull { .. })));
-}
-
-#[test]
-fn a_full_disk_is_a_clear_error_and_the_store_goes_on() {
-    let Some(disk) = SmallDisk::mount(1 << 20) else {
-        return;
-    };
-    let store = open(disk.path(), None);
-    let mut partial = start(&store, 1, "big").unwrap();
-    let error = (0..32)
-        .find_map(|_| partial.write(&[7; 1 << 16]).err())
-        .unwrap();
-    assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
-    drop(partial);
-    assert!(!disk.path().join("big").exists());
-    assert_eq!((leftovers(disk.path()), store.stored().bytes), (0, 0));
-    put(&store, "small", b"fits").unwrap();
-}
-
-/// A tmpfs of a few bytes; needs root.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={bytes}");
-        let mount = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(dir.path())
-            .output();
-        match mount {
-            Ok(output) if output.status.success() => Some(Self(dir)),
-            Ok(output) => {
-                println!(
-                    "skipped: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-                None
-            }
-            Err(error) => {
-                println!("skipped: no mount command: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let umount = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(self.0.path())
-            .status();
-        assert!(umount.is_ok_and(|status| status.success()));
-    }
 }
 
 #[test]
@@ -852,48 +507,4 @@ fn removing_takes_files_and_links_and_gives_room_back() {
         Err(StoreError::NotFound)
     ));
     assert_eq!(store.stored().bytes, 0);
-}
-
-mod confinement {
-    use super::*;
-    use proptest::prelude::*;
-    use std::os::unix::fs::symlink;
-
-    fn names() -> impl Strategy<Value = String> {
-        let name = prop_oneof![
-            Just("..".to_owned()),
-            Just(".".to_owned()),
-            Just("out".to_owned()),
-            Just("up".to_owned()),
-            Just("".to_owned()),
-            "[a-c]{1,2}",
-        ];
-        proptest::collection::vec(name, 0..5).prop_map(|names| names.join("/"))
-    }
-
-    proptest! {
-        /// `out` links to a folder outside, `up` to `..`: no path writes or reads there.
-        #[test]
-        fn nothing_outside_is_touched(paths in proptest::collection::vec(names(), 1..8)) {
-            let base = tempfile::tempdir().unwrap();
-            let (inside, outside) = (base.path().join("in"), base.path().join("outside"));
-            std::fs::create_dir_all(&inside).unwrap();
-            std::fs::create_dir_all(&outside).unwrap();
-            std::fs::write(outside.join("a"), "secret").unwrap();
-            symlink(&outside, inside.join("out")).unwrap();
-            symlink("..", inside.join("up")).unwrap();
-            let store = open(&inside, None);
-            for text in paths {
-                let Ok(path) = text.parse::<SitePath>() else { continue };
-                if let Ok(source) = store.open_file(&path) {
-                    prop_assert_eq!(io::read_to_string(source.file).unwrap(), "mine");
-                }
-                // Either outcome is fine, so long as it happens inside.
-                put(&store, &text, b"mine").ok();
-            }
-            prop_assert_eq!(std::fs::read_to_string(outside.join("a")).unwrap(), "secret");
-            prop_assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
-            prop_assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 2);
-        }
-    }
 }
